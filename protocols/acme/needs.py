@@ -1,0 +1,117 @@
+"""Everything that ACME can make this server do. A closed list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from protocols.acme.states import Account, Authorization, Identifier, Order
+from protocols.exchange import Need
+from protocols.pkix.csr import CertificationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SpendNonce(Need[bool]):
+    """Spend an anti-replay nonce. True exactly once for each nonce that this server made and that has not aged out."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindAccount(Need[Account | None]):
+    """The account with this id, of this directory's pair."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindAccountByKey(Need[Account | None]):
+    """The account with this key thumbprint, of this directory's pair."""
+
+    thumbprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAccount(Need[tuple[Account, bool]]):
+    """Create an account for a key, or find the one that has it; the flag says whether it is new (A32)."""
+
+    jwk: bytes
+    thumbprint: str
+    contact: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAccount(Need[Account]):
+    """Change an account's contacts (None keeps them), or deactivate it with its pending work (A34, A36)."""
+
+    account_id: str
+    contact: tuple[str, ...] | None
+    deactivate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOrder(Need[Order]):
+    """Judge the names and create an order with its authorizations. Refused: POLICY, RATE_LIMITED, BUSY."""
+
+    account: Account
+    identifiers: tuple[Identifier, ...]
+    not_before: datetime | None
+    not_after: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindOrder(Need[Order | None]):
+    """The order with this id, of this directory's pair, its status as of now (`ready` as soon as it is)."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListOrders(Need[tuple[tuple[str, ...], str | None]]):
+    """One page of the ids of an account's orders that are neither invalid nor expired, and the next cursor."""
+
+    account_id: str
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindAuthorization(Need[Authorization | None]):
+    """The authorization with this id, of this directory's pair."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeactivateAuthorization(Need[Authorization]):
+    """Deactivate an authorization and invalidate the orders that stand on it (A59)."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginValidation(Need[Authorization]):
+    """Start validating a challenge, once; wait a moment for the outcome, and give the authorization as it then is."""
+
+    account: Account
+    authorization: Authorization
+    challenge_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finalize(Need[Order]):
+    """Issue for an order that is ready, at most once (A82), and give the order as it then is.
+
+    Refused: POLICY, BAD_KEY, BAD_CSR, CONFLICT (not ready), BUSY, UNAVAILABLE. Refusals of the CSR leave the order ready.
+    """
+
+    account: Account
+    order: Order
+    csr: CertificationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ReadChain(Need[tuple[bytes, ...] | None]):
+    """A certificate of this account, DER, and the chain below the root; None if there is none that it owns."""
+
+    account_id: str
+    certificate_id: str

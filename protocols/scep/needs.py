@@ -1,0 +1,87 @@
+"""Everything that SCEP can make this server do. A closed list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.exchange import Need
+from protocols.pkix.csr import CertificationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CaCertificates(Need["Authorities"]):
+    """The certificates that SCEP clients must know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """DER. `ra` is the RSA certificate that clients encrypt to and that signs replies; `chain` is the issuing
+    authority and all above it, the root last."""
+
+    ra: bytes
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnwrapKey(Need[bytes]):
+    """Unwrap a content-encryption key with the RA's key.
+
+    `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. Bad padding answers `length` random bytes (S122). Refused: BUSY, UNAVAILABLE.
+    """
+
+    wrapped: bytes
+    algorithm: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignAttributes(Need[bytes]):
+    """Sign the DER SET OF of signed attributes with the RA's key. `digest`: sha1, sha256, sha384, sha512."""
+
+    attributes: bytes
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Which transaction a message belongs to: the id's exact bytes and the SHA-256 of the signer's public key."""
+
+    id: bytes
+    signer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The outcome of an enrollment. `include` is the DER of what the reply carries beside the leaf, by the pair's settings."""
+
+    certificate: bytes
+    include: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The request waits; the client polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enroll(Need[Enrolled | Waiting]):
+    """PKCSReq: check the challenge, judge and issue; the same transaction again gives the same certificate (S79).
+
+    Refused: UNAUTHENTICATED (wrong or missing challenge), POLICY, BAD_KEY, BUSY, UNAVAILABLE.
+    """
+
+    csr: CertificationRequest
+    challenge: str | None
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Need[Enrolled | Waiting]):
+    """RenewalReq: the signer's certificate (DER) is of this pair, in force and not revoked, and names the same subject.
+
+    Refused: FORBIDDEN, REVOKED, EXPIRED, NAME_MISMATCH, POLICY, BAD_KEY, BUSY, UNAVAILABLE.
+    """
+
+    csr: CertificationRequest
+    certificate: bytes
+    transaction: Transaction

@@ -1,0 +1,177 @@
+"""What may be asked of the signer, and what it answers. Structured verbs only; none means "sign these bytes".
+
+msgpack arrays through msgspec, tagged by name. Append fields at the end, with a default; never reorder, never
+reuse a tag. `VERSION` changes when an old peer would misread a new frame.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from signer.contract.refusal import SignerRefusal
+
+VERSION = 1
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of everything on this wire."""
+
+
+class Proof(Message):
+    """What authorized an issuance (D8): checked here to be present and of a method that the pair enables."""
+
+    protocol: str
+    kind: str
+    subject: str
+    request_hash: bytes
+    enabled: list[str]  # the pair's enabled protocols
+
+
+class GeneralName(Message):
+    """A subject alternative name. `type` is one of dns_name, ip_address, email, uri, upn."""
+
+    type: str
+    value: str
+
+
+class IssueCertificate(Message, tag="issue-certificate"):
+    """Build, check and sign one certificate.
+
+    Times are whole seconds since the epoch. `subject` is (dotted OID, value) in order. `extended_key_usages`
+    are dotted OIDs; `key_usages` RFC 5280's names. `serial` is big-endian, positive, 8..20 bytes. `ticket` is good for
+    one signature until `deadline`.
+    """
+
+    issuer: str
+    ticket: bytes
+    deadline: int
+    serial: bytes
+    spki: bytes
+    subject: list[tuple[str, str]]
+    sans: list[GeneralName]
+    san_critical: bool
+    key_usages: list[str]
+    extended_key_usages: list[str]
+    not_before: int
+    not_after: int
+    proof: Proof | None
+    ca: bool = False
+    path_length: int | None = None
+    crl_urls: list[str] = []
+    issuer_urls: list[str] = []
+    ocsp_urls: list[str] = []
+
+
+class UnwrapKey(Message, tag="unwrap-key"):
+    """Unwrap a content-encryption key with an RA's RSA key (RFC 5652, 6.2.1).
+
+    `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. For `pkcs1v15` a padding failure is answered with `length` random
+    bytes, so that nobody learns from it (implicit rejection).
+    """
+
+    ra: str
+    wrapped: bytes
+    algorithm: str
+    length: int
+
+
+class SignAttributes(Message, tag="sign-attributes"):
+    """Sign the DER SET OF of CMS signed attributes with an RA's key (RFC 5652, 5.4).
+
+    `attributes` must parse as a SET OF Attribute with a contentType and a messageDigest: that alone is signed, never
+    bytes of another shape. `digest` is `sha256`, `sha384`, `sha512` or `sha1`.
+    """
+
+    ra: str
+    attributes: bytes
+    digest: str
+
+
+class SignCrl(Message, tag="sign-crl"):
+    """Build and sign a certificate revocation list. `revoked` is (serial, when, reason)."""
+
+    issuer: str
+    number: int
+    this_update: int
+    next_update: int
+    revoked: list[tuple[bytes, int, int]]
+
+
+class GenerateKey(Message, tag="generate-key"):
+    """Generate a subject's key, for enrollments where the server manages it. `algorithm` as in the REST API (D12)."""
+
+    algorithm: str
+
+
+Verb: TypeAlias = IssueCertificate | UnwrapKey | SignAttributes | SignCrl | GenerateKey
+
+
+class Ask(Message):
+    """One verb in a batch. `id` is unique on its connection."""
+
+    id: int
+    verb: Verb
+
+
+class Batch(Message):
+    """A frame to a worker: whatever was waiting."""
+
+    version: int
+    asks: list[Ask]
+
+
+class Certificate(Message, tag="certificate"):
+    """A certificate that was signed, DER."""
+
+    der: bytes
+
+
+class Unwrapped(Message, tag="unwrapped"):
+    """A content-encryption key, or random bytes of the same length."""
+
+    key: bytes
+
+
+class Signature(Message, tag="signature"):
+    """A signature over signed attributes."""
+
+    signature: bytes
+
+
+class RevocationList(Message, tag="revocation-list"):
+    """A CRL that was signed, DER."""
+
+    der: bytes
+
+
+class GeneratedKey(Message, tag="generated-key"):
+    """A new subject's key: PKCS#8 DER for its owner, and the same sealed under the unlock secret for the store."""
+
+    spki: bytes
+    private_key: bytes
+    sealed: bytes
+
+
+class No(Message, tag="no"):
+    """A refusal; nothing was signed. `detail` is for the log and, where it speaks of the request, for the peer."""
+
+    reason: SignerRefusal
+    detail: str
+
+
+Outcome: TypeAlias = Certificate | Unwrapped | Signature | RevocationList | GeneratedKey | No
+
+
+class Answer(Message):
+    """The outcome of one ask."""
+
+    id: int
+    outcome: Outcome
+
+
+class Answers(Message):
+    """A frame from a worker: the outcomes of one batch."""
+
+    answers: list[Answer]

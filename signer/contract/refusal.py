@@ -1,0 +1,21 @@
+"""Why the signer says no. Imported by both sides."""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+
+
+@unique
+class SignerRefusal(StrEnum):
+    """Every reason that a worker can give. A refusal is final for its ask: nothing was signed."""
+
+    CEILING = "ceiling"  # beyond what this key may ever sign, whatever the gateway's policy says
+    LINT = "lint"  # the certificate would break RFC 5280
+    TICKET = "ticket"  # spent, expired or missing
+    SERIAL = "serial"  # this worker has signed this serial already
+    PROOF = "proof"  # no proof of authorization, or one of a method that the pair does not enable
+    UNKNOWN_KEY = "unknown-key"  # no key of that name
+    WRONG_KIND = "wrong-kind"  # an issuer's key named where an RA's is meant, or the reverse
+    UNSUPPORTED = "unsupported"  # an algorithm or a version that this worker does not know
+    UNWRAP = "unwrap"  # the wrapped key is not for this RA
+    TOKEN = "token"  # the token failed; another try may succeed
