@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
+from typing import Final
 
 
 @unique
@@ -13,6 +14,21 @@ class AuthorityKind(StrEnum):
 
     ROOT = "root"
     INTERMEDIATE = "intermediate"
+
+
+SIGNATURE_ALGORITHMS: Final[dict[str, str]] = {
+    "RSA_2048": "sha256WithRSAEncryption",
+    "RSA_3072": "sha256WithRSAEncryption",
+    "RSA_4096": "sha256WithRSAEncryption",
+    "EC_prime256v1": "ecdsa-with-SHA256",
+    "EC_secp384r1": "ecdsa-with-SHA384",
+    "EC_secp521r1": "ecdsa-with-SHA512",
+    "ED25519": "Ed25519",
+    "ML-DSA-44": "id-ml-dsa-44",
+    "ML-DSA-65": "id-ml-dsa-65",
+    "ML-DSA-87": "id-ml-dsa-87",
+}
+"""What an authority signs with, by its key's algorithm: the signer chooses the same."""
 
 
 @unique
@@ -49,6 +65,21 @@ class Authority:
     crl_urls: tuple[str, ...] = ()
     issuer_urls: tuple[str, ...] = ()
     ocsp_urls: tuple[str, ...] = ()
+
+    @property
+    def signature_algorithm(self) -> str:
+        """The algorithm of the signatures that this authority makes."""
+        return SIGNATURE_ALGORITHMS[self.key_algorithm]
+
+    @property
+    def issuers(self) -> tuple[bytes, ...]:
+        """What clients are given beside a leaf: the chain without its root."""
+        return self.chain[:-1]
+
+    @property
+    def root(self) -> bytes:
+        """The trust anchor above this authority, DER."""
+        return self.chain[-1]
 
     @property
     def certificate(self) -> bytes:

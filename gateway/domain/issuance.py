@@ -28,6 +28,7 @@ class Plan:
     not_before: datetime
     not_after: datetime
     proof: Proof
+    judged_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

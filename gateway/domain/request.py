@@ -44,6 +44,31 @@ class SubjectType(StrEnum):
     SERIAL_NUMBER = "serial_number"
 
 
+SUBJECT_OIDS: Final[dict[SubjectType, str]] = {
+    SubjectType.COMMON_NAME: "2.5.4.3",
+    SubjectType.ORGANIZATION: "2.5.4.10",
+    SubjectType.ORGANIZATIONAL_UNIT: "2.5.4.11",
+    SubjectType.COUNTRY: "2.5.4.6",
+    SubjectType.STATE: "2.5.4.8",
+    SubjectType.LOCALITY: "2.5.4.7",
+    SubjectType.DOMAIN_COMPONENT: "0.9.2342.19200300.100.1.25",
+    SubjectType.SERIAL_NUMBER: "2.5.4.5",
+}
+"""RFC 5280, 4.1.2.4 and RFC 4519: the attribute types by their OIDs."""
+
+# RFC 4514, section 3, with serialNumber by RFC 4519's name, which every reader prints.
+_SHORT_NAMES: Final[dict[SubjectType, str]] = {
+    SubjectType.COMMON_NAME: "CN",
+    SubjectType.ORGANIZATION: "O",
+    SubjectType.ORGANIZATIONAL_UNIT: "OU",
+    SubjectType.COUNTRY: "C",
+    SubjectType.STATE: "ST",
+    SubjectType.LOCALITY: "L",
+    SubjectType.DOMAIN_COMPONENT: "DC",
+    SubjectType.SERIAL_NUMBER: "serialNumber",
+}
+
+
 @unique
 class SanType(StrEnum):
     """Kinds of subject alternative name that a policy can speak of."""
@@ -97,6 +122,22 @@ class SubjectAttribute:
 
     type: SubjectType
     value: str
+
+
+def distinguished_name(attributes: tuple[SubjectAttribute, ...]) -> str:
+    """The subject as an RFC 4514 string: the last attribute first, special characters escaped (section 2.4)."""
+    return ",".join(f"{_SHORT_NAMES[each.type]}={_escaped(each.value)}" for each in reversed(attributes))
+
+
+def _escaped(value: str) -> str:
+    if value.isalnum():  # nearly every value; the loop below costs more than all the rest
+        return value
+    text = "".join("\\" + c if c in '"+,;<>\\' else "\\00" if c == "\0" else c for c in value)
+    if text[:1] in ("#", " "):
+        text = "\\" + text
+    if len(value) > 1 and value.endswith(" "):
+        text = text[:-1] + "\\ "
+    return text
 
 
 @dataclass(frozen=True, slots=True)

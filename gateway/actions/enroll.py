@@ -1,0 +1,337 @@
+"""The waist: every enrollment, whichever door it came through, is judged, reserved, signed and recorded here.
+
+One policy, one approval rule, one inventory, one audit trail (D8). The order of the steps is the promise: what might
+exist is durable in the store before any signature is asked for, so a crash at any point leaves a reserved serial with
+its plan, which is never used again and can be revoked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+import trio
+
+from gateway.actions.resources import Resources
+from gateway.domain.application import Pair
+from gateway.domain.audit import AuditEvent
+from gateway.domain.certificate import Certificate
+from gateway.domain.identifier import new_id
+from gateway.domain.issuance import Issued, Pending, Plan, plan
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.domain.request import CertificateRequest, EnrollmentRequest, RequestStatus, distinguished_name
+from gateway.outbound.signer import SignerBusy, SignerFailure, SignerLost, SignerRefused
+from gateway.store import issuance as store
+from gateway.store import requests
+from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+# A worker that dies takes its batch with it, and the next attempt meets another worker. Three deaths in one
+# enrollment are not bad luck: the client is told to come back.
+ATTEMPTS: Final = 3
+
+# How long the same ask waits for its twin that is being signed, and how often it looks. A signature takes a
+# millisecond; only a full queue makes this matter.
+TWIN_PATIENCE: Final = 5.0  # seconds
+TWIN_GLANCE: Final = 0.02  # seconds
+
+SERIAL_BYTES: Final = 16  # 126 random bits: D6 and the Baseline Requirements ask for 64; RFC 5280 allows 20 bytes
+
+_plan_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a protocol's own records need done in the same commits.
+
+    `with_reserve` runs in the unit that reserves; a Refusal raised in it undoes the whole unit.
+    `with_complete` runs in the unit that stores the certificate.
+    """
+
+    with_reserve: Callable[[Unit], None] | None = None
+    with_complete: Callable[[Unit, Certificate], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One enrollment on its way: what was asked, by whom, and from where."""
+
+    resources: Resources
+    pair: Pair
+    request: EnrollmentRequest
+    hooks: Hooks
+    source: str
+    http_request_id: str
+
+    @property
+    def actor(self) -> str:
+        proof = self.request.proof
+        return f"{proof.kind}:{proof.subject}"
+
+    def event(self, action: str, target: str, outcome: str, detail: str, at: datetime) -> AuditEvent:
+        return AuditEvent(
+            at=at,
+            actor=self.actor,
+            action=action,
+            target=target,
+            outcome=outcome,
+            application_id=self.pair.application.id,
+            detail=detail,
+            source=self.source,
+            request_id=self.http_request_id,
+        )
+
+
+async def enroll(
+    resources: Resources,
+    pair: Pair,
+    request: EnrollmentRequest,
+    *,
+    source: str = "",
+    http_request_id: str = "",
+    hooks: Hooks = Hooks(),  # noqa: B008, frozen and without state
+) -> Issued | Pending:
+    """Judge `request` against the pair's policy and issue for it, at most once.
+
+    An ask with the `deduplication` of one that was issued gets that one's certificate; of one that is being signed,
+    its outcome, or `Pending` when that takes long. From the reservation on, the work is shielded from
+    cancellation: a client that goes away cannot leave it half done.
+
+    Raises:
+        Refusal: POLICY, BAD_KEY and FORBIDDEN from the judgement; BUSY or UNAVAILABLE, with `retry_after`, when
+            nothing was issued and trying again can help; and whatever a hook raises.
+    """
+    attempt = _Attempt(resources, pair, request, hooks, source, http_request_id)
+    now = resources.now()
+    try:
+        # Judged before anything is written; each attempt below only changes the serial.
+        judged = plan(request, pair, serial=_new_serial(resources), now=now)
+    except Refusal as refusal:
+        await _record_refusal(attempt, refusal, now)
+        raise
+    for _ in range(ATTEMPTS):
+        with trio.CancelScope(shield=True):
+            outcome = await _attempt_once(attempt, judged)
+        match outcome:
+            case Issued():
+                return outcome
+            case store.Existing():
+                return await _twin(attempt, outcome)
+            case None:
+                judged = replace(judged, serial=_new_serial(resources))
+    raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed repeatedly; nothing was issued", retry_after=5)
+
+
+async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | None:
+    """Reserve, sign, record. None: a worker died with the ask; its serial is burnt and another may be planned."""
+    reserved = await _reserve(attempt, judged)
+    if isinstance(reserved, store.Existing):
+        return reserved
+    ticket = attempt.resources.dice(16)
+    try:
+        der = await attempt.resources.signer.issue(judged, attempt.pair, ticket=ticket)
+    except SignerFailure as failure:
+        await _burn(attempt, reserved.request_id, judged, str(failure))
+        if isinstance(failure, SignerLost):
+            return None
+        _refuse(failure)
+    return await _complete(attempt, reserved.request_id, judged, der)
+
+
+async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Existing:
+    """Step 8 of the path: the request, the serial with its plan, and the audit event are durable before any signature."""
+    resources, pair, request = attempt.resources, attempt.pair, attempt.request
+    at = judged.judged_at
+    row = CertificateRequest(
+        id=new_id(at, resources.dice(10)),
+        application_id=pair.application.id,
+        profile_id=pair.profile.id,
+        protocol=request.proof.protocol,
+        status=RequestStatus.SIGNING,
+        proof_kind=request.proof.kind,
+        proof_subject=request.proof.subject,
+        subject=distinguished_name(judged.subject),
+        sans=judged.sans,
+        created_at=at,
+        updated_at=at,
+    )
+    encoded = _plan_encoder.encode(judged)
+    serial = f"{judged.serial:x}"
+
+    def unit(unit: Unit) -> store.Reserved | store.Existing:
+        reserved = store.reserve(
+            unit,
+            request=row,
+            deduplication=request.deduplication,
+            serial=serial,
+            issuer_id=pair.authority.id,
+            plan=encoded,
+            at=at,
+        )
+        if isinstance(reserved, store.Reserved):
+            if attempt.hooks.with_reserve is not None:
+                attempt.hooks.with_reserve(unit)
+            unit.audit(attempt.event("certificate.request", reserved.request_id, "success", f"serial {serial}", at))
+        return reserved
+
+    return await _write(attempt, unit)
+
+
+async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes) -> Issued:
+    """Step 10 of the path: nobody is told of a certificate that is not in the inventory."""
+    resources, pair, request = attempt.resources, attempt.pair, attempt.request
+    if judged.key.spki not in der:
+        # The one thing that a confused signer must not get past us: somebody else's key under these names.
+        await _burn(attempt, request_id, judged, "the signer answered with another key's certificate")
+        raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed; nothing was issued", retry_after=5)
+    at = resources.now()
+    certificate = Certificate(
+        id=new_id(at, resources.dice(10)),
+        serial=f"{judged.serial:x}",
+        issuer_id=pair.authority.id,
+        der=der,
+        subject=distinguished_name(judged.subject),
+        sans=judged.sans,
+        not_before=judged.not_before,
+        not_after=judged.not_after,
+        sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
+        sha256=hashlib.sha256(der).hexdigest(),
+        spki_sha256=judged.key.fingerprint,
+        key_algorithm=judged.key.algorithm,
+        signature_algorithm=pair.authority.signature_algorithm,
+        source="issued",
+        created_at=at,
+        application_id=pair.application.id,
+        profile_id=pair.profile.id,
+        request_id=request_id,
+        protocol=request.proof.protocol,
+        renewed_from=request.renewed_from,
+        metadata=request.metadata,
+        managed_key=request.managed_key,
+    )
+
+    def unit(unit: Unit) -> None:
+        store.complete(unit, certificate, at=at)
+        if attempt.hooks.with_complete is not None:
+            attempt.hooks.with_complete(unit, certificate)
+        unit.audit(attempt.event("certificate.issue", certificate.id, "success", f"serial {certificate.serial}", at))
+
+    await _write(attempt, unit)
+    return issued(certificate, pair)
+
+
+async def _burn(attempt: _Attempt, request_id: str, judged: Plan, failure: str) -> None:
+    """Give the serial up for ever. If the store is away the serial stays reserved, which is as final."""
+    at = attempt.resources.now()
+
+    def unit(unit: Unit) -> None:
+        store.burn(
+            unit,
+            request_id=request_id,
+            issuer_id=attempt.pair.authority.id,
+            serial=f"{judged.serial:x}",
+            failure=failure,
+            at=at,
+        )
+        unit.audit(attempt.event("certificate.request", request_id, "failed", failure, at))
+
+    log.warning("request %s failed: %s", request_id, failure)
+    try:
+        await attempt.resources.store.write(unit)
+    except (StoreBusy, StoreUnavailable) as error:
+        log.error("request %s: its serial stays reserved, the store is away: %s", request_id, error)
+
+
+async def _twin(attempt: _Attempt, existing: store.Existing) -> Issued | Pending:
+    """The same ask was made before: give its certificate, waiting a little if it is being signed just now."""
+    request_id = existing.request.id
+    with trio.move_on_after(TWIN_PATIENCE):
+        while True:
+            if existing.certificate is not None:
+                return issued(existing.certificate, attempt.pair)
+            if existing.request.status is not RequestStatus.SIGNING:
+                break
+            await trio.sleep(TWIN_GLANCE)
+            existing = await attempt.resources.store.read(lambda unit: store.existing(unit, request_id))
+    if existing.request.status is RequestStatus.FAILED:
+        raise Refusal(RefusalReason.UNAVAILABLE, "the request failed; nothing was issued", retry_after=5)
+    return Pending(request_id, retry_after=5)
+
+
+def issued(certificate: Certificate, pair: Pair) -> Issued:
+    """What the front hands out for a certificate of the inventory."""
+    return Issued(
+        certificate_id=certificate.id,
+        request_id=certificate.request_id or "",
+        serial=certificate.serial,
+        certificate=certificate.der,
+        chain=pair.authority.issuers,
+        root=pair.authority.root,
+    )
+
+
+async def _record_refusal(attempt: _Attempt, refusal: Refusal, at: datetime) -> None:
+    """A refused request is a row and an event too, so that whoever asks why can be told."""
+    resources, pair, request = attempt.resources, attempt.pair, attempt.request
+    subject = request.subject if isinstance(request.subject, tuple) else ()
+    row = CertificateRequest(
+        id=new_id(at, resources.dice(10)),
+        application_id=pair.application.id,
+        profile_id=pair.profile.id,
+        protocol=request.proof.protocol,
+        status=RequestStatus.FAILED,
+        proof_kind=request.proof.kind,
+        proof_subject=request.proof.subject,
+        subject=distinguished_name(subject),
+        sans=request.sans if isinstance(request.sans, tuple) else (),
+        created_at=at,
+        updated_at=at,
+        failure="; ".join(refusal.violations) or refusal.detail,
+    )
+
+    def unit(unit: Unit) -> None:
+        requests.record(unit, row)
+        unit.audit(attempt.event("certificate.request", row.id, "refused", row.failure or "", at))
+
+    try:
+        await resources.store.write(unit)
+    except (StoreBusy, StoreUnavailable) as error:
+        log.warning("a refusal could not be recorded: %s", error)
+
+
+async def _write(attempt: _Attempt, unit: Callable[[Unit], _T]) -> _T:
+    try:
+        return await attempt.resources.store.write(unit)
+    except StoreBusy as busy:
+        raise Refusal(RefusalReason.BUSY, "the store is busy; nothing was issued", retry_after=1) from busy
+    except StoreUnavailable as away:
+        raise Refusal(RefusalReason.UNAVAILABLE, "the store is away; nothing was issued", retry_after=5) from away
+
+
+def _refuse(failure: SignerFailure) -> NoReturn:
+    """The signer's answer in the product's words."""
+    match failure:
+        case SignerBusy():
+            raise Refusal(
+                RefusalReason.BUSY, "the signer is busy; nothing was issued", retry_after=failure.retry_after
+            ) from failure
+        case SignerRefused() if failure.about_the_request:
+            raise Refusal(RefusalReason.POLICY, failure.detail, violations=(failure.detail,)) from failure
+        case _:
+            raise Refusal(
+                RefusalReason.UNAVAILABLE, "the signer is out of reach; nothing was issued", retry_after=5
+            ) from failure
+
+
+def _new_serial(resources: Resources) -> int:
+    """Positive, of a fixed length, with 126 random bits (RFC 5280, 4.1.2.2; D6)."""
+    dice = int.from_bytes(resources.dice(SERIAL_BYTES), "big")
+    return (dice >> 2) | (1 << (SERIAL_BYTES * 8 - 2))

@@ -1,0 +1,149 @@
+"""The one door to the signer: plans out, certificates in. The gateway's process holds no key.
+
+Imports `signer.client` and `signer.contract` only; the import contracts hold it to that.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from gateway.domain.application import Pair
+from gateway.domain.issuance import Plan
+from gateway.domain.request import SUBJECT_OIDS
+from signer.client import Busy, SignerClient, Unreachable, WorkerLost
+from signer.contract import messages
+from signer.contract.refusal import SignerRefusal
+
+# Longer than any healthy batch and shorter than the clients' patience (lego waits 30 s for a certificate).
+DEADLINE = 10.0  # seconds
+
+
+class SignerFailure(Exception):
+    """The signer gave no result; the subclasses say what that means for what was asked."""
+
+
+class SignerBusy(SignerFailure):
+    """The queue is full: nothing was signed. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"the signer's queue is full; try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class SignerLost(SignerFailure):
+    """The worker died with the ask in its hands: it may have signed, and its serial must never be used again."""
+
+
+class SignerUnreachable(SignerFailure):
+    """No worker took the ask before its deadline: nothing was signed."""
+
+
+class SignerRefused(SignerFailure):
+    """The signer decided against. Nothing was signed."""
+
+    def __init__(self, reason: SignerRefusal, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def about_the_request(self) -> bool:
+        """Whether the request itself is at fault, so that asking again unchanged cannot help."""
+        return self.reason in {SignerRefusal.CEILING, SignerRefusal.LINT}
+
+
+class Signer:
+    """The signer's verbs in the product's nouns.
+
+    Every verb raises `SignerBusy`, `SignerLost`, `SignerUnreachable` or `SignerRefused`. `share` names whose fair share of
+    the pool an ask uses: an application's id, or the authority's name for the product's own work.
+    """
+
+    def __init__(self, client: SignerClient, *, deadline: float = DEADLINE) -> None:
+        self._client = client
+        self._deadline = deadline
+
+    async def issue(self, plan: Plan, pair: Pair, *, ticket: bytes) -> bytes:
+        """Sign the certificate of `plan`; gives its DER. `ticket` is 16 random bytes, good for one signature."""
+        return _certificate(await self._ask(issue_certificate(plan, pair, ticket, self._deadline), pair.application.id))
+
+    async def unwrap(self, ra_key: str, wrapped: bytes, algorithm: str, length: int, *, share: str) -> bytes:
+        """Unwrap a content-encryption key of `length` bytes; for PKCS#1 v1.5, random bytes if it is not ours."""
+        outcome = await self._ask(messages.UnwrapKey(ra_key, wrapped, algorithm, length), share)
+        if not isinstance(outcome, messages.Unwrapped):
+            raise _unexpected(outcome)
+        return outcome.key
+
+    async def sign_attributes(self, ra_key: str, attributes: bytes, digest: str, *, share: str) -> bytes:
+        """Sign the SET OF signed attributes of a CMS message."""
+        outcome = await self._ask(messages.SignAttributes(ra_key, attributes, digest), share)
+        if not isinstance(outcome, messages.Signature):
+            raise _unexpected(outcome)
+        return outcome.signature
+
+    async def sign_crl(
+        self, issuer: str, *, number: int, this_update: int, next_update: int, revoked: list[tuple[bytes, int, int]]
+    ) -> bytes:
+        """Sign a CRL; `revoked` is (serial, seconds since the epoch, reason). Gives its DER."""
+        outcome = await self._ask(messages.SignCrl(issuer, number, this_update, next_update, revoked), issuer)
+        if not isinstance(outcome, messages.RevocationList):
+            raise _unexpected(outcome)
+        return outcome.der
+
+    async def generate_key(self, algorithm: str, *, share: str) -> messages.GeneratedKey:
+        """Generate a subject's key, for an enrollment with a managed key."""
+        outcome = await self._ask(messages.GenerateKey(algorithm), share)
+        if not isinstance(outcome, messages.GeneratedKey):
+            raise _unexpected(outcome)
+        return outcome
+
+    async def _ask(self, verb: messages.Verb, share: str) -> messages.Outcome:
+        try:
+            outcome = await self._client.ask(verb, share=share, deadline=trio.current_time() + self._deadline)
+        except Busy as busy:
+            raise SignerBusy(busy.retry_after) from None
+        except WorkerLost:
+            raise SignerLost("a signer worker died with this ask") from None
+        except Unreachable:
+            raise SignerUnreachable("no signer worker answers") from None
+        if isinstance(outcome, messages.No):
+            raise SignerRefused(outcome.reason, outcome.detail)
+        return outcome
+
+
+def issue_certificate(plan: Plan, pair: Pair, ticket: bytes, deadline: float) -> messages.IssueCertificate:
+    """The frame that asks for `plan`. The ticket outlives the ask's deadline by a margin for the worker's clock."""
+    authority = pair.authority
+    proof = plan.proof
+    return messages.IssueCertificate(
+        issuer=authority.key,
+        ticket=ticket,
+        deadline=int(plan.judged_at.timestamp() + deadline) + 60,
+        serial=plan.serial.to_bytes((plan.serial.bit_length() + 8) // 8, "big"),
+        spki=plan.key.spki,
+        subject=[(SUBJECT_OIDS[each.type], each.value) for each in plan.subject],
+        sans=[messages.GeneralName(each.type, each.value) for each in plan.sans],
+        san_critical=plan.san_critical,
+        key_usages=list(plan.key_usages),
+        extended_key_usages=list(plan.extended_key_usages),
+        not_before=int(plan.not_before.timestamp()),
+        not_after=int(plan.not_after.timestamp()),
+        proof=messages.Proof(
+            proof.protocol, proof.kind, proof.subject, proof.request_hash, sorted(pair.settings.enabled())
+        ),
+        ca=plan.basic_constraints.ca,
+        path_length=plan.basic_constraints.path_length,
+        crl_urls=list(authority.crl_urls),
+        issuer_urls=list(authority.issuer_urls),
+        ocsp_urls=list(authority.ocsp_urls),
+    )
+
+
+def _certificate(outcome: messages.Outcome) -> bytes:
+    if not isinstance(outcome, messages.Certificate):
+        raise _unexpected(outcome)
+    return outcome.der
+
+
+def _unexpected(outcome: messages.Outcome) -> SignerRefused:
+    return SignerRefused(SignerRefusal.UNSUPPORTED, f"the signer answered {type(outcome).__name__} to another verb")
