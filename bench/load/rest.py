@@ -1,0 +1,32 @@
+"""A REST driver: POST /certificates with a CSR, on one kept connection."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from bench.load.requests import csr, elliptic, name
+from bench.load.wire import Connection
+
+
+def by_csr(url: str, root: str, token: str, application: str, profile: str) -> Callable[[], None]:
+    """A client that enrolls with a bearer token. `url` is the API's prefix, up to `cert-manager`."""
+    connection = Connection(url, ssl.create_default_context(cafile=root))
+    path = "/" + url.split("/", 3)[3] + "/certificates"
+    headers = ("Content-Type: application/json", f"Authorization: Bearer {token}")
+    key = elliptic()
+
+    def enroll() -> None:
+        request = x509.load_der_x509_csr(csr(key, name())).public_bytes(Encoding.PEM).decode("ascii")
+        body = {"applicationName": application, "profileName": profile, "csr": request}
+        answer = connection.send("POST", path, json.dumps(body).encode(), headers)
+        if answer.status not in {200, 201}:
+            raise RuntimeError(f"{answer.status} {answer.body[:200]!r}")
+        if "BEGIN CERTIFICATE" not in json.loads(answer.body)["certificate"]["certificate"]:
+            raise RuntimeError("no certificate in the answer")
+
+    return enroll
