@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway.domain.authority import Authority
 from gateway.domain.profile import Profile
@@ -39,6 +39,7 @@ class AcmeSettings:
     http01_port: int = 80
     allowed_networks: tuple[str, ...] = ()
     resolvers: tuple[str, ...] = ()
+    authorization_reuse: timedelta = timedelta(0)
     terms_of_service: str | None = None
     website: str | None = None
 
