@@ -1,0 +1,187 @@
+"""One GET, over one connection, to one address that the caller has chosen: the client for strangers' servers.
+
+It never resolves a name, follows a redirect, keeps a connection, reads a proxy's environment variable, or verifies a
+certificate; it never reads more than the caller allows. Whoever calls decides where it may go (`outbound.reach`), and
+how long it may take: every wait here is cancelled by the caller's deadline.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+import httptools
+import trio
+
+from gateway.outbound.reach import Address
+
+# Apache stops at 8 KiB a line, nginx sends at most 8 KiB of its own: 16 KiB of head is more than any server that
+# answers a challenge has to say.
+_HEAD_CAP: Final = 16 * 1024
+_RECEIVE: Final = 16 * 1024
+
+_INTERIM: Final = range(100, 200)
+
+
+class FetchFailed(Exception):
+    """There was no whole HTTP answer. `detail` is for the peer, and holds nothing that the server sent.
+
+    `passing` says that asking again may help.
+    """
+
+    def __init__(self, detail: str, *, passing: bool = True) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.passing = passing
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where to connect and what to say: `host` is the Host header's value, `target` the request target (path)."""
+
+    address: Address
+    port: int
+    host: str
+    target: str
+    server_name: str | None = None  # TLS if set (the SNI)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer. `body` is cut at one byte beyond the cap, so that the caller can tell."""
+
+    status: int
+    location: str | None
+    body: bytes
+
+
+async def connect(address: Address, port: int) -> trio.SocketStream:
+    """A TCP connection to exactly this address.
+
+    Raises:
+        FetchFailed: refused, unreachable, or the like.
+    """
+    family = trio.socket.AF_INET if address.version == 4 else trio.socket.AF_INET6
+    sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    try:
+        await sock.connect((str(address), port))
+    except OSError as error:
+        sock.close()
+        raise FetchFailed(f"connection to {spell(address, port)} failed: {_why(error)}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
+
+
+async def get(stream: trio.SocketStream, destination: Destination, *, agent: str, body_cap: int) -> Fetched:
+    """Ask for `destination.target` on `stream`, and close it whatever happens.
+
+    Raises:
+        FetchFailed: TLS failed, the connection ended early, or the answer is not HTTP.
+    """
+    where = spell(destination.address, destination.port)
+    channel: trio.abc.Stream = stream
+    try:
+        if destination.server_name is not None:
+            # An address is no name for SNI (RFC 6066, 3).
+            name = None if destination.server_name == str(destination.address) else destination.server_name
+            channel = trio.SSLStream(stream, _tls(), server_hostname=name, https_compatible=True)
+        await channel.send_all(_head(destination, agent))
+        return await _read(channel, body_cap)
+    except (trio.BrokenResourceError, ssl.SSLError, ssl.CertificateError) as error:
+        raise FetchFailed(f"the conversation with {where} broke off") from error
+    except httptools.HttpParserError as error:
+        raise FetchFailed(f"the answer of {where} is not HTTP", passing=False) from error
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+def spell(address: Address, port: int) -> str:
+    """`192.0.2.1:80` or `[2001:db8::1]:80`."""
+    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+
+
+def _head(destination: Destination, agent: str) -> bytes:
+    return (
+        f"GET {destination.target} HTTP/1.1\r\n"
+        f"Host: {destination.host}\r\n"
+        f"User-Agent: {agent}\r\n"
+        "Accept: */*\r\n"
+        "Connection: close\r\n"
+        "\r\n"
+    ).encode("ascii")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """TLS that verifies nothing: a redirect of http-01 mostly leads to a host without a valid certificate yet."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname = False
+    tls.verify_mode = ssl.CERT_NONE
+    tls.set_alpn_protocols(["http/1.1"])
+    return tls
+
+
+@dataclass(slots=True)
+class _Collector:
+    """What httptools calls back while it parses."""
+
+    body_cap: int
+    location: str | None = None
+    framed: bool = False
+    in_body: bool = False
+    complete: bool = False
+    body: bytearray = field(default_factory=bytearray)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep Location, and whether the body says where it ends."""
+        lowered = name.lower()
+        if lowered == b"location" and self.location is None:
+            self.location = value.decode("latin-1")
+        elif lowered in {b"content-length", b"transfer-encoding"}:
+            self.framed = True
+
+    def on_headers_complete(self) -> None:
+        """The head is over."""
+        self.in_body = True
+
+    def on_body(self, data: bytes) -> None:
+        """Keep no more than shows that there was too much."""
+        self.body += data[: self.body_cap + 1 - len(self.body)]
+
+    def on_message_complete(self) -> None:
+        """The whole answer is here."""
+        self.complete = True
+
+
+async def _read(channel: trio.abc.Stream, body_cap: int) -> Fetched:
+    """Read one answer, stopping as soon as enough is known."""
+    collector = _Collector(body_cap)
+    parser = httptools.HttpResponseParser(collector)
+    received = 0
+    while True:
+        data = await channel.receive_some(_RECEIVE)
+        if not data:
+            if collector.in_body and not collector.framed:
+                break  # RFC 9112, 6.3: without a length the body ends with the connection
+            raise FetchFailed("the server hung up before its answer was whole")
+        parser.feed_data(data)
+        received += len(data)
+        if collector.complete or len(collector.body) > body_cap:
+            break
+        # Chunk extensions and trailers never reach the body: the raw count bounds them as well as the head.
+        if received > _HEAD_CAP + body_cap:
+            raise FetchFailed("the server's answer is too large", passing=False)
+    status = int(parser.get_status_code())
+    if status in _INTERIM:
+        # We never send Expect: a server that answers so speaks out of turn (RFC 9110, 15.2).
+        raise FetchFailed("the server sent an interim answer that nobody asked for", passing=False)
+    return Fetched(status, collector.location, bytes(collector.body))
+
+
+def _why(error: OSError) -> str:
+    """The operating system's word for it, which speaks of the connection and of nothing else."""
+    return (error.strerror or type(error).__name__).lower()
