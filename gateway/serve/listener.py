@@ -1,0 +1,187 @@
+"""The listeners: Hypercorn's connections on trio, with the TLS facts in the scope and a deadline on every wait.
+
+Hypercorn brings HTTP/1.1, HTTP/2 and their limits. What it lacks is added here: it tells the application nothing of
+TLS, its writes are shielded without an end, and its TLS context is fixed for life. Nothing of a request is read here.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeAlias
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
+
+from gateway.serve.settings import Settings
+from gateway.serve.tls import TlsFact, facts
+
+logger = logging.getLogger("muster.listener")
+
+Asgi: TypeAlias = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+# A request line and its headers. SCEP puts whole messages into a query (S94); Hypercorn's own 16 KiB cut RSA-4096 off.
+HEAD_LIMIT: Final = 64 * 1024
+# How long a peer may leave an answer unread before the connection is dropped; answers are a few KiB.
+WRITE_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 2.0
+
+
+class Door(trio.abc.Listener[Stream]):
+    """Accepts connections while there is room for them: the rest wait in the kernel's backlog.
+
+    With a `context` it accepts TLS, each connection under the context that is current at that moment; `context` may be
+    replaced at any time, and connections that stand keep the one they began with.
+    """
+
+    def __init__(self, bound: socket.socket, room: int, context: ssl.SSLContext | None = None) -> None:
+        self._plain = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+        self.room = trio.Semaphore(room)
+        self.context = context
+
+    async def accept(self) -> Stream:
+        """Wait for room, then for a connection. Whoever gets the stream releases `room` when it is done with it."""
+        await self.room.acquire()
+        try:
+            stream = await self._plain.accept()
+        except BaseException:
+            self.room.release()
+            raise
+        if self.context is None:
+            return stream
+        # The handshake is the connection's own affair: a slow peer delays nobody. https_compatible: HTTP clients close
+        # without close_notify, and are not waited for.
+        return trio.SSLStream(stream, self.context, server_side=True, https_compatible=True)
+
+    async def aclose(self) -> None:
+        """Stop accepting."""
+        await self._plain.aclose()
+
+
+class Connection(TCPServer):
+    """One connection: the handshake first, then its facts into every request's scope, then Hypercorn's protocol."""
+
+    def __init__(self, asgi: Asgi, config: Config, workers: WorkerContext, door: Door, stream: Stream) -> None:
+        super().__init__(ASGIWrapper(asgi), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
+        self._asgi = asgi
+        self._door = door
+
+    async def run(self) -> None:
+        """Serve the connection until it ends; whatever happens in it ends this connection alone."""
+        try:
+            if isinstance(self.stream, trio.SSLStream):
+                facts_of_peer = await self._shake_hands(self.stream)
+                if facts_of_peer is None:
+                    return
+                self.app = ASGIWrapper(with_tls(self._asgi, facts_of_peer))
+            await super().run()
+        except* Exception:
+            # A peer that finds a bug in a parser must not end the gateway.
+            logger.exception("a connection failed")
+        finally:
+            self._door.room.release()
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact] | None:
+        try:
+            with trio.fail_after(self.config.ssl_handshake_timeout):
+                await stream.do_handshake()
+            return facts(stream)
+        except (trio.BrokenResourceError, trio.TooSlowError, OSError) as error:
+            # Scanners and health probes do this all day; it is worth a line to whoever looks for it.
+            logger.debug("TLS handshake failed", extra={"cause": str(error.__cause__ or error) or type(error).__name__})
+            await trio.aclose_forcefully(stream)
+            return None
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send what the protocol made. A peer that does not read is given up after `WRITE_SECONDS`."""
+        match event:
+            case RawData():
+                await self._write(event.data)
+            case Closed():
+                await self._close()
+                await self.protocol.handle(Closed())
+            case Updated():
+                if event.idle:
+                    await self.idle_task.restart(self._task_group, self._idle_timeout)
+                else:
+                    await self.idle_task.stop()
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            async with self.send_lock:
+                with trio.fail_after(WRITE_SECONDS):
+                    await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            await trio.aclose_forcefully(self.stream)
+            await self.protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        # TLS says goodbye before it closes, which a peer that does not read can hold up.
+        with trio.move_on_after(CLOSE_SECONDS):
+            await super()._close()
+
+
+def with_tls(asgi: Asgi, facts_of_peer: dict[str, TlsFact]) -> Asgi:
+    """The application, told of one connection's TLS facts as `scope["extensions"]["tls"]`."""
+
+    async def told(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "lifespan":
+            scope["extensions"]["tls"] = facts_of_peer
+        await asgi(scope, receive, send)
+
+    return told
+
+
+def configuration(settings: Settings) -> Config:
+    """Hypercorn's own settings. It logs nothing: the application's outermost layer does."""
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("muster.http")
+    config.include_server_header = False
+    config.h11_max_incomplete_size = HEAD_LIMIT
+    config.h2_max_header_list_size = HEAD_LIMIT
+    # 128 streams of a connection share one TCP window; the caps on bodies hold for each of them.
+    config.h2_max_concurrent_streams = 128
+    config.ssl_handshake_timeout = settings.handshake_seconds
+    config.keep_alive_timeout = settings.idle_seconds
+    config.read_timeout = settings.read_seconds
+    # A device that enrolls a fleet keeps its connection for as long as it likes (E18).
+    config.keep_alive_max_requests = 1_000_000
+    config.graceful_timeout = settings.drain_seconds
+    return config
+
+
+async def listen(
+    asgi: Asgi,
+    settings: Settings,
+    doors: Sequence[Door],
+    ending: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept at `doors` until `ending` is set, then let open requests finish for `limits.drain-seconds`.
+
+    Owns every connection: they run in a nursery of this function and are gone when it returns.
+    """
+    config = configuration(settings)
+    workers = WorkerContext(None)
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            for door in doors:
+                connection = partial(Connection, asgi, config, workers, door)
+                accepting.start_soon(partial(trio.serve_listeners, connection, [door], handler_nursery=connections))
+            task_status.started()
+            await ending.wait()
+            accepting.cancel_scope.cancel()
+        # Idle connections wait for this and close at once.
+        await workers.terminated.set()
+        connections.cancel_scope.deadline = trio.current_time() + settings.drain_seconds

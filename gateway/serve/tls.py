@@ -1,0 +1,76 @@
+"""TLS: the context that listens, and the facts about a peer that go into the scope.
+
+No header speaks here: what `extensions.tls` says comes from the handshake alone. No certificate is judged beyond its
+chain: revocation, pair and term are `actions/authenticate`'s affair.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import trio
+
+from gateway.serve.refusal import CannotStart
+
+# E10, E11: TLS 1.2 with forward secrecy and AEAD only; libest offers ECDHE-{ECDSA,RSA}-AES128-GCM and CHACHA20.
+# TLS 1.3's suites are all fit and not ruled by this.
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+ALPN: Final = ("h2", "http/1.1")
+_VERSIONS: Final = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+# X509_V_FLAG_NO_CHECK_TIME, x509_vfy.h. An expired certificate passes the handshake and is then refused with a sentence
+# by the protocol (E61), where a TLS alert would tell a device nothing.
+_NO_CHECK_TIME: Final = 0x200000
+
+TlsFact: TypeAlias = str | int | bytes | None
+# Suites by their IANA numbers, as the ASGI extension wants them; OpenSSL's ids carry the number in the low 16 bits.
+_SUITES: Final = {
+    str(cipher["name"]): int(str(cipher["id"])) & 0xFFFF
+    for cipher in ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).get_ciphers()
+}
+
+
+def server_context(chain: Path, key: Path, trusted: Iterable[bytes]) -> ssl.SSLContext:
+    """The listener's context. `trusted` are the issuing authorities' certificates, DER.
+
+    A client certificate is asked for and optional (E12). One that no trusted authority issued ends the handshake with
+    an alert: OpenSSL offers Python no say in it. Raises `CannotStart` where the files do not make a server.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.set_alpn_protocols(list(ALPN))
+    # RFC 9113, 9.2.1: no compression, no renegotiation. Tickets stay: EST clients resume (RFC 7030, 3.3).
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    try:
+        context.load_cert_chain(chain, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CannotStart(f"HTTPS cannot use {chain} with {key}: {reason}; see tls.certificate, tls.key") from None
+    authorities = b"".join(trusted)
+    if authorities:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        # An issuing authority is an anchor by itself: its root may have issued others that are none of ours.
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
+        context.load_verify_locations(cadata=authorities)
+    return context
+
+
+def facts(stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact]:
+    """What the handshake established, in the names of the ASGI TLS extension, and the peer's certificate as DER.
+
+    `tls_version` is the protocol's number (0x0304 for TLS 1.3). `tls_unique` (RFC 5929) is there for TLS 1.2 only: on
+    TLS 1.3 CPython returns a value that is not a channel binding.
+    """
+    version = stream.version() or ""
+    cipher = stream.cipher()
+    found: dict[str, TlsFact] = {
+        "tls_version": _VERSIONS.get(version),
+        "cipher_suite": _SUITES.get(cipher[0]) if cipher else None,
+        "client_cert_der": stream.getpeercert(binary_form=True),
+    }
+    if version == "TLSv1.2":
+        found["tls_unique"] = stream.get_channel_binding("tls-unique")
+    return found
