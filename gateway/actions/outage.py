@@ -1,0 +1,26 @@
+"""Store and signer out of reach, in the product's words: nothing was done, and when to ask again. One table."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.outbound.signer import SignerBusy, SignerFailure
+from gateway.store.unit import StoreBusy, StoreUnavailable
+
+Outage: TypeAlias = StoreBusy | StoreUnavailable | SignerFailure
+
+OUTAGES: Final = (StoreBusy, StoreUnavailable, SignerFailure)
+
+
+def outage(error: Outage) -> Refusal:
+    """The refusal that tells a client to come back; details are for the log."""
+    match error:
+        case StoreBusy():
+            return Refusal(RefusalReason.BUSY, "the store is busy; nothing was done", retry_after=1)
+        case SignerBusy():
+            return Refusal(RefusalReason.BUSY, "the signer is busy; nothing was done", retry_after=error.retry_after)
+        case StoreUnavailable():
+            return Refusal(RefusalReason.UNAVAILABLE, "the store is out of reach; nothing was done", retry_after=5)
+        case _:
+            return Refusal(RefusalReason.UNAVAILABLE, "the signer is out of reach; nothing was done", retry_after=5)

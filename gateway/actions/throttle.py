@@ -1,0 +1,51 @@
+"""Counting wrong credentials in a bounded memory. No clock of its own, no network, no opinion on who is right."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+
+
+class Throttle:
+    """Counts wrong credentials and says who must wait (E90, S107): a burst, then one guess every `interval` seconds.
+
+    The generic cell rate algorithm: one number a key. At most `capacity` keys are remembered; past that the one that
+    failed longest ago is forgotten, so that no flood of addresses can fill the memory.
+    """
+
+    def __init__(self, *, burst: int = 10, interval: float = 6.0, capacity: int = 16_384) -> None:
+        self._tolerance = (burst - 1) * interval
+        self._interval = interval
+        self._capacity = capacity
+        self._free_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def wait(self, key: tuple[str, str], now: float) -> int:
+        """Whole seconds until `key` may try again; 0 means now. `now` is in seconds."""
+        free_at = self._free_at.get(key)
+        if free_at is None:
+            return 0
+        ahead = free_at - now - self._tolerance
+        return 0 if ahead <= 0 else int(ahead) + 1
+
+    def fail(self, key: tuple[str, str], now: float) -> None:
+        """Count one wrong credential of `key`."""
+        free_at = max(self._free_at.pop(key, now), now)
+        self._free_at[key] = free_at + self._interval
+        if len(self._free_at) > self._capacity:
+            self._free_at.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._free_at)
+
+
+def guesser(address: str) -> str:
+    """Whose guesses are counted together: an IPv4 address, or the /64 that an IPv6 host can roam in freely."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))

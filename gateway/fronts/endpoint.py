@@ -1,0 +1,75 @@
+"""One HTTP request in, one whole reply out; what goes wrong on the way is said in the protocol's own form.
+
+No detail of an unexpected failure reaches the peer: it is logged under the request's id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.actions.outage import OUTAGES, outage
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.fronts.carry import ReplyResponse
+from gateway.fronts.front import Front
+from gateway.fronts.limits import BodyRefused, Disconnected
+from gateway.fronts.peer import Peer, peer
+from gateway.fronts.problem import retry_after
+from protocols.exchange import Reply
+
+log = logging.getLogger(__name__)
+
+Answer: TypeAlias = Callable[[Scope, Receive, Peer], Awaitable[Reply]]
+Wording: TypeAlias = Callable[[int, str, tuple[tuple[str, str], ...]], Reply]
+
+# Refusals that arise before an exchange begins: is there such a thing, may it be used, can it be used now?
+STATUS: dict[RefusalReason, int] = {
+    RefusalReason.POLICY: 403,
+    RefusalReason.BAD_KEY: 400,
+    RefusalReason.BAD_CSR: 400,
+    RefusalReason.NAME_MISMATCH: 403,
+    RefusalReason.UNAUTHENTICATED: 401,
+    RefusalReason.FORBIDDEN: 403,
+    RefusalReason.NOT_FOUND: 404,
+    RefusalReason.CONFLICT: 409,
+    RefusalReason.REVOKED: 403,
+    RefusalReason.EXPIRED: 403,
+    RefusalReason.RATE_LIMITED: 429,
+    RefusalReason.BUSY: 503,
+    RefusalReason.UNAVAILABLE: 503,
+}
+
+
+class Endpoint:
+    """An ASGI application for one kind of address: `answer` gives the reply, `wording` the form of everything else."""
+
+    def __init__(self, front: Front, answer: Answer, wording: Wording) -> None:
+        self._dice = front.resources.dice
+        self._answer = answer
+        self._wording = wording
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        who = peer(scope, self._dice)
+        try:
+            reply = await self._answer(scope, receive, who)
+        except Disconnected:
+            return
+        except BodyRefused as refused:
+            # The rest of the body is still on its way: the connection cannot be used again.
+            reply = self._wording(refused.status, refused.sentence, (("Connection", "close"),))
+        except Refusal as refusal:
+            reply = self._refused(refusal)
+        except OUTAGES as error:
+            log.warning("request %s: %s", who.id, error)
+            reply = self._refused(outage(error))
+        except Exception:
+            log.exception("request %s failed", who.id)
+            reply = self._wording(500, "something went wrong on this side; nothing of it is your doing", ())
+        await ReplyResponse(reply)(scope, receive, send)
+
+    def _refused(self, refusal: Refusal) -> Reply:
+        return self._wording(STATUS[refusal.reason], refusal.detail, retry_after(refusal.retry_after))

@@ -1,0 +1,36 @@
+"""What every front works with. Assembled once, in `serve`; nothing here is looked up from a request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from gateway.actions.publish import Publications
+from gateway.actions.resources import Resources
+from gateway.fronts.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """The external addresses, from the configuration and never from a request: no path, no trailing slash."""
+
+    https: str
+    http: str
+
+
+async def _ready() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Resources, addresses and limits; `ready` says whether store and signer can be reached now (`/readyz`).
+
+    `publications` holds the CRLs that were signed; `jobs/publication` renews the same ones.
+    """
+
+    resources: Resources
+    urls: Urls
+    limits: Limits = field(default_factory=Limits)
+    publications: Publications = field(default_factory=Publications)
+    ready: Callable[[], Awaitable[bool]] = _ready

@@ -1,0 +1,98 @@
+"""Limits before parsing: bytes, seconds, and guesses at secrets. Nothing here knows a protocol or believes a header.
+
+Everything kept in memory here is bounded, whoever sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+from starlette.types import Receive, Scope
+
+from gateway.actions.authenticate import Guesses
+from gateway.domain.application import Pair
+
+KIB = 1024
+
+
+class BodyRefused(Exception):
+    """The body was not read to its end; `status` and `sentence` say why, in HTTP's words."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class Disconnected(Exception):
+    """The peer went away before its body was complete. Nobody is left to be answered."""
+
+
+def _everyone(address: str, pair: Pair | None) -> int:  # noqa: ARG001, the shape of every admission rule
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Body caps in bytes, the time a body may take in seconds, and the counters of wrong credentials.
+
+    `admission` may shed load before anything is read: it gives the seconds after which to come back, 0 to go on. The
+    caps: EST E20, SCEP S12; no ACME or REST request comes near theirs.
+    """
+
+    acme_body: int = 64 * KIB
+    est_body: int = 64 * KIB
+    scep_body: int = 256 * KIB
+    rest_body: int = 64 * KIB
+    body_seconds: float = 30.0
+    guesses: Guesses = field(default_factory=Guesses)
+    admission: Callable[[str, Pair | None], int] = _everyone
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of this lower-case name, or None."""
+    value: bytes
+    for key, value in scope["headers"]:
+        if key == name or key.lower() == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float) -> bytes:
+    """The whole body, if it is no longer than `cap` bytes and complete within `seconds`.
+
+    A Content-Length above the cap is refused before anything is read (E20); a chunked body as soon as it passes the cap.
+
+    Raises:
+        BodyRefused: 413 too long, 408 too slow.
+        Disconnected: the peer went away.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdecimal() and int(declared) > cap:
+        raise _too_long(cap)
+    # The usual case, a body that came with its head, needs no deadline: it is here.
+    with trio.move_on_after(seconds):
+        return await _read(receive, cap)
+    raise BodyRefused(408, f"the body did not arrive within {seconds:g} seconds")
+
+
+async def _read(receive: Receive, cap: int) -> bytes:
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        part: bytes = message.get("body", b"")
+        length += len(part)
+        if length > cap:
+            raise _too_long(cap)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_long(cap: int) -> BodyRefused:
+    return BodyRefused(413, f"the body is longer than {cap} bytes, the most that is accepted here")

@@ -1,0 +1,51 @@
+"""Who is at the other end, as the transport knows it. No header is read here, and none could change the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+# What must not stand in a path, encoded or not (E7): a slash or a NUL that only appears after decoding, a second round of
+# encoding, and steps to other folders. Some proxy in front reads such a path otherwise than we do.
+_ENCODED = (b"%2f", b"%5c", b"%00", b"%25")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """`address` is the socket's; `certificate` (DER) was proved in the TLS handshake; `id` names this HTTP request in
+    logs and audit."""
+
+    address: str
+    secure: bool
+    certificate: bytes | None
+    id: str
+
+
+def peer(scope: Scope, dice: Callable[[int], bytes]) -> Peer:
+    """The facts of this request's connection, from the listener's part of the scope (`extensions.tls`)."""
+    client: tuple[str, int] | None = scope.get("client")
+    certificate: bytes | None = None
+    tls: Mapping[str, object] | None = (scope.get("extensions") or {}).get("tls")
+    if tls is not None:
+        der = tls.get("client_cert_der")
+        certificate = der if isinstance(der, bytes) else None
+    given: object = scope.get("request_id")
+    return Peer(
+        address=client[0] if client else "",
+        secure=scope["scheme"] == "https",
+        certificate=certificate,
+        id=given if isinstance(given, str) else dice(8).hex(),
+    )
+
+
+def plain_path(scope: Scope) -> bool:
+    """Whether the path means to everyone what it means to us: decoded once, without `..`, `%2f`, NUL or backslash (E7)."""
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%" in raw and any(each in raw.lower() for each in _ENCODED):
+        return False
+    path: str = scope["path"]
+    if "\0" in path or "\\" in path:
+        return False
+    return "/." not in path or not {".", ".."}.intersection(path.split("/"))
