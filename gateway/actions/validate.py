@@ -1,0 +1,265 @@
+"""Validate challenges: who may be asked to prove what, how many at once, how often, and what becomes of the outcome.
+
+Every validation runs in the one nursery of `Validations`, which a job owns; nothing is fired and forgotten. What is
+fetched never enters here: a prover says yes or why not.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import trio
+
+from gateway.actions.resources import Resources
+from gateway.domain.application import AcmeSettings, Pair
+from gateway.domain.audit import AuditEvent
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.outbound.challenges import Evidence, Fault, Prover, Target, Unproven
+from gateway.store import acme as store
+from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
+from protocols.acme.states import (
+    Authorization,
+    AuthorizationStatus,
+    Challenge,
+    ChallengeStatus,
+    ChallengeType,
+    Problem,
+)
+
+log = logging.getLogger(__name__)
+
+# How long a challenge's POST waits for its outcome: most servers answer within a few milliseconds, and a client that
+# hears `valid` at once saves its polls. A silent one must not hold the client's connection.
+PATIENCE: Final = 0.05  # seconds
+
+# A64: one validation takes 10 to 30 s at most; lego gives its whole order 30 s, certbot polls for 90.
+DEADLINE: Final = 20.0  # seconds, all attempts together
+ATTEMPT_DEADLINE: Final = 10.0  # seconds
+PAUSES: Final = (0.5, 2.5)  # seconds before the second and the third attempt, after passing failures only
+
+AT_ONCE: Final = 256  # validations that talk at the same time: each holds one socket
+AT_ONE_TARGET: Final = 8  # of them with one host: a slow one cannot take all, and nobody is flooded in our name
+MOST_WAITING: Final = 4096
+
+# The store may be away for a moment just when a proof has been seen; a proof is worth repeating the write.
+_RECORD_PAUSES: Final = (0.1, 0.5, 2.0, 5.0)  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """One challenge to be validated. `source` and `http_request_id` are those of the POST that asked."""
+
+    pair: Pair
+    thumbprint: str
+    authorization: Authorization
+    challenge: Challenge
+    source: str = ""
+    http_request_id: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two validations the same."""
+        return (self.authorization.id, self.challenge.id)
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A validation under way, in this process. `outcome` is set before `done`, if it could be recorded."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    outcome: Authorization | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Turns:
+    """Whose turn it is at one target; kept only as long as somebody is there."""
+
+    turns: trio.Semaphore
+    present: int = 0
+
+
+class Validations:
+    """All validations of this process. `http01` proves http-01 challenges; `patience` is in seconds."""
+
+    def __init__(self, http01: Prover, *, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES) -> None:
+        self._http01 = http01
+        self._patience = patience
+        self._pauses = pauses
+        self._running: dict[tuple[str, str], _Running] = {}
+        self._targets: dict[str, _Turns] = {}
+        self._slots = trio.Semaphore(AT_ONCE)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the validations until cancelled. What is cut off stays `processing` in the store, for the next start."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    async def begin(self, resources: Resources, asked: Validation) -> Authorization:
+        """Start validating, once, and give the authorization as it is a moment later (A60, A61).
+
+        A validation that is over within the wait costs one commit: pending to its end. Only one that takes longer is
+        made durable as `processing`, so that a restart takes it up again, even if the asker has gone (A123).
+
+        Raises:
+            Refusal: BUSY, too many are waiting; UNAVAILABLE, the store is away or the gateway is stopping.
+        """
+        if (
+            asked.authorization.status is not AuthorizationStatus.PENDING
+            or asked.challenge.status is not ChallengeStatus.PENDING
+        ):
+            return asked.authorization
+        running = self._running.get(asked.key) or self.start(resources, asked)
+        try:
+            with trio.move_on_after(self._patience):
+                await running.done.wait()
+        finally:
+            if not running.done.is_set():
+                with trio.CancelScope(shield=True):
+                    await _mark_processing(resources, asked)
+        return running.outcome or _processing(asked)
+
+    def start(self, resources: Resources, asked: Validation) -> _Running:
+        """Start validating in the nursery. Raises Refusal as `begin` does."""
+        if self._nursery is None:
+            raise Refusal(RefusalReason.UNAVAILABLE, "the gateway is not validating now", retry_after=5)
+        if len(self._running) >= MOST_WAITING:
+            raise Refusal(RefusalReason.BUSY, "too many validations are waiting", retry_after=10)
+        running = self._running[asked.key] = _Running()
+        self._nursery.start_soon(self._validate, resources, asked, running)
+        return running
+
+    async def _validate(self, resources: Resources, asked: Validation, running: _Running) -> None:
+        try:
+            running.outcome = await self._outcome(resources, asked)
+        except Exception:
+            # A bug must end neither the other validations nor, by leaving it processing for ever, this one unseen.
+            log.exception("validating %s failed", asked.authorization.id)
+        finally:
+            del self._running[asked.key]
+            running.done.set()
+
+    async def _outcome(self, resources: Resources, asked: Validation) -> Authorization | None:
+        evidence = Evidence(())
+        error: Problem | None = None
+        try:
+            evidence = await self._prove(asked)
+        except Unproven as failure:
+            evidence = failure.evidence
+            error = Problem(failure.fault.value, failure.detail, 403 if failure.fault.value == "unauthorized" else 400)
+        except Exception:
+            log.exception("proving %s failed", asked.authorization.id)
+            error = Problem("serverInternal", "the validation failed on this side; order again", 500)
+        return await _record(resources, asked, evidence, error)
+
+    async def _prove(self, asked: Validation) -> Evidence:
+        """Take a turn, then try until there is an answer that will not change."""
+        host = asked.authorization.identifier.value
+        turns = self._targets.get(host) or self._targets.setdefault(host, _Turns(trio.Semaphore(AT_ONE_TARGET)))
+        turns.present += 1
+        try:
+            # The target's turn first: who waits for a slow target holds none of the places that all share.
+            async with turns.turns, self._slots:
+                return await self._attempts(asked)
+        finally:
+            turns.present -= 1
+            if not turns.present:
+                del self._targets[host]
+
+    async def _attempts(self, asked: Validation) -> Evidence:
+        prover, target = self._prover(asked.challenge.type), _target(asked)
+        end = trio.current_time() + DEADLINE
+        for pause in self._pauses:
+            try:
+                return await _attempt(prover, target, end)
+            except Unproven as failure:
+                if not failure.passing or trio.current_time() + pause >= end:
+                    raise
+            await trio.sleep(pause)
+        return await _attempt(prover, target, end)
+
+    def _prover(self, kind: ChallengeType) -> Prover:
+        match kind:
+            case ChallengeType.HTTP_01:
+                return self._http01
+
+
+async def _attempt(prover: Prover, target: Target, end: float) -> Evidence:
+    try:
+        with trio.fail_at(min(end, trio.current_time() + ATTEMPT_DEADLINE)):
+            return await prover.prove(target)
+    except trio.TooSlowError:
+        raise Unproven(Fault.CONNECTION, "the server took too long to answer", passing=True) from None
+
+
+def _target(asked: Validation) -> Target:
+    settings = asked.pair.settings.acme or AcmeSettings()
+    token = asked.challenge.token
+    return Target(
+        host=asked.authorization.identifier.value,
+        token=token,
+        key_authorization=f"{token}.{asked.thumbprint}",
+        port=settings.http01_port,
+        allowed_networks=settings.allowed_networks,
+        resolvers=settings.resolvers,
+    )
+
+
+def _processing(asked: Validation) -> Authorization:
+    """The authorization as it stands while its challenge is being validated."""
+    challenges = tuple(
+        replace(each, status=ChallengeStatus.PROCESSING) if each.id == asked.challenge.id else each
+        for each in asked.authorization.challenges
+    )
+    return replace(asked.authorization, challenges=challenges)
+
+
+async def _mark_processing(resources: Resources, asked: Validation) -> None:
+    """Make it durable that this is under way. Nothing is lost if the store is away: the outcome will say it all."""
+    try:
+        await resources.store.write(lambda unit: store.begin_challenge(unit, *asked.key))
+    except (StoreBusy, StoreUnavailable) as error:
+        log.warning("validating %s is not marked: %s", asked.authorization.id, error)
+
+
+async def _record(
+    resources: Resources, asked: Validation, evidence: Evidence, error: Problem | None
+) -> Authorization | None:
+    """Store the outcome with its audit event; None if the store stayed away, and then a restart validates again."""
+    at = resources.now()
+    seen = "; ".join(evidence.hops)
+    event = AuditEvent(
+        at=at,
+        actor=f"acme-account:{asked.authorization.account_id}",
+        action="challenge.validate",
+        target=f"{asked.authorization.id} {asked.authorization.identifier.value}",
+        outcome="success" if error is None else "failed",
+        application_id=asked.pair.application.id,
+        detail=f"{asked.challenge.type}: {error.detail + ' ' if error else ''}[{seen}]",
+        source=asked.source,
+        request_id=asked.http_request_id,
+    )
+
+    def unit(unit: Unit) -> Authorization:
+        # Where the outcome came at once the challenge is still pending; a restart or a slow one left it processing.
+        store.begin_challenge(unit, *asked.key)
+        authorization = store.finish_challenge(unit, *asked.key, error=error, at=at)
+        unit.audit(event)
+        return authorization
+
+    for pause in (*_RECORD_PAUSES, None):
+        try:
+            return await resources.store.write(unit)
+        except (StoreBusy, StoreUnavailable) as away:
+            if pause is None:
+                log.warning("the outcome of %s is lost, the store is away: %s", asked.authorization.id, away)
+                break
+            await trio.sleep(pause)
+    return None
