@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=Path("bench-results/enroll.json"), help="where the figures go")
     options = parser.parse_args(arguments)
     works = [work for work in WORKS if not options.only or work.number in options.only]
-    print(f"{platform.machine()}, Python {platform.python_version()}, {options.clients} clients; measuring the floors ...")
+    machine = f"{platform.machine()}, Python {platform.python_version()}"
+    print(f"{machine}, {options.clients} clients; measuring the floors ...")
     operations = floors.measure()
     rows = []
     responder = acme.Responder()
@@ -103,17 +104,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(rows: Sequence[tuple[Work, Figures, float]]) -> str:
     """The rows as text: server CPU beside budget and floor, then what the clients saw."""
-    head = "     work                                             ms CPU  budget   floor  share    /s   p50 ms  p95 ms  p99 ms"
-    lines = [head]
+    columns = f"{'ms CPU':>6}  {'budget':>6}  {'floor':>6}  {'share':>5} {'/s':>6}  {'p50 ms':>6}  {'p95 ms':>6}  {'p99 ms':>6}"
+    lines = [f"{'':4} {'work':48} {columns}"]
     for work, figures, floor in rows:
         share = floor / figures.cpu_ms * 100
         lines.append(
             f"{work.number:4} {work.title:48} {figures.cpu_ms:6.2f}  {work.budget:6.2f}  {floor:6.2f}  {share:4.0f}%"
-            f" {figures.per_second:6.0f}  {figures.p50 * 1000:6.1f}  {figures.p95 * 1000:6.1f}  {figures.p99 * 1000:6.1f}"
+            f" {figures.per_second:6.0f}"
+            + "".join(f"  {seconds * 1000:6.1f}" for seconds in (figures.p50, figures.p95, figures.p99))
         )
         if figures.failures:
             lines.append(f"     {figures.failures} failed; the first: {figures.first_failure}")
-    lines.append("ms CPU: server user + system over the process tree, each enrollment; floor: the bare cryptography in it.")
+    lines.append(
+        "ms CPU: server user + system over the process tree, an enrollment; floor: the bare cryptography in it."
+    )
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ A figure beside its floor says how much of an enrollment is ours to save; the ma
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,10 +75,10 @@ def _parsed(der: bytes) -> None:
 def issue(issuer: ec.EllipticCurvePrivateKey, public: ec.EllipticCurvePublicKey) -> None:
     """Build and sign a leaf with the extensions of an ordinary TLS certificate."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "floor.bench.example")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
     (
-        x509.CertificateBuilder(name, name, public, x509.random_serial_number(), now, now + datetime.timedelta(days=90))
+        x509.CertificateBuilder(name, name, public, x509.random_serial_number(), now, now + dt.timedelta(days=90))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

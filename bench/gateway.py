@@ -51,7 +51,8 @@ def gateway(http01_port: int, *arguments: str) -> Iterator[Quickstart]:
     """A gateway on free loopback ports, ready to enroll; ended, with its folder, on the way out."""
     with TemporaryDirectory(prefix="muster-bench-") as folder:
         data = Path(folder) / "data"
-        command = [sys.executable, "-m", "gateway", "serve", "--data", str(data), "--acme-http01-port", str(http01_port)]
+        command = [sys.executable, "-m", "gateway", "serve", "--data", str(data)]
+        arguments = ("--acme-http01-port", str(http01_port), *arguments)
         with (Path(folder) / "log").open("w+b") as log:
             process = subprocess.Popen(
                 [*command, "--https", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments],

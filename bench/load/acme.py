@@ -1,4 +1,4 @@
-"""ACME drivers: newOrder to download on one kept connection, with the order ready at once or with http-01 validation."""
+"""ACME drivers: newOrder to download on one kept connection, the order ready at once or after http-01."""
 
 from __future__ import annotations
 

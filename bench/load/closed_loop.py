@@ -1,7 +1,7 @@
 """A closed loop: each client enrolls, waits for its certificate, and enrolls again.
 
-It measures what an enrollment costs the server. It does not measure how latency behaves near capacity: a closed loop slows
-down with its server and so hides the queue; that is an open loop's work.
+It measures what an enrollment costs the server. It does not measure how latency behaves near capacity: a closed loop
+slows down with its server and so hides the queue; that is an open loop's work.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Figures:
 def run(clients: Sequence[Callable[[], None]], *, server: int, seconds: float, warm_up: float = 1.0) -> Figures:
     """Run each of `clients` in a thread of its own, over and over, for `seconds`; `server` is the root pid.
 
-    A client's call is one enrollment; it raises where the enrollment failed. What finishes during `warm_up` is not counted.
+    A client's call is one enrollment; it raises where the enrollment failed. What finishes during `warm_up` is not
+    counted.
     """
     latencies: list[list[float]] = [[] for _ in clients]
     failures: list[str] = []

@@ -14,7 +14,6 @@ from gateway.domain.request import (
     San,
     SanType,
     SubjectAttribute,
-    SubjectType,
 )
 from protocols.pkix.csr import CertificationRequest
 from protocols.pkix.names import AlternativeName, Attribute

@@ -12,11 +12,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 
+from gateway.actions.outage import outage
 from gateway.actions.resources import Resources
 from gateway.domain.application import Pair
 from gateway.domain.audit import AuditEvent
@@ -25,7 +26,7 @@ from gateway.domain.identifier import new_id
 from gateway.domain.issuance import Issued, Pending, Plan, plan
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import CertificateRequest, EnrollmentRequest, RequestStatus, distinguished_name
-from gateway.outbound.signer import SignerBusy, SignerFailure, SignerLost, SignerRefused
+from gateway.outbound.signer import SignerFailure, SignerLost, SignerRefused
 from gateway.store import issuance as store
 from gateway.store import requests
 from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
@@ -97,7 +98,7 @@ async def enroll(
     *,
     source: str = "",
     http_request_id: str = "",
-    hooks: Hooks = Hooks(),  # noqa: B008, frozen and without state
+    hooks: Hooks = Hooks(),
 ) -> Issued | Pending:
     """Judge `request` against the pair's policy and issue for it, at most once.
 
@@ -142,12 +143,12 @@ async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Exist
         await _burn(attempt, reserved.request_id, judged, str(failure))
         if isinstance(failure, SignerLost):
             return None
-        _refuse(failure)
+        raise _refusal(failure) from failure
     return await _complete(attempt, reserved.request_id, judged, der)
 
 
 async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Existing:
-    """Step 8 of the path: the request, the serial with its plan, and the audit event are durable before any signature."""
+    """Step 8 of the path: the request, the serial with its plan and the event are durable before any signature."""
     resources, pair, request = attempt.resources, attempt.pair, attempt.request
     at = judged.judged_at
     row = CertificateRequest(
@@ -247,7 +248,7 @@ async def _burn(attempt: _Attempt, request_id: str, judged: Plan, failure: str) 
     try:
         await attempt.resources.store.write(unit)
     except (StoreBusy, StoreUnavailable) as error:
-        log.error("request %s: its serial stays reserved, the store is away: %s", request_id, error)
+        log.warning("request %s: its serial stays reserved, the store is away: %s", request_id, error)
 
 
 async def _twin(attempt: _Attempt, existing: store.Existing) -> Issued | Pending:
@@ -310,25 +311,15 @@ async def _record_refusal(attempt: _Attempt, refusal: Refusal, at: datetime) -> 
 async def _write(attempt: _Attempt, unit: Callable[[Unit], _T]) -> _T:
     try:
         return await attempt.resources.store.write(unit)
-    except StoreBusy as busy:
-        raise Refusal(RefusalReason.BUSY, "the store is busy; nothing was issued", retry_after=1) from busy
-    except StoreUnavailable as away:
-        raise Refusal(RefusalReason.UNAVAILABLE, "the store is away; nothing was issued", retry_after=5) from away
+    except (StoreBusy, StoreUnavailable) as error:
+        raise outage(error) from error
 
 
-def _refuse(failure: SignerFailure) -> NoReturn:
+def _refusal(failure: SignerFailure) -> Refusal:
     """The signer's answer in the product's words."""
-    match failure:
-        case SignerBusy():
-            raise Refusal(
-                RefusalReason.BUSY, "the signer is busy; nothing was issued", retry_after=failure.retry_after
-            ) from failure
-        case SignerRefused() if failure.about_the_request:
-            raise Refusal(RefusalReason.POLICY, failure.detail, violations=(failure.detail,)) from failure
-        case _:
-            raise Refusal(
-                RefusalReason.UNAVAILABLE, "the signer is out of reach; nothing was issued", retry_after=5
-            ) from failure
+    if isinstance(failure, SignerRefused) and failure.about_the_request:
+        return Refusal(RefusalReason.POLICY, failure.detail, violations=(failure.detail,))
+    return outage(failure)
 
 
 def _new_serial(resources: Resources) -> int:

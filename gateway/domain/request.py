@@ -182,11 +182,11 @@ class ProofKind(StrEnum):
     """Every way in which a request can be authorized, each with the one protocol that it belongs to."""
 
     ACME_ORDER = "acme-order"
-    EST_PASSPHRASE = "est-passphrase"
+    EST_PASSPHRASE = "est-passphrase"  # noqa: S105, a kind of proof and no secret
     EST_CERTIFICATE = "est-certificate"
     SCEP_CHALLENGE = "scep-challenge"
     SCEP_CERTIFICATE = "scep-certificate"
-    API_TOKEN = "api-token"
+    API_TOKEN = "api-token"  # noqa: S105, a kind of proof and no secret
 
 
 PROOF_PROTOCOL: Final[dict[ProofKind, Protocol]] = {

@@ -55,8 +55,8 @@ class SignerRefused(SignerFailure):
 class Signer:
     """The signer's verbs in the product's nouns.
 
-    Every verb raises `SignerBusy`, `SignerLost`, `SignerUnreachable` or `SignerRefused`. `share` names whose fair share of
-    the pool an ask uses: an application's id, or the authority's name for the product's own work.
+    Every verb raises `SignerBusy`, `SignerLost`, `SignerUnreachable` or `SignerRefused`. `share` names whose fair
+    share of the pool an ask uses: an application's id, or the authority's name for the product's own work.
     """
 
     def __init__(self, client: SignerClient, *, deadline: float = DEADLINE) -> None:

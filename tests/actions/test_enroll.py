@@ -29,6 +29,7 @@ from gateway.store.unit import Store, Unit, open_store
 from signer.contract.refusal import SignerRefusal
 from tests.doubles.issuer import NOW, Issuer, SignerDouble, dice, pair, public_key
 
+NO_HOOKS = Hooks()
 HOST = San(SanType.DNS_NAME, "host.example")
 
 
@@ -42,7 +43,7 @@ class Waist:
         self.store = store
         self.resources = Resources(store, self.signer, lambda: None, lambda: NOW, dice)  # type: ignore[arg-type,return-value]
 
-    async def enroll(self, request: EnrollmentRequest, hooks: Hooks = Hooks()) -> Issued | Pending:
+    async def enroll(self, request: EnrollmentRequest, hooks: Hooks = NO_HOOKS) -> Issued | Pending:
         return await enroll(self.resources, self.pair, request, source="192.0.2.1", http_request_id="r1", hooks=hooks)
 
     async def serials(self) -> list[tuple[str, str]]:
@@ -101,7 +102,11 @@ async def test_a_request_that_the_policy_refuses_is_recorded_and_never_reaches_t
     assert refusal.value.reason is RefusalReason.POLICY
     assert waist.signer.tickets == []
     assert await waist.serials() == []
-    found, count = await waist.store.read(lambda unit: requests.search(unit, application_ids=None, profile_id=None, status=None, search=None, limit=5, offset=0))
+    found, count = await waist.store.read(
+        lambda unit: requests.search(
+            unit, application_ids=None, profile_id=None, status=None, search=None, limit=5, offset=0
+        )
+    )
     assert count == 1
     assert found[0].status is RequestStatus.FAILED
     assert "host.example" in (found[0].failure or "")
@@ -204,7 +209,9 @@ async def test_hooks_run_in_the_same_commits_and_a_refusal_in_one_undoes_the_res
     def completed(unit: Unit, certificate: Certificate) -> None:
         seen.append(certificate.serial)
 
-    issued = await waist.enroll(asked(), Hooks(with_reserve=lambda unit: seen.append("reserve"), with_complete=completed))
+    issued = await waist.enroll(
+        asked(), Hooks(with_reserve=lambda unit: seen.append("reserve"), with_complete=completed)
+    )
     assert isinstance(issued, Issued)
     assert seen == ["reserve", issued.serial]
 

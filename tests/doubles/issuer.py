@@ -67,7 +67,9 @@ class Issuer:
 
     def sign(self, plan: Plan) -> bytes:
         """The plan's certificate, with its names and nothing else."""
-        names = [x509.NameAttribute(x509.ObjectIdentifier(SUBJECT_OIDS[each.type]), each.value) for each in plan.subject]
+        names = [
+            x509.NameAttribute(x509.ObjectIdentifier(SUBJECT_OIDS[each.type]), each.value) for each in plan.subject
+        ]
         builder = x509.CertificateBuilder(
             self.name,
             x509.Name(names),
