@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from gateway.domain.authority import Authority
 from gateway.domain.profile import Profile
@@ -75,15 +76,23 @@ class EnrollmentSettings:
     est: EstSettings | None = None
     scep: ScepSettings | None = None
 
+    def enables(self, protocol: Protocol) -> bool:
+        """Whether this pair enrolls over `protocol`."""
+        match protocol:
+            case Protocol.API:
+                return self.api is not None
+            case Protocol.ACME:
+                return self.acme is not None
+            case Protocol.EST:
+                return self.est is not None
+            case Protocol.SCEP:
+                return self.scep is not None
+            case _:
+                assert_never(protocol)
+
     def enabled(self) -> frozenset[Protocol]:
         """The protocols that this pair enrolls over."""
-        doors = {
-            Protocol.API: self.api,
-            Protocol.ACME: self.acme,
-            Protocol.EST: self.est,
-            Protocol.SCEP: self.scep,
-        }
-        return frozenset(protocol for protocol, settings in doors.items() if settings is not None)
+        return frozenset(protocol for protocol in Protocol if self.enables(protocol))
 
 
 @dataclass(frozen=True, slots=True)

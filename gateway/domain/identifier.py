@@ -31,10 +31,10 @@ _URI_CHARACTERS: Final = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0
 _HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")  # underscores live in SPIFFE trust domains
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 
-class InvalidName(ValueError):  # noqa: N818 - a verdict on a peer's name, not an error of ours
+class InvalidName(ValueError):
     """A name that is not valid for its kind. The text is one sentence that may be shown to the peer."""
 
 
@@ -158,7 +158,7 @@ def uri(text: str) -> str:
         host = host.rpartition(":")[0]
     if _HOST.fullmatch(host) is None:
         raise InvalidName(f"{quoted(text)} is not a URI as certificates carry it: name a host, and no user before it")
-    if port is not None and str(port) != _DEFAULT_PORTS.get(parts.scheme):
+    if port is not None and str(port) != DEFAULT_PORTS.get(parts.scheme):
         host = f"{host}:{port}"
     return parts._replace(netloc=host, path=_without_dot_segments(parts.path)).geturl()
 
