@@ -16,7 +16,8 @@ class CaCertificates(Need["Authorities"]):
 @dataclass(frozen=True, slots=True)
 class Authorities:
     """DER. `ra` is the RSA certificate that clients encrypt to and that signs replies; `chain` is the issuing
-    authority and all above it, the root last."""
+    authority and all above it, the root last.
+    """
 
     ra: bytes
     chain: tuple[bytes, ...]
@@ -26,7 +27,8 @@ class Authorities:
 class UnwrapKey(Need[bytes]):
     """Unwrap a content-encryption key with the RA's key.
 
-    `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. Bad padding answers `length` random bytes (S122). Refused: BUSY, UNAVAILABLE.
+    `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. Bad padding answers `length` random bytes (S122).
+    Refused: BUSY, UNAVAILABLE.
     """
 
     wrapped: bytes
@@ -52,7 +54,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """The outcome of an enrollment. `include` is the DER of what the reply carries beside the leaf, by the pair's settings."""
+    """The outcome of an enrollment. `include` is the DER of what goes beside the leaf, by the pair's settings."""
 
     certificate: bytes
     include: tuple[bytes, ...]

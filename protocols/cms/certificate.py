@@ -1,0 +1,100 @@
+"""What CMS has to know of a certificate, read as leniently as can be (S51).
+
+Real clients sign with certificates that strict readers refuse: a critical authorityKeyIdentifier (Windows), negative
+serial numbers, version 1, odd validity. Whether a certificate is to be trusted is never decided here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from protocols.cms import algorithms, ber, der
+from protocols.cms.ber import Element
+from protocols.exchange import Malformed
+
+# Below, a key is not worth encrypting to (S90); above, one verification costs milliseconds.
+_RSA_BITS = range(2048, 8193)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate's names and key, each as the whole element. `key_identifier` is computed where it has none."""
+
+    encoded: bytes
+    serial: bytes
+    issuer: bytes
+    subject: bytes
+    spki: bytes
+    key_identifier: bytes
+
+    @property
+    def issuer_and_serial(self) -> bytes:
+        """IssuerAndSerialNumber (RFC 5652, 10.2.4), DER."""
+        return der.sequence(self.issuer, self.serial)
+
+    @property
+    def spki_sha256(self) -> bytes:
+        """The SHA-256 of the public key as the certificate holds it."""
+        return hashlib.sha256(self.spki).digest()
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether it names itself as its issuer (RFC 5280, 3.2)."""
+        return self.issuer == self.subject
+
+    def key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | None:
+        """The public key, or None if it is of a kind or size that is not supported."""
+        return _load(self.spki)
+
+
+@lru_cache(maxsize=256)
+def _load(spki: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | None:
+    # Kept for a moment, since each message needs the key three times: to verify, to compare and to encrypt.
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if isinstance(key, rsa.RSAPublicKey):
+        return key if key.key_size in _RSA_BITS else None
+    return key if isinstance(key, ec.EllipticCurvePublicKey) else None
+
+
+def read(encoded: bytes) -> Certificate:
+    """Read the fields of a certificate (RFC 5280, 4.1), DER. Raises Malformed."""
+    outer = ber.parse(encoded).fields()
+    tbs = outer.take(der.SEQUENCE).fields()
+    tbs.maybe(0xA0)  # version
+    serial = tbs.take(der.INTEGER).received
+    tbs.take(der.SEQUENCE)  # signature
+    issuer = tbs.take(der.SEQUENCE).received
+    tbs.take(der.SEQUENCE)  # validity
+    subject = tbs.take(der.SEQUENCE).received
+    spki = tbs.take(der.SEQUENCE)
+    tbs.maybe(0x81)  # the unique identifiers of version 2
+    tbs.maybe(0x82)
+    extensions = tbs.maybe(0xA3)
+    identifier = _key_identifier(extensions) if extensions is not None else None
+    if identifier is None:
+        spki_fields = spki.fields()
+        spki_fields.take(der.SEQUENCE)
+        # RFC 5280, 4.2.1.2, method 1, which is how everyone computes an identifier that is not written down.
+        identifier = hashlib.sha1(spki_fields.take(der.BIT_STRING).contents[1:], usedforsecurity=False).digest()
+    return Certificate(encoded, serial, issuer, subject, spki.received, identifier)
+
+
+def _key_identifier(extensions: Element) -> bytes | None:
+    for wrapped in extensions.children(1):
+        for extension in wrapped.children():
+            parts = extension.children(3)
+            if parts and parts[0].received == algorithms.SUBJECT_KEY_IDENTIFIER:
+                try:
+                    return ber.parse(parts[-1].octets()).octets()
+                except Malformed:
+                    return None  # an identifier that cannot be read is as good as none
+    return None

@@ -1,0 +1,25 @@
+"""Certs-only messages: SignedData that nobody signed, the usual bag for certificates (RFC 5652, 5.1; RFC 8894, 3.4).
+
+Built by template: all octets but the certificates and five lengths are constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from protocols.cms import algorithms, der
+
+_VERSION_DIGESTS_CONTENT: Final = der.integer(1) + der.set_of() + der.sequence(algorithms.DATA)
+_NO_SIGNERS: Final = der.set_of()
+
+
+def certificates_only(certificates: Iterable[bytes]) -> bytes:
+    """A ContentInfo with these certificates (DER), in this order.
+
+    The order is kept although a SET OF is sorted in DER: SCEP clients take the first one for the RA's, or the leaf
+    (S27, S86), and no reader minds.
+    """
+    bag = der.tlv(0xA0, b"".join(certificates))
+    signed = der.sequence(_VERSION_DIGESTS_CONTENT, bag, _NO_SIGNERS)
+    return der.sequence(algorithms.SIGNED_DATA, der.tlv(0xA0, signed))

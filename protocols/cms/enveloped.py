@@ -1,0 +1,147 @@
+"""EnvelopedData for one RSA recipient: reading what clients encrypt to the RA, building what is encrypted to a client.
+
+Never here: a private key (the signer unwraps), dice (content key and IV are arguments), or an answer that tells a
+wrong key from wrong padding: `decrypt` always gives octets back, and only their meaning can be refused (S122).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers import algorithms as block_ciphers
+
+from protocols.cms import algorithms, ber, der, signed
+from protocols.cms.algorithms import ContentCipher, KeyTransport
+from protocols.cms.ber import Element, Fields
+from protocols.cms.certificate import Certificate
+from protocols.cms.signed import SignerIdentifier
+from protocols.exchange import Malformed
+
+MAX_RECIPIENTS: Final = 8  # S52
+BLOCK: Final = 16
+
+_VERSION_0: Final = der.integer(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A KeyTransRecipientInfo. `transport` is None where the algorithm is not supported."""
+
+    identifier: SignerIdentifier
+    transport: KeyTransport | None
+    wrapped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An EnvelopedData, still closed. `cipher` is None where it is not supported; then `iv` means nothing."""
+
+    recipients: tuple[Recipient, ...]
+    cipher: ContentCipher | None
+    iv: bytes
+    ciphertext: bytes
+
+    def recipient(self, ours: Certificate) -> Recipient | None:
+        """The recipient that is us, whichever place it has (S47)."""
+        return next((recipient for recipient in self.recipients if recipient.identifier.names(ours)), None)
+
+
+def parse(octets: bytes) -> Envelope:
+    """Read a ContentInfo with EnvelopedData, DER or BER (S39). Raises Malformed."""
+    info = ber.parse(octets, padding=b"\0\r\n").fields()
+    if info.take(der.OBJECT_IDENTIFIER).received != algorithms.ENVELOPED_DATA:
+        raise Malformed("The signed content is not a CMS EnvelopedData.")
+    wrapped = info.take(0xA0).children(1)
+    info.end()
+    if not wrapped:
+        raise Malformed("The envelope is empty.")
+    enveloped = wrapped[0].fields()
+    enveloped.take(der.INTEGER)
+    enveloped.maybe(0xA0)  # originatorInfo
+    recipients = enveloped.take(der.SET).children(MAX_RECIPIENTS)
+    content = enveloped.take(der.SEQUENCE).fields()
+    enveloped.maybe(0xA1)  # unprotected attributes
+    enveloped.end()
+    content.take(der.OBJECT_IDENTIFIER)
+    oid, parameters = algorithms.identifier(content.take(der.SEQUENCE))
+    ciphertext = content.maybe(0x80) or content.take(0xA0)
+    content.end()
+    cipher = algorithms.CIPHERS.get(oid)
+    return Envelope(
+        # Other kinds of recipient have other tags; they are none of ours, so they are passed over.
+        tuple(_recipient(element.fields()) for element in recipients if element.tag == der.SEQUENCE),
+        cipher,
+        b"" if cipher is None else _iv(parameters),
+        _whole_blocks(ciphertext.octets()) if cipher is not None else b"",
+    )
+
+
+def _recipient(fields: Fields) -> Recipient:
+    fields.take(der.INTEGER)
+    identifier = signed.identifier(fields)
+    transport = algorithms.key_transport(fields.take(der.SEQUENCE))
+    wrapped = fields.take(der.OCTET_STRING).contents
+    fields.end()
+    return Recipient(identifier, transport, wrapped)
+
+
+def _iv(parameters: Element | None) -> bytes:
+    if parameters is None or parameters.tag != der.OCTET_STRING or len(parameters.contents) != BLOCK:
+        raise Malformed("The envelope's cipher needs an IV of 16 octets.")
+    return parameters.contents
+
+
+def _whole_blocks(ciphertext: bytes) -> bytes:
+    if not ciphertext or len(ciphertext) % BLOCK:
+        raise Malformed("The encrypted content is empty, or not a whole number of blocks.")
+    return ciphertext
+
+
+def decrypt(envelope: Envelope, cipher: ContentCipher, key: bytes) -> bytes:
+    """Open the envelope with its content key, and take the padding off where there is any (RFC 5652, 6.3).
+
+    Never fails on a wrong key or padding: what comes out then is noise, to be refused by whoever reads it, on the same
+    path as a readable nonsense. `key` has `cipher.key_length` octets.
+    """
+    assert len(key) == cipher.key_length
+    decryptor = Cipher(block_ciphers.AES(key), modes.CBC(envelope.iv)).decryptor()
+    padded = decryptor.update(envelope.ciphertext) + decryptor.finalize()
+    count = padded[-1]
+    good = 1 <= count <= BLOCK and padded.endswith(bytes((count,)) * count)
+    return padded[: len(padded) - count * good]
+
+
+def encrypt(
+    content: bytes,
+    recipient: Certificate,
+    public_key: rsa.RSAPublicKey,
+    cipher: ContentCipher,
+    transport: KeyTransport,
+    *,
+    key: bytes,
+    iv: bytes,
+) -> bytes:
+    """A ContentInfo with EnvelopedData of type data for one recipient, DER.
+
+    `key` (of the cipher's length) and `iv` (16 octets) must be fresh and random. The random part of the key's own
+    padding comes from the library.
+    """
+    count = BLOCK - len(content) % BLOCK
+    encryptor = Cipher(block_ciphers.AES(key), modes.CBC(iv)).encryptor()
+    ciphertext = encryptor.update(content + bytes((count,)) * count) + encryptor.finalize()
+    info = der.sequence(
+        _VERSION_0,
+        recipient.issuer_and_serial,
+        transport.identifier,
+        der.octet_string(public_key.encrypt(key, transport.padding)),
+    )
+    encrypted = der.sequence(
+        algorithms.DATA,
+        der.sequence(cipher.oid, der.octet_string(iv)),
+        der.tlv(0x80, ciphertext),
+    )
+    enveloped = der.sequence(_VERSION_0, der.tlv(der.SET, info), encrypted)
+    return der.sequence(algorithms.ENVELOPED_DATA, der.tlv(0xA0, enveloped))

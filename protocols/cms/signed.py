@@ -1,0 +1,282 @@
+"""SignedData with one signer: reading and verifying what clients sign, building what the RA signs (RFC 5652, 5).
+
+Never here: a private key. `attributes` prepares what is to be signed, somebody else signs it, `build` puts it together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from protocols.cms import algorithms, ber, certificate, der
+from protocols.cms.algorithms import Digest
+from protocols.cms.ber import Element, Fields
+from protocols.cms.certificate import Certificate
+from protocols.exchange import Malformed
+
+MAX_CERTIFICATES: Final = 8  # S52
+MAX_ATTRIBUTES: Final = 32  # S52
+
+_VERSION_1: Final = der.integer(1)
+
+
+@unique
+class Verdict(Enum):
+    """What verifying a signature found."""
+
+    VALID = "valid"
+    ALTERED = "altered"  # the content is not what was signed
+    FORGED = "forged"  # the signature is not the signer's, or the signer's certificate is not in the message
+    UNSUPPORTED = "unsupported"  # a digest, signature algorithm or key that is not spoken here
+
+
+@dataclass(frozen=True, slots=True)
+class SignerIdentifier:
+    """IssuerAndSerialNumber, or a subject key identifier (RFC 5652, 5.3 and 6.2.1)."""
+
+    issuer: bytes | None
+    serial: bytes | None
+    key_identifier: bytes | None
+
+    def names(self, candidate: Certificate) -> bool:
+        """Whether this is the candidate's name."""
+        if self.key_identifier is not None:
+            return self.key_identifier == candidate.key_identifier
+        return self.serial == candidate.serial and self.issuer == candidate.issuer
+
+
+@dataclass(frozen=True, slots=True)
+class SignedMessage:
+    """A SignedData as it was read; nothing is verified yet.
+
+    `attributes` are by OID (the whole element). `to_be_signed` holds the signed attributes as a SET OF: as received,
+    then in DER where that differs (S43). `signer` is None where the message does not carry its signer's certificate.
+    """
+
+    content_type: bytes
+    content: bytes | None
+    signer: Certificate | None
+    attributes: Mapping[bytes, tuple[Element, ...]]
+    to_be_signed: tuple[bytes, ...]
+    digest: Digest | None
+    signature_algorithm: bytes
+    signature_parameters: Element | None
+    signature: bytes
+
+
+def identifier(fields: Fields) -> SignerIdentifier:
+    """Take a SignerIdentifier or RecipientIdentifier from a walk. Raises Malformed."""
+    key_identifier = fields.maybe(0x80) or fields.maybe(0xA0)
+    if key_identifier is not None:
+        return SignerIdentifier(None, None, key_identifier.octets())
+    name_and_serial = fields.take(der.SEQUENCE).fields()
+    issuer = name_and_serial.take(der.SEQUENCE).encoded()
+    serial = name_and_serial.take(der.INTEGER).encoded()
+    name_and_serial.end()
+    return SignerIdentifier(issuer, serial, None)
+
+
+def parse(octets: bytes) -> SignedMessage:
+    """Read a ContentInfo with SignedData, in DER or BER, with exactly one signer who signed attributes (S39-S41).
+
+    NULs and line ends after it are forgiven, since some clients send their whole buffer (S40). Raises Malformed.
+    """
+    info = ber.parse(octets, padding=b"\0\r\n").fields()
+    if info.take(der.OBJECT_IDENTIFIER).received != algorithms.SIGNED_DATA:
+        raise Malformed("The message is not a CMS SignedData.")
+    wrapped = info.take(0xA0).children(1)
+    info.end()
+    if not wrapped:
+        raise Malformed("The message has no content.")
+    signed = wrapped[0].fields()
+    signed.take(der.INTEGER)  # version: clients write 1 where 3 is due, and the other way round
+    signed.take(der.SET)  # digestAlgorithms, said again by the SignerInfo
+    content_type, content = _encapsulated(signed.take(der.SEQUENCE).fields())
+    bag = signed.maybe(0xA0)
+    signed.maybe(0xA1)  # crls
+    signers = signed.take(der.SET).children(MAX_CERTIFICATES)
+    signed.end()
+    if len(signers) != 1:
+        raise Malformed("The message must have exactly one signer.")
+    certificates = [] if bag is None else bag.children(MAX_CERTIFICATES)
+    return _signer_info(
+        signers[0].fields(),
+        content_type,
+        content,
+        [element for element in certificates if element.tag == der.SEQUENCE],
+    )
+
+
+def _encapsulated(fields: Fields) -> tuple[bytes, bytes | None]:
+    content_type = fields.take(der.OBJECT_IDENTIFIER).received
+    wrapped = fields.maybe(0xA0)
+    fields.end()
+    if wrapped is None:
+        return content_type, None
+    inner = wrapped.children(1)
+    if not inner or inner[0].tag not in (der.OCTET_STRING, der.OCTET_STRING | 0x20):
+        raise Malformed("The content of the signed message is not an OCTET STRING.")
+    return content_type, inner[0].octets()
+
+
+def _signer_info(
+    fields: Fields, content_type: bytes, content: bytes | None, certificates: list[Element]
+) -> SignedMessage:
+    fields.take(der.INTEGER)
+    signer = identifier(fields)
+    digest, _ = algorithms.identifier(fields.take(der.SEQUENCE))
+    attributes = fields.maybe(0xA0)
+    if attributes is None:
+        raise Malformed("The message has no signed attributes.")
+    signature_algorithm, signature_parameters = algorithms.identifier(fields.take(der.SEQUENCE))
+    signature = fields.take(der.OCTET_STRING).contents
+    fields.maybe(0xA1)  # unsigned attributes say nothing that could be believed
+    fields.end()
+    elements = attributes.children(MAX_ATTRIBUTES)
+    return SignedMessage(
+        content_type,
+        content,
+        _find_signer(signer, certificates),
+        _by_type(elements),
+        _to_be_signed(elements),
+        algorithms.DIGESTS.get(digest),
+        signature_algorithm,
+        signature_parameters,
+        signature,
+    )
+
+
+def _find_signer(signer: SignerIdentifier, certificates: Iterable[Element]) -> Certificate | None:
+    for element in certificates:
+        try:
+            candidate = certificate.read(element.received)
+        except Malformed:
+            continue  # a chain that cannot be read is no reason to refuse a signer that can
+        if signer.names(candidate):
+            return candidate
+    return None
+
+
+def _by_type(attributes: Iterable[Element]) -> dict[bytes, tuple[Element, ...]]:
+    """Values by type. Raises Malformed where a type comes twice: readers disagree which one counts (S53)."""
+    found: dict[bytes, tuple[Element, ...]] = {}
+    for attribute in attributes:
+        fields = attribute.fields()
+        kind = fields.take(der.OBJECT_IDENTIFIER).received
+        if kind in found:
+            raise Malformed("A signed attribute comes twice.")
+        found[kind] = fields.take(der.SET).children(MAX_ATTRIBUTES)
+        fields.end()
+    return found
+
+
+def _to_be_signed(attributes: Iterable[Element]) -> tuple[bytes, ...]:
+    # RFC 5652, 5.4: signed is the DER of the SET OF, under its universal tag. Some clients sign what they send instead.
+    received = der.tlv(der.SET, b"".join(element.received for element in attributes))
+    canonical = der.set_of(*(element.encoded() for element in attributes))
+    return (received,) if received == canonical else (received, canonical)
+
+
+def verify(message: SignedMessage) -> Verdict:
+    """Check content type, message digest and signature with the key of the certificate that the signer names.
+
+    Says nothing about whether that certificate is to be trusted.
+    """
+    if message.signer is None:
+        return Verdict.FORGED
+    digest = message.digest
+    key = message.signer.key()
+    if digest is None or key is None:
+        return Verdict.UNSUPPORTED
+    hashed = hashlib.new(digest.name, message.content or b"", usedforsecurity=False).digest()
+    claimed = message.attributes.get(algorithms.MESSAGE_DIGEST, ())
+    content_type = message.attributes.get(algorithms.CONTENT_TYPE, ())
+    if len(claimed) != 1 or len(content_type) != 1 or content_type[0].received != message.content_type:
+        return Verdict.ALTERED
+    if not hmac.compare_digest(claimed[0].octets(), hashed):
+        return Verdict.ALTERED
+    if isinstance(key, rsa.RSAPublicKey):
+        return _verify_rsa(message, digest, key)
+    return _verify_ecdsa(message, key)
+
+
+def _verify_rsa(message: SignedMessage, digest: Digest, key: rsa.RSAPublicKey) -> Verdict:
+    scheme: tuple[Digest, padding.AsymmetricPadding] | None
+    if message.signature_algorithm == algorithms.PSS:
+        scheme = algorithms.pss(message.signature_parameters)
+    elif message.signature_algorithm == algorithms.RSA:
+        scheme = digest, padding.PKCS1v15()
+    else:
+        named = algorithms.RSA_SIGNATURES.get(message.signature_algorithm)
+        scheme = None if named is None else (named, padding.PKCS1v15())
+    if scheme is None:
+        return Verdict.UNSUPPORTED
+    for signed in message.to_be_signed:
+        try:
+            key.verify(message.signature, signed, scheme[1], scheme[0].hash)
+        except InvalidSignature:
+            continue
+        return Verdict.VALID
+    return Verdict.FORGED
+
+
+def _verify_ecdsa(message: SignedMessage, key: ec.EllipticCurvePublicKey) -> Verdict:
+    digest = algorithms.ECDSA_SIGNATURES.get(message.signature_algorithm)
+    if digest is None:
+        return Verdict.UNSUPPORTED
+    for signed in message.to_be_signed:
+        try:
+            key.verify(message.signature, signed, ec.ECDSA(digest.hash))
+        except InvalidSignature:
+            continue
+        except UnsupportedAlgorithm:
+            return Verdict.UNSUPPORTED
+        return Verdict.VALID
+    return Verdict.FORGED
+
+
+def attribute(kind: bytes, value: bytes) -> bytes:
+    """An Attribute with one value; both are whole elements, DER."""
+    return der.sequence(kind, der.tlv(der.SET, value))
+
+
+_CONTENT_TYPE_DATA: Final = attribute(algorithms.CONTENT_TYPE, algorithms.DATA)
+
+
+def attributes(content: bytes | None, digest: Digest, others: Iterable[bytes]) -> bytes:
+    """The SET OF signed attributes for content of type data, DER: what the signer has to sign (RFC 5652, 5.4).
+
+    `others` are Attributes beside contentType and messageDigest. Absent content is hashed as none.
+    """
+    hashed = hashlib.new(digest.name, content or b"", usedforsecurity=False).digest()
+    return der.set_of(_CONTENT_TYPE_DATA, attribute(algorithms.MESSAGE_DIGEST, der.octet_string(hashed)), *others)
+
+
+def build(content: bytes | None, digest: Digest, signer: Certificate, to_be_signed: bytes, signature: bytes) -> bytes:
+    """A ContentInfo with SignedData of `signer`, who signed `to_be_signed` (from `attributes`) with an RSA key, DER."""
+    encapsulated = algorithms.DATA if content is None else algorithms.DATA + der.tlv(0xA0, der.octet_string(content))
+    # As one value: the tag [0] IMPLICIT in place of SET OF, lengths and contents the same.
+    implicit = b"\xa0" + to_be_signed[1:]
+    info = der.sequence(
+        _VERSION_1,
+        signer.issuer_and_serial,
+        digest.identifier,
+        implicit,
+        algorithms.RSA_IDENTIFIER,
+        der.octet_string(signature),
+    )
+    signed = der.sequence(
+        _VERSION_1,
+        der.tlv(der.SET, digest.identifier),
+        der.sequence(encapsulated),
+        der.tlv(0xA0, signer.encoded),
+        der.tlv(der.SET, info),
+    )
+    return der.sequence(algorithms.SIGNED_DATA, der.tlv(0xA0, signed))
