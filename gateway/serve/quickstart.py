@@ -1,0 +1,174 @@
+"""What a newcomer is told when the gateway is ready: its addresses, and one working command for each protocol.
+
+The same facts stand in `quickstart.json` (0600). It is the one place that keeps the demo's EST passphrase and SCEP
+challenge in the clear; the store has their hashes. Whoever deletes the file only loses the reminder.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.serve.folder import Folder, write_private
+
+APPLICATION: Final = "demo"
+# Two profiles are made. Servers come by ACME and REST; devices, whose certificates also authenticate clients (a
+# simplereenroll needs that), by EST and SCEP.
+SERVERS: Final = "tls-server"
+DEVICES: Final = "device"
+
+
+class Est(msgspec.Struct, frozen=True):
+    """Where and with what a device enrolls over EST. `passphrase` is empty where nobody kept it."""
+
+    url: str
+    user: str
+    passphrase: str
+
+
+class Scep(msgspec.Struct, frozen=True):
+    """Where and with what a device enrolls over SCEP. `challenge` is empty where nobody kept it."""
+
+    url: str
+    challenge: str
+
+
+class Quickstart(msgspec.Struct, frozen=True, rename="camel"):
+    """The facts. `root` is a file's path; `rest` is the API's prefix; URLs carry no trailing slash."""
+
+    https: str
+    http: str
+    root: str
+    admin_token: str
+    application: str
+    profile: str
+    acme_directory: str
+    est: Est
+    scep: Scep
+    rest: str
+    pid: int
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """What only the person who set the demo up may know."""
+
+    admin_token: str
+    passphrase: str
+    challenge: str
+
+
+_DECODER: Final = msgspec.json.Decoder(Quickstart)
+
+
+def kept_secrets(folder: Folder) -> Secrets:
+    """The secrets that an earlier start left in the folder; empty texts where they were deleted."""
+    try:
+        earlier = _DECODER.decode(folder.quickstart.read_bytes())
+        passphrase, challenge = earlier.est.passphrase, earlier.scep.challenge
+    except (OSError, msgspec.DecodeError):
+        passphrase = challenge = ""
+    try:
+        token = folder.admin_token.read_text().strip()
+    except OSError:
+        token = ""
+    return Secrets(token, passphrase, challenge)
+
+
+def facts(folder: Folder, secrets: Secrets, *, https: str, http: str) -> Quickstart:
+    """Put the facts together; `https` and `http` are the external URLs."""
+    return Quickstart(
+        https=https,
+        http=http,
+        root=str(folder.root),
+        admin_token=secrets.admin_token,
+        application=APPLICATION,
+        profile=SERVERS,
+        acme_directory=f"{https}/acme/{APPLICATION}/{SERVERS}/directory",
+        est=Est(f"{https}/est/{APPLICATION}/{DEVICES}", "device", secrets.passphrase),
+        scep=Scep(f"{http}/scep/{APPLICATION}/{DEVICES}", secrets.challenge),
+        rest=f"{https}/api/v1/cert-manager",
+        pid=os.getpid(),
+    )
+
+
+def write(folder: Folder, quickstart: Quickstart) -> None:
+    """Write `quickstart.json`."""
+    text = msgspec.json.format(msgspec.json.encode(quickstart), indent=2)
+    write_private(folder.quickstart, text + b"\n")
+
+
+def greeting(quickstart: Quickstart, folder: Folder, http01_port: int) -> str:
+    """The text that is printed when the gateway is ready, but for its last line."""
+    lines = [
+        f"Muster serves {quickstart.https} (everything) and {quickstart.http} (SCEP, CRL, CA certificates, health).",
+        f"Trust {quickstart.root}; the administrator's token is in {folder.admin_token}.",
+        "Try it, in any folder of your own:",
+        "",
+        "# ACME: certbot",
+        certbot(quickstart, http01_port),
+        "",
+        "# EST: strongSwan",
+        strongswan_est(quickstart),
+        "",
+        "# SCEP: strongSwan",
+        strongswan_scep(quickstart),
+        "",
+        "# REST: curl",
+        curl(quickstart, folder.admin_token),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def certbot(quickstart: Quickstart, http01_port: int) -> str:
+    """Obtain a certificate for this machine's own loopback name."""
+    return (
+        f"REQUESTS_CA_BUNDLE={shlex.quote(quickstart.root)} certbot certonly --standalone --non-interactive --agree-tos"
+        f" --register-unsafely-without-email --server {quickstart.acme_directory} --http-01-port {http01_port}"
+        " --config-dir certbot --work-dir certbot --logs-dir certbot -d localhost"
+    )
+
+
+def strongswan_est(quickstart: Quickstart) -> str:
+    """Fetch the CA certificates, make a key and a request, enroll with the passphrase."""
+    root = shlex.quote(quickstart.root)
+    user = shlex.quote(f"{quickstart.est.user}:{quickstart.est.passphrase or 'PASSPHRASE'}")
+    url = quickstart.est.url
+    return (
+        f"pki --estca --url {url} --cacert {root} --caout est-ca --outform pem --force"
+        " && pki --gen --type ecdsa --size 256 --outform pem > est.key"
+        " && pki --req --in est.key --type priv --dn CN=dev1 --san dev1.example --outform der > est.req"
+        f" && pki --est --url {url} --in est.req --cacert {root} $(printf -- ' --cacert %s' est-ca*)"
+        f" --userpass {user} --interval 2 --maxpolltime 60 --outform pem > est.pem"
+    )
+
+
+def strongswan_scep(quickstart: Quickstart) -> str:
+    """Fetch the CA and RA certificates, make an RSA key, enroll with the challenge."""
+    challenge = shlex.quote(quickstart.scep.challenge or "CHALLENGE")
+    url = quickstart.scep.url
+    return (
+        f"pki --scepca --url {url} --caout scep-ca --raout scep-ra --outform pem --force"
+        " && pki --gen --type rsa --size 2048 --outform pem > scep.key"
+        f" && pki --scep --url {url} --in scep.key --dn CN=dev2 --san dev2.example --password {challenge}"
+        " --cacert-enc scep-ra --cacert-sig scep-ra $(printf -- ' --cacert %s' scep-ca*)"
+        " --cipher aes --digest sha256 --interval 2 --maxpolltime 60 --outform pem > scep.pem"
+    )
+
+
+def curl(quickstart: Quickstart, token: Path) -> str:
+    """Let the gateway make the key and the certificate, as a token's owner."""
+    body = (
+        f'{{"applicationName": "{APPLICATION}", "profileName": "{SERVERS}",'
+        ' "attributes": {"commonName": "api.example.com", "ttl": "90d", "keyAlgorithm": "EC_prime256v1",'
+        ' "altNames": [{"type": "DNS", "value": "api.example.com"}]}}'
+    )
+    return (
+        f"curl --silent --show-error --fail-with-body --cacert {shlex.quote(quickstart.root)}"
+        f' --header "Authorization: Bearer $(cat {shlex.quote(str(token))})" --header "Content-Type: application/json"'
+        f" --data '{body}' {quickstart.rest}/certificates"
+    )

@@ -1,0 +1,129 @@
+"""The signer's supervisor as a child process: started, watched, started again, ended.
+
+The gateway hands it the unlock secret on its standard input, which stays open: its end, however the gateway ends, is
+the signer's end. No key is read here, and no verb is asked: that is `outbound.signer`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import gateway
+from gateway.serve.folder import Folder
+from gateway.serve.refusal import CannotStart
+from gateway.serve.settings import PREFIX, Settings
+
+logger = logging.getLogger("muster.signer")
+
+READY_SECONDS: Final = 30.0  # a worker is ready in half a second; a machine that boots gives it less than a core
+END_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A supervisor that is ready. `sockets` are its workers' UNIX sockets."""
+
+    process: subprocess.Popen[bytes]
+    sockets: tuple[str, ...]
+
+
+def environment() -> dict[str, str]:
+    """What a child inherits: everything but our own settings, and a path on which it finds the same code."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    source = str(Path(gateway.__file__).parent.parent)
+    return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, [source, inherited.get("PYTHONPATH")]))}
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of the signer's program. -P: a module of that name in the working folder is not it."""
+    return [sys.executable, "-P", "-m", "signer", *arguments]
+
+
+@contextlib.contextmanager
+def runtime_folder() -> Iterator[Path]:
+    """A private folder for the workers' sockets, with a short path: a UNIX socket's may be 107 bytes long.
+
+    It outlives the supervisor, so that a new one listens where the old one did.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="muster-", dir=os.environ.get("XDG_RUNTIME_DIR") or None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[bytes]:
+    """Start the supervisor; it is not ready yet (see `await_ready`)."""
+    arguments = ["serve", "--keys", str(Folder(settings.data).keys), "--workers", str(settings.signer_workers)]
+    process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
+        command(*arguments, "--runtime", str(runtime)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        # Ctrl-C in a terminal goes to the whole group: the gateway drains first and then ends the signer itself.
+        start_new_session=True,
+    )
+    with contextlib.suppress(BrokenPipeError):
+        _pipe(process.stdin).write(secret.encode() + b"\n")
+        _pipe(process.stdin).flush()
+    return process
+
+
+def await_ready(process: subprocess.Popen[bytes]) -> Running:
+    """Wait until the workers listen. Blocks; runs in a thread. Raises `CannotStart` with the signer's own sentence."""
+    line = _pipe(process.stdout).readline()
+    if not line:
+        sentence = last_sentence(_pipe(process.stderr).read())
+        process.wait()
+        raise CannotStart(f"the signer does not start: {sentence}")
+    return Running(process, tuple(json.loads(line)["sockets"]))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End the supervisor and, through it, its workers. Blocks for at most `END_SECONDS`."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.warning("the signer did not end in time and was killed", extra={"pid": process.pid})
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def run_once(arguments: Sequence[str], secret: str) -> bytes:
+    """Run one of the signer's offline verbs and give its manifest. Blocks. Raises `CannotStart` with its sentence."""
+    done = subprocess.run(  # noqa: S603 - our own program, arguments as a list
+        command(*arguments), input=secret.encode() + b"\n", capture_output=True, env=environment(), check=False
+    )
+    if done.returncode != 0:
+        raise CannotStart(f"the signer refuses: {last_sentence(done.stderr)}")
+    return done.stdout
+
+
+def last_sentence(output: bytes) -> str:
+    """The last line that a program wrote, for an error message of ours."""
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].removeprefix("signer: ") if lines else "it gave no reason"
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
