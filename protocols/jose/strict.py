@@ -1,0 +1,87 @@
+"""JSON, strictly: no member twice, no depth, no number that is none, no half of a surrogate pair (A17).
+
+msgspec keeps the last of two equal members in silence, and an attacker's second reader may keep the first; so the text
+is read by the standard library, which shows every pair, and msgspec only gives the result its types.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+
+from protocols.exchange import Malformed
+
+T = TypeVar("T")
+
+BRACES: Final = 256
+"""Objects and arrays in one text, which also bounds its depth: an order for a hundred names has 102."""
+
+MEMBERS: Final = 64
+"""Members of one object; the largest that ACME knows has fewer than ten."""
+
+
+def read(text: bytes, *, field: str) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        Malformed: not UTF-8, not JSON, a member twice, more than the limits above.
+    """
+    if text.count(b"{") + text.count(b"[") > BRACES:
+        raise Malformed(f"The {field} holds too many objects and arrays.", field=field)
+    try:
+        value: object = _DECODER.decode(text.decode())
+        if b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except _TwiceError as twice:
+        raise Malformed(f"The {field} has the member {twice.args[0]!r} twice.", field=field) from None
+    except ValueError:  # also of bytes that are not UTF-8, of surrogates, and of integers without end
+        raise Malformed(f"The {field} is not valid JSON in UTF-8.", field=field) from None
+    return value
+
+
+def members(text: bytes, *, field: str) -> dict[str, object]:
+    """The members of a JSON object.
+
+    Raises:
+        Malformed: as `read`, or another kind of value (A26).
+    """
+    value = read(text, field=field)
+    if not isinstance(value, dict):
+        raise Malformed(f"The {field} is not a JSON object.", field=field)
+    return value
+
+
+def shape(value: object, kind: type[T], *, field: str) -> T:
+    """A value that `read` gave, as a msgspec type; members that the type does not know are ignored (A26).
+
+    Raises:
+        Malformed: a member that is missing or of a wrong type; the sentence names it.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as fault:
+        raise Malformed(f"The {field} does not have the form it needs: {fault}.", field=field) from None
+
+
+class _TwiceError(ValueError):
+    """A member appears twice."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(pairs) > MEMBERS:
+        raise ValueError("too many members")
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1)[:64])
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    """NaN and the infinities: Python reads them, JSON does not have them."""
+    raise ValueError(text)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
