@@ -7,6 +7,7 @@ fetched never enters here: a prover says yes or why not.
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,7 +17,8 @@ from gateway.actions.resources import Resources
 from gateway.domain.application import AcmeSettings, Pair
 from gateway.domain.audit import AuditEvent
 from gateway.domain.refusal import Refusal, RefusalReason
-from gateway.outbound.challenges import Evidence, Fault, Prover, Target, Unproven
+from gateway.outbound.challenges import Evidence, Fault, Http01, Prover, Target, Unproven
+from gateway.outbound.resolver import NameResolver
 from gateway.store import acme as store
 from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
 from protocols.acme.states import (
@@ -81,10 +83,15 @@ class _Turns:
 
 
 class Validations:
-    """All validations of this process. `http01` proves http-01 challenges; `patience` is in seconds."""
+    """All validations of this process.
 
-    def __init__(self, http01: Prover, *, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES) -> None:
-        self._http01 = http01
+    `http01` proves http-01 challenges, by default over the real network. `patience` and `pauses` are in seconds.
+    """
+
+    def __init__(
+        self, http01: Prover | None = None, *, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES
+    ) -> None:
+        self._http01 = http01 or Http01(NameResolver(secrets.token_bytes))
         self._patience = patience
         self._pauses = pauses
         self._running: dict[tuple[str, str], _Running] = {}

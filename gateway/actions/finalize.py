@@ -1,0 +1,121 @@
+"""Finalize ACME orders: the order's own records move in the same commits as the enrollment, and no crash parts them.
+
+`ready -> processing` happens where the serial is reserved, `processing -> valid` where the certificate is recorded.
+What is judged, signed and recorded is `enroll`'s; no second way to a certificate is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+
+import trio
+
+from gateway.actions import asked
+from gateway.actions.enroll import Hooks, enroll
+from gateway.actions.outage import OUTAGES
+from gateway.actions.resources import Resources
+from gateway.domain.application import Pair
+from gateway.domain.certificate import Certificate
+from gateway.domain.issuance import Issued
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.domain.request import Proof, ProofKind, Protocol
+from gateway.store import acme as store
+from gateway.store.unit import Unit
+from protocols.acme.states import Account, Order, OrderStatus
+from protocols.pkix.csr import CertificationRequest
+
+log = logging.getLogger(__name__)
+
+
+async def finalize(
+    resources: Resources,
+    pair: Pair,
+    account: Account,
+    order: Order,
+    csr: CertificationRequest,
+    *,
+    source: str = "",
+    http_request_id: str = "",
+) -> Order:
+    """Issue for an order that is ready, at most once (A82), and give the order as it then is.
+
+    Two finalizes at the same time meet in the enrollment's deduplication: the second waits for the first one's outcome.
+
+    Raises:
+        Refusal: CONFLICT, the order is not ready; POLICY, BAD_KEY or BAD_CSR, and the order stays ready; BUSY or
+            UNAVAILABLE, nothing was issued and the order is ready again (A89).
+    """
+    claim = _Claim(resources, order, csr)
+    try:
+        outcome = await enroll(
+            resources,
+            pair,
+            claim.request(account),
+            source=source,
+            http_request_id=http_request_id,
+            hooks=Hooks(with_reserve=claim.take, with_complete=claim.close),
+        )
+    except Refusal:
+        if claim.taken:
+            await claim.give_back()
+        raise
+    if isinstance(outcome, Issued) and claim.closed:
+        return replace(
+            order, status=OrderStatus.VALID, certificate_id=outcome.certificate_id, csr_hash=csr.sha256, error=None
+        )
+    current = await resources.store.read(lambda unit: store.find_order(unit, pair.id, order.id, resources.now()))
+    if current is None:
+        raise Refusal(RefusalReason.NOT_FOUND, "there is no such order")
+    if current.status is OrderStatus.READY:
+        # Accepted and still waiting: dehydrated, uacme and acmez take `ready` after a finalize as fatal.
+        return replace(current, status=OrderStatus.PROCESSING)
+    return current
+
+
+class _Claim:
+    """The order's side of one enrollment. Its hooks run inside units of work, which may run again."""
+
+    def __init__(self, resources: Resources, order: Order, csr: CertificationRequest) -> None:
+        self._resources = resources
+        self._order = order
+        self._csr = csr
+        self.taken = False
+        self.closed = False
+
+    def request(self, account: Account) -> asked.EnrollmentRequest:
+        proof = Proof(
+            protocol=Protocol.ACME,
+            kind=ProofKind.ACME_ORDER,
+            subject=account.id,
+            request_hash=self._csr.sha256,
+            evidence=self._order.authorization_ids,
+        )
+        same = hashlib.sha256(b"acme-order:" + self._order.id.encode()).digest()
+        request = asked.from_csr(self._csr, proof, deduplication=same)
+        return replace(request, not_before=self._order.not_before, not_after=self._order.not_after)
+
+    def take(self, unit: Unit) -> None:
+        """In the unit that reserves a serial: `ready -> processing`.
+
+        An enrollment whose signer died reserves again while the order is still ours. Nobody else can be in between:
+        the reservation is refused to a twin for as long as a request of this order is being signed.
+        """
+        if store.claim_order(unit, self._order.id, self._csr.sha256, self._resources.now()):
+            self.taken = True
+        elif not self.taken:
+            raise Refusal(RefusalReason.CONFLICT, "the order is not ready to be finalized")
+
+    def close(self, unit: Unit, certificate: Certificate) -> None:
+        """In the unit that records the certificate: `processing -> valid`."""
+        store.finish_order(unit, self._order.id, certificate_id=certificate.id)
+        self.closed = True
+
+    async def give_back(self) -> None:
+        """`processing -> ready`: nothing was issued. If the store is away, the next start does it."""
+        try:
+            with trio.CancelScope(shield=True):
+                await self._resources.store.write(lambda unit: store.release_order(unit, self._order.id))
+        except OUTAGES as error:
+            log.warning("order %s stays processing: %s", self._order.id, error)

@@ -1,0 +1,122 @@
+"""ACME over HTTPS: one address for all resources of a pair, and a fresh nonce on every answer, whatever it says.
+
+Never a URL made from a request: what the client signed is compared with what the configuration says (A2, A21).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Final
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope
+
+from gateway.actions.admit import admit
+from gateway.domain.application import AcmeSettings, Pair
+from gateway.domain.request import Protocol
+from gateway.fronts.acme.accounts import Accounts
+from gateway.fronts.acme.host import Host, Shared
+from gateway.fronts.acme.nonces import Nonces
+from gateway.fronts.carry import carry
+from gateway.fronts.endpoint import Endpoint
+from gateway.fronts.front import Front
+from gateway.fronts.limits import header, read_body
+from gateway.fronts.peer import Peer, plain_path
+from gateway.fronts.problem import NO_STORE, retry_after
+from protocols.acme import failures
+from protocols.acme.messages import Site
+from protocols.acme.operations import get, post
+from protocols.exchange import Reply
+
+_HTTPS_ONLY: Final = "ACME is served over https only"
+_NOWHERE: Final = "there is no ACME enrollment at this address"
+
+# RFC 8555, 6.7, for what is said before an exchange begins; anything else is the client's malformed request.
+_TYPES: Final = {
+    401: "unauthorized",
+    403: "unauthorized",
+    429: "rateLimited",
+    500: "serverInternal",
+    503: "serverInternal",
+}
+
+
+class Acme:
+    """ACME for every pair of the catalogue."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._shared = Shared(
+            front.resources,
+            Nonces(front.resources.dice, time.monotonic),
+            Accounts(time.monotonic),
+            front.validations,
+        )
+        self._version = -1
+        self._sites: dict[str, Site] = {}
+
+    async def answer(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
+        """The reply to one request at any of ACME's addresses, with a nonce."""
+        return self._with_nonce(await self._reply(scope, receive, who))
+
+    def wording(self, status: int, sentence: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+        """ACME's form of everything that is said outside an exchange: a problem, with a nonce (A6, A105)."""
+        reply = failures.problem(_TYPES.get(status, "malformed"), sentence, status)
+        return self._with_nonce(replace(reply, headers=(*reply.headers, *headers)))
+
+    async def _reply(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
+        if not who.secure:
+            return failures.problem("unauthorized", _HTTPS_ONLY, 403)
+        if not plain_path(scope):
+            return failures.problem("malformed", _NOWHERE, 404)
+        parameters: dict[str, str] = scope["path_params"]
+        pair = admit(self._front.resources, parameters["application"], parameters["profile"], Protocol.ACME)
+        limits = self._front.limits
+        seconds = limits.admission(who.address, pair)
+        if seconds:
+            return self.wording(503, "too much to do at the moment", retry_after(seconds))
+        path, method = _path(scope, parameters["path"]), scope["method"]
+        if method != "POST":
+            return get(self._site(pair), path, method)
+        body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
+        exchange = post(self._site(pair), path, header(scope, b"content-type"), body, now=self._front.resources.now())
+        return await carry(exchange, Host(self._shared, pair, who).answer)
+
+    def _site(self, pair: Pair) -> Site:
+        """What the protocol knows of a pair; made once for each version of the catalogue."""
+        version = self._front.resources.catalogue().version
+        if version != self._version:
+            self._version, self._sites = version, {}
+        site = self._sites.get(pair.id)
+        if site is None:
+            site = self._sites[pair.id] = _site(self._front.urls.https, pair)
+        return site
+
+    def _with_nonce(self, reply: Reply) -> Reply:
+        headers = (*reply.headers, ("Replay-Nonce", self._shared.nonces.make()), NO_STORE)
+        return replace(reply, headers=headers)
+
+
+def _path(scope: Scope, path: str) -> str:
+    """The path below the pair, its query included: no resource has one, so none can be named with one (A21)."""
+    query: bytes = scope["query_string"]
+    return f"{path}?{query.decode('latin-1')}" if query else path
+
+
+def _site(base: str, pair: Pair) -> Site:
+    settings = pair.settings.acme or AcmeSettings()
+    return Site(
+        url=f"{base}/acme/{pair.application.name}/{pair.profile.slug}",
+        pair_id=pair.id,
+        terms_of_service=settings.terms_of_service,
+        website=settings.website,
+        external_account_required=not settings.skip_eab_binding,
+        wildcards=settings.skip_dns_ownership,
+    )
+
+
+def acme_routes(front: Front) -> list[BaseRoute]:
+    """ACME's addresses. All methods: which of them a resource has, the protocol says (A12)."""
+    acme = Acme(front)
+    return [Route("/acme/{application}/{profile}/{path:path}", Endpoint(front, acme.answer, acme.wording))]

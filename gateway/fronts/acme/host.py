@@ -1,0 +1,236 @@
+"""Answers to the needs of one ACME request. What is not listed here cannot be asked for: default deny."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from gateway.actions import order
+from gateway.actions.finalize import finalize
+from gateway.actions.outage import OUTAGES, outage
+from gateway.actions.resources import Resources
+from gateway.actions.validate import Validation, Validations
+from gateway.domain.application import Pair
+from gateway.domain.audit import AuditEvent
+from gateway.domain.identifier import new_id
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.domain.request import ProofKind
+from gateway.fronts.acme.accounts import Accounts
+from gateway.fronts.acme.nonces import Nonces
+from gateway.fronts.peer import Peer
+from gateway.store import acme, certificates, requests
+from gateway.store.unit import Unit
+from protocols.acme import needs
+from protocols.acme.states import Account, AccountStatus, Authorization, Order
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+# One page of an account's orders: the URLs of 100 orders are 10 KiB of JSON.
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all ACME requests of this process share."""
+
+    resources: Resources
+    nonces: Nonces
+    accounts: Accounts
+    validations: Validations
+
+
+class Host:
+    """The host of one request: of one pair, for one peer."""
+
+    __slots__ = ("_pair", "_resources", "_shared", "_who")
+
+    def __init__(self, shared: Shared, pair: Pair, who: Peer) -> None:
+        self._shared = shared
+        self._resources = shared.resources
+        self._pair = pair
+        self._who = who
+
+    async def answer(self, need: object) -> object:
+        """The answer to one need. Raises Refusal, which an outage becomes here, so that it has ACME's form."""
+        try:
+            return await self._answer(need)
+        except OUTAGES as error:
+            log.warning("request %s: %s", self._who.id, error)
+            raise outage(error) from error
+
+    async def _answer(self, need: object) -> object:
+        # In the order of how often they come: a match is tried from above.
+        match need:
+            case needs.SpendNonce():
+                return self._shared.nonces.spend(need.nonce)
+            case needs.FindAccount():
+                return await self._find_account(need.id)
+            case needs.FindOrder():
+                return await self._find_order(need.id)
+            case needs.FindAuthorization():
+                return await self._find_authorization(need.id)
+            case needs.CreateOrder():
+                return await self._create_order(need)
+            case needs.BeginValidation():
+                return await self._begin_validation(need)
+            case needs.Finalize():
+                return await finalize(
+                    self._resources,
+                    self._pair,
+                    need.account,
+                    need.order,
+                    need.csr,
+                    source=self._who.address,
+                    http_request_id=self._who.id,
+                )
+            case needs.ReadChain():
+                return await self._read_chain(need)
+            case needs.FindAccountByKey():
+                return await self._read(lambda unit: acme.find_account_by_key(unit, self._pair.id, need.thumbprint))
+            case needs.CreateAccount():
+                return await self._create_account(need)
+            case needs.UpdateAccount():
+                return await self._update_account(need)
+            case needs.ListOrders():
+                return await self._list_orders(need)
+            case needs.DeactivateAuthorization():
+                return await self._deactivate_authorization(need.id)
+            case _:
+                raise TypeError(f"ACME cannot ask for {type(need).__name__}")
+
+    async def _read(self, work: Callable[[Unit], _T]) -> _T:
+        return await self._resources.store.read(work)
+
+    async def _find_account(self, account_id: str) -> Account | None:
+        known = self._shared.accounts.get(self._pair.id, account_id)
+        if known is not None:
+            return known
+        found = await self._read(lambda unit: acme.find_account(unit, self._pair.id, account_id))
+        if found is not None:
+            self._shared.accounts.put(found)
+        return found
+
+    async def _find_order(self, order_id: str) -> Order | None:
+        now = self._resources.now()
+        return await self._read(lambda unit: acme.find_order(unit, self._pair.id, order_id, now))
+
+    async def _find_authorization(self, authorization_id: str) -> Authorization | None:
+        now = self._resources.now()
+        return await self._read(lambda unit: acme.find_authorization(unit, self._pair.id, authorization_id, now))
+
+    async def _list_orders(self, need: needs.ListOrders) -> tuple[tuple[str, ...], str | None]:
+        now = self._resources.now()
+        return await self._read(lambda unit: acme.list_orders(unit, need.account_id, need.cursor, _PAGE, now))
+
+    async def _create_order(self, need: needs.CreateOrder) -> Order:
+        ask = order.Ask(
+            account=need.account,
+            identifiers=need.identifiers,
+            not_before=need.not_before,
+            not_after=need.not_after,
+            source=self._who.address,
+            http_request_id=self._who.id,
+        )
+        return await order.create(self._resources, self._pair, ask)
+
+    async def _begin_validation(self, need: needs.BeginValidation) -> Authorization:
+        challenge = next(each for each in need.authorization.challenges if each.id == need.challenge_id)
+        asked = Validation(
+            pair=self._pair,
+            thumbprint=need.account.thumbprint,
+            authorization=need.authorization,
+            challenge=challenge,
+            source=self._who.address,
+            http_request_id=self._who.id,
+        )
+        return await self._shared.validations.begin(self._resources, asked)
+
+    async def _read_chain(self, need: needs.ReadChain) -> tuple[bytes, ...] | None:
+        """The certificate, if one of this account's orders on this pair got it, and its issuers without the root."""
+
+        def unit(unit: Unit) -> tuple[str, bytes] | None:
+            found = certificates.find(unit, need.certificate_id)
+            if found is None or found.request_id is None:
+                return None
+            request = requests.find(unit, found.request_id)
+            owned = (
+                request is not None
+                and request.proof_kind is ProofKind.ACME_ORDER
+                and request.proof_subject == need.account_id
+                and f"{request.application_id}:{request.profile_id}" == self._pair.id
+            )
+            return (found.issuer_id, found.der) if owned else None
+
+        owned = await self._read(unit)
+        if owned is None:
+            return None
+        issuer_id, der = owned
+        # The authority that signed it, which may not be the one that the profile names today.
+        issuer = next(each for each in self._resources.catalogue().authorities if each.id == issuer_id)
+        return (der, *issuer.issuers)
+
+    async def _create_account(self, need: needs.CreateAccount) -> tuple[Account, bool]:
+        now = self._resources.now()
+        account = Account(
+            id=new_id(now, self._resources.dice),
+            pair_id=self._pair.id,
+            jwk=need.jwk,
+            thumbprint=need.thumbprint,
+            status=AccountStatus.VALID,
+            contact=need.contact,
+            created_at=now,
+        )
+
+        def unit(unit: Unit) -> tuple[Account, bool]:
+            found, new = acme.create_account(unit, account)
+            if new:
+                unit.audit(self._event("account.create", account.id, account.id))
+            return found, new
+
+        return await self._resources.store.write(unit)
+
+    async def _update_account(self, need: needs.UpdateAccount) -> Account:
+        now = self._resources.now()
+        status = AccountStatus.DEACTIVATED if need.deactivate else None
+
+        def unit(unit: Unit) -> Account:
+            updated = acme.update_account(unit, need.account_id, contact=need.contact, status=status, at=now)
+            what = "account.deactivate" if need.deactivate else "account.update"
+            unit.audit(self._event(what, need.account_id, need.account_id))
+            return updated
+
+        try:
+            return await self._resources.store.write(unit)
+        finally:
+            # Forgotten afterwards: a read in between would have remembered the account as it was.
+            self._shared.accounts.forget(self._pair.id, need.account_id)
+
+    async def _deactivate_authorization(self, authorization_id: str) -> Authorization:
+        now = self._resources.now()
+
+        def unit(unit: Unit) -> Authorization | None:
+            deactivated = acme.deactivate_authorization(unit, authorization_id, now)
+            if deactivated is not None:
+                unit.audit(self._event("authorization.deactivate", deactivated.account_id, authorization_id))
+            return deactivated
+
+        deactivated = await self._resources.store.write(unit)
+        if deactivated is None:
+            raise Refusal(RefusalReason.CONFLICT, "the authorization is no longer pending or valid")
+        return deactivated
+
+    def _event(self, action: str, account_id: str, target: str) -> AuditEvent:
+        return AuditEvent(
+            at=self._resources.now(),
+            actor=f"acme-account:{account_id}",
+            action=action,
+            target=target,
+            outcome="success",
+            application_id=self._pair.application.id,
+            source=self._who.address,
+            request_id=self._who.id,
+        )
