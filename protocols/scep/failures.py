@@ -81,7 +81,7 @@ def refused(refusal: Refused) -> Reply:
     retry_after = _RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
     return text(
         row,
-        "Too much is asked of this server at the moment; send the same message again later.",
+        "Too much is asked of this server now; send the same message again.",
         ("Retry-After", str(retry_after)),
     )
 

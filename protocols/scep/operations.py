@@ -97,7 +97,7 @@ def _dispatch(method: str, query: str, body: bytes, terms: _Terms) -> Exchange[R
 
 @lru_cache(maxsize=256)
 def _ca_certificates(authorities: Authorities) -> bytes:
-    """The RA's certificate first, then the issuing authority and all above it (S27); the same octets every time (S34)."""
+    """The RA's certificate first, then the issuing authority and all above it (S27), the same octets always (S34)."""
     return degenerate.certificates_only((authorities.ra, *authorities.chain))
 
 
