@@ -1,4 +1,4 @@
-"""EST's operations (RFC 7030, 4): one entry, `operate`. An operation, method or credential that is not named is refused.
+"""EST's operations (RFC 7030, 4): one entry, `operate`. What is not named (operation, method, credential) is refused.
 
 Order: what exists, over TLS only, by the right method; then who asks; and only then what is asked.
 """
@@ -114,9 +114,7 @@ def _authenticate(caller: Caller) -> Exchange[Identity]:
             if refusal.reason not in _CERTIFICATE_REFUSED:
                 raise
     if caller.authorization is None:
-        raise Refused(
-            Reason.UNAUTHENTICATED, "Send user and passphrase by HTTP Basic, or a certificate of this service."
-        )
+        raise Refused(Reason.UNAUTHENTICATED, "Send user and passphrase by HTTP Basic, or present a certificate.")
     credentials = messages.basic(caller.authorization)
     if credentials is None:
         raise Refused(Reason.UNAUTHENTICATED, "The Authorization header is not HTTP Basic in UTF-8.")
@@ -138,7 +136,7 @@ def _simple_reenroll(caller: Caller, media_type: str | None, body: bytes, wrap: 
 
 
 def _same_names(request: CertificationRequest, presented: bytes) -> None:
-    """RFC 7030, 4.2.2: subject and alternative names are those of the certificate, none more and none less (E63, E64)."""
+    """Subject and alternative names are those of the certificate, none more, none less (RFC 7030, 4.2.2; E63, E64)."""
     old = certificate.read(presented)
     if request.subject != old.subject:
         raise Refused(Reason.NAME_MISMATCH, "The request's subject is not that of the certificate presented.")
@@ -150,9 +148,7 @@ def _same_names(request: CertificationRequest, presented: bytes) -> None:
 
 def _request(media_type: str | None, body: bytes) -> CertificationRequest | Reply:
     if not messages.is_pkcs10(media_type):
-        return failures.text(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the request with Content-Type application/pkcs10."
-        )
+        return failures.text(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the request as application/pkcs10.")
     return messages.request(body)
 
 
