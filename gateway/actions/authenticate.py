@@ -114,7 +114,9 @@ async def certificate(resources: Resources, pair: Pair, der: bytes) -> Certifica
         or found.profile_id != pair.profile.id
         or found.issuer_id != pair.authority.id
     ):
-        raise Refusal(RefusalReason.FORBIDDEN, "the certificate presented was not issued for this application and profile")
+        raise Refusal(
+            RefusalReason.FORBIDDEN, "the certificate presented was not issued for this application and profile"
+        )
     now = resources.now()
     match found.status(now):
         case CertificateStatus.REVOKED:

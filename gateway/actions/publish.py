@@ -79,7 +79,11 @@ async def renew_revocation_list(resources: Resources, publications: Publications
     async with publications.turn(authority.id):
         now = resources.now()
         held = publications.current(authority.id, now)
-        if held is not None and now < held.signed_at + RENEW_AFTER and held.revoked == await _revoked(resources, authority):
+        if (
+            held is not None
+            and now < held.signed_at + RENEW_AFTER
+            and held.revoked == await _revoked(resources, authority)
+        ):
             return False
         await _sign(resources, publications, authority)
         return True

@@ -24,7 +24,7 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
-from gateway.fronts.problem import NO_STORE, retry_after, text
+from gateway.fronts.problem import retry_after, text, unstored
 from protocols.est import needs
 from protocols.est.messages import Caller
 from protocols.est.operations import operate
@@ -69,7 +69,7 @@ class Est:
             body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         caller = Caller(secure=True, certificate=who.certificate, authorization=header(scope, b"authorization"))
         reply = await self._operate(pair, who, operation, method, caller, header(scope, b"content-type"), body)
-        return reply if method in READ_ONLY else _unstored(reply)
+        return reply if method in READ_ONLY else unstored(reply)
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
         """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""
@@ -174,13 +174,6 @@ class _Host:
                 return needs.Enrolled(outcome.certificate, outcome.chain)
             case Pending():
                 return needs.Waiting(outcome.retry_after)
-
-
-def _unstored(reply: Reply) -> Reply:
-    """E21: what was issued to one client belongs in nobody's cache."""
-    if any(name.lower() == "cache-control" for name, _ in reply.headers):
-        return reply
-    return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, NO_STORE))
 
 
 def est_routes(front: Front) -> list[BaseRoute]:

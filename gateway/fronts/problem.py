@@ -39,6 +39,11 @@ def retry_after(seconds: int | None) -> tuple[tuple[str, str], ...]:
     return () if seconds is None else (("Retry-After", str(seconds)),)
 
 
+def unstored(reply: Reply) -> Reply:
+    """E21: what was made for one client belongs in nobody's cache."""
+    if any(name.lower() == "cache-control" for name, _ in reply.headers):
+        return reply
+    return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, NO_STORE))
+
+
 NOT_FOUND: Final = problem(404, "there is nothing at this address")
-FAILED: Final = problem(500, "something went wrong on this side; nothing of it is your doing")
-FAILED_TEXT: Final = text(500, "something went wrong on this side; nothing was issued")

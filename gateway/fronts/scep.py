@@ -1,0 +1,249 @@
+"""SCEP over HTTP and HTTPS: one address with any suffix, GET and POST (RFC 8894, 4).
+
+The message protects itself, so plain HTTP is as good. Never here: a decryption before the protocol has verified the outer
+signature, an issuance without challenge or certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope
+
+from gateway.actions import asked, authenticate
+from gateway.actions.admit import admitted
+from gateway.actions.enroll import enroll
+from gateway.actions.outage import OUTAGES, outage
+from gateway.domain.application import Pair, ScepSettings
+from gateway.domain.issuance import Issued, Pending
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol
+from gateway.fronts.carry import carry
+from gateway.fronts.endpoint import Endpoint
+from gateway.fronts.front import Front
+from gateway.fronts.limits import read_body
+from gateway.fronts.peer import Peer, plain_path
+from gateway.fronts.problem import retry_after, text
+from gateway.outbound.signer import SignerRefused
+from gateway.store import requests
+from protocols.exchange import Reply
+from protocols.pkix import certificate
+from protocols.pkix.csr import CertificationRequest
+from protocols.scep import needs
+from protocols.scep.operations import operate
+
+log = logging.getLogger(__name__)
+
+NOWHERE: Final = text(404, "there is no SCEP enrollment at this address")
+READ_ONLY: Final = frozenset({"GET", "HEAD"})
+NONCE_BYTES: Final = 64  # sender nonce, content key and IV, and room to spare
+
+# How long the same transaction gets the same certificate (S79): clients that lost a reply ask again within minutes. After
+# that the same request means a new certificate: with a static challenge and an RSA key even its bytes are the same (S81).
+WINDOW: Final = timedelta(hours=1)
+
+
+class Scep:
+    """SCEP for every pair of the catalogue."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def answer(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
+        """The reply to one request at any of SCEP's addresses."""
+        pair = self._find(scope) if plain_path(scope) else None
+        if pair is None:
+            return NOWHERE
+        limits = self._front.limits
+        seconds = limits.admission(who.address, pair)
+        if seconds:
+            return text(503, "too much to do at the moment", retry_after(seconds))
+        method: str = scope["method"]
+        body = b""
+        if method not in READ_ONLY:
+            body = await read_body(scope, receive, cap=limits.scep_body, seconds=limits.body_seconds)
+        resources = self._front.resources
+        settings = pair.settings.scep or ScepSettings(allow_renewal=False)
+        now = resources.now()
+        exchange = operate(
+            method,
+            scope["query_string"].decode("latin-1"),
+            body,
+            nonce=resources.dice(NONCE_BYTES),
+            now=now,
+            renewal=settings.allow_renewal,
+        )
+        return await carry(exchange, _Host(self._front, pair, settings, who, now).answer)
+
+    def _find(self, scope: Scope) -> Pair | None:
+        parameters: dict[str, str] = scope["path_params"]
+        pair = self._front.resources.catalogue().pair(parameters["application"], parameters["profile"])
+        try:
+            return admitted(pair, Protocol.SCEP)
+        except Refusal as refusal:
+            if refusal.reason is RefusalReason.NOT_FOUND:
+                return None
+            raise
+
+
+class _Host:
+    """Answers the needs of one request."""
+
+    def __init__(self, front: Front, pair: Pair, settings: ScepSettings, who: Peer, now: datetime) -> None:
+        self._front = front
+        self._resources = front.resources
+        self._pair = pair
+        self._settings = settings
+        self._who = who
+        self._now = now
+
+    async def answer(self, need: object) -> object:
+        try:
+            match need:
+                case needs.UnwrapKey():
+                    return await self._unwrap(need)
+                case needs.SignAttributes():
+                    return await self._resources.signer.sign_attributes(
+                        self._ra_key, need.attributes, need.digest, share=self._pair.application.id
+                    )
+                case needs.Enroll():
+                    return await self._enroll(need)
+                case needs.Renew():
+                    return await self._renew(need)
+                case needs.CaCertificates():
+                    return self._authorities()
+                case _:
+                    raise TypeError(f"SCEP cannot ask for {type(need).__name__}")
+        except OUTAGES as error:
+            log.warning("request %s: %s", self._who.id, error)
+            raise outage(error) from error
+
+    @property
+    def _ra_key(self) -> str:
+        if self._pair.authority.ra_key is None:
+            raise _no_ra()
+        return self._pair.authority.ra_key
+
+    def _authorities(self) -> needs.Authorities:
+        authority = self._pair.authority
+        if authority.ra_certificate is None:
+            raise _no_ra()
+        return needs.Authorities(authority.ra_certificate, authority.chain)
+
+    async def _unwrap(self, need: needs.UnwrapKey) -> bytes:
+        try:
+            return await self._resources.signer.unwrap(
+                self._ra_key, need.wrapped, need.algorithm, need.length, share=self._pair.application.id
+            )
+        except SignerRefused as refused:
+            if refused.reason != "unwrap":
+                raise
+            # S122: a key that does not unwrap takes the same way as a wrong one, to the same answer.
+            return self._resources.dice(need.length)
+
+    async def _enroll(self, need: needs.Enroll) -> needs.Enrolled | needs.Waiting:
+        attempt = authenticate.Attempt(self._who.address, self._who.id, "scep")
+        if need.challenge is None or not await authenticate.secret(
+            self._resources,
+            self._front.limits.guesses,
+            attempt,
+            self._pair,
+            need.challenge,
+            self._settings.challenge_hash,
+        ):
+            # One sentence for a missing and for a wrong challenge (S57).
+            raise Refusal(RefusalReason.UNAUTHENTICATED, "the challenge password is missing or wrong")
+        proof = Proof(
+            protocol=Protocol.SCEP,
+            kind=ProofKind.SCEP_CHALLENGE,
+            subject=need.transaction.id.decode("latin-1"),
+            request_hash=need.csr.sha256,
+        )
+        deduplication = await self._deduplication(need.transaction, need.csr)
+        return await self._issue(asked.from_csr(need.csr, proof, deduplication=deduplication))
+
+    async def _renew(self, need: needs.Renew) -> needs.Enrolled | needs.Waiting:
+        if not self._settings.allow_renewal:
+            raise Refusal(RefusalReason.FORBIDDEN, "renewal by certificate is not enabled for this profile")
+        found = await authenticate.certificate(self._resources, self._pair, need.certificate)
+        _same_names(need.csr, need.certificate)
+        proof = Proof(
+            protocol=Protocol.SCEP,
+            kind=ProofKind.SCEP_CERTIFICATE,
+            subject=found.subject,
+            request_hash=need.csr.sha256,
+            evidence=(found.serial,),
+        )
+        deduplication = await self._deduplication(need.transaction, need.csr)
+        return await self._issue(asked.from_csr(need.csr, proof, deduplication=deduplication, renewed_from=found.id))
+
+    async def _issue(self, request: EnrollmentRequest) -> needs.Enrolled | needs.Waiting:
+        outcome = await enroll(
+            self._resources, self._pair, request, source=self._who.address, http_request_id=self._who.id
+        )
+        match outcome:
+            case Issued():
+                return needs.Enrolled(outcome.certificate, self._include())
+            case Pending():
+                return needs.Waiting()
+
+    def _include(self) -> tuple[bytes, ...]:
+        """What the reply carries beside the leaf: Cisco's clients want the issuer, Juniper's refuse it."""
+        match self._settings.include:
+            case "issuer":
+                return (self._pair.authority.certificate,)
+            case "chain":
+                return self._pair.authority.chain
+            case _:
+                return ()
+
+    async def _deduplication(self, transaction: needs.Transaction, csr: CertificationRequest) -> bytes:
+        """One ask, one certificate (S79, S80, S82, S83): the same transaction, CSR and signer within the window.
+
+        The clock is cut into windows; a transaction that began in the one before goes on in it.
+        """
+        window = int(self._now.timestamp() // WINDOW.total_seconds())
+        before, current = (transaction_hash(self._pair, transaction, csr, each) for each in (window - 1, window))
+        pair, since = self._pair, self._now - WINDOW
+
+        earlier = await self._resources.store.read(
+            lambda unit: requests.find_by_deduplication(unit, pair.application.id, pair.profile.id, before)
+        )
+        return before if earlier is not None and earlier.created_at > since else current
+
+
+def transaction_hash(pair: Pair, transaction: needs.Transaction, csr: CertificationRequest, window: int) -> bytes:
+    """What makes two asks the same. The transaction's id is the client's choice, so it comes with its length."""
+    digest = hashlib.sha256(b"scep\0")
+    for part in (pair.id.encode(), transaction.id, csr.sha256, transaction.signer, window.to_bytes(8, "big")):
+        digest.update(len(part).to_bytes(4, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _same_names(csr: CertificationRequest, presented: bytes) -> None:
+    """A renewal is for the same names, all of them and no other (S67): no challenge vouches for new ones."""
+    held = certificate.read(presented)
+    if csr.subject != held.subject:
+        raise Refusal(RefusalReason.NAME_MISMATCH, "the subject differs from that of the certificate being renewed")
+    if frozenset(csr.sans or ()) != frozenset(held.sans or ()):
+        raise Refusal(
+            RefusalReason.NAME_MISMATCH, "the alternative names differ from those of the certificate being renewed"
+        )
+
+
+def _no_ra() -> Refusal:
+    return Refusal(RefusalReason.UNAVAILABLE, "the authority of this profile has no RA key for SCEP", retry_after=300)
+
+
+def scep_routes(front: Front) -> list[BaseRoute]:
+    """SCEP's addresses: any suffix is as good as none (S2)."""
+    endpoint = Endpoint(front, Scep(front).answer, text)
+    return [
+        Route("/scep/{application}/{profile}", endpoint, methods=None),
+        Route("/scep/{application}/{profile}/{suffix:path}", endpoint, methods=None),
+    ]
