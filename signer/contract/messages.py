@@ -19,7 +19,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """Base of everything on this wire."""
 
 
-class Proof(Message):
+class Proof(Message, frozen=True):
     """What authorized an issuance (D8): checked here to be present and of a method that the pair enables."""
 
     protocol: str
@@ -29,14 +29,14 @@ class Proof(Message):
     enabled: list[str]  # the pair's enabled protocols
 
 
-class GeneralName(Message):
+class GeneralName(Message, frozen=True):
     """A subject alternative name. `type` is one of dns_name, ip_address, email, uri, upn."""
 
     type: str
     value: str
 
 
-class IssueCertificate(Message, tag="issue-certificate"):
+class IssueCertificate(Message, frozen=True, tag="issue-certificate"):
     """Build, check and sign one certificate.
 
     Times are whole seconds since the epoch. `subject` is (dotted OID, value) in order. `extended_key_usages`
@@ -64,11 +64,11 @@ class IssueCertificate(Message, tag="issue-certificate"):
     ocsp_urls: list[str] = []
 
 
-class UnwrapKey(Message, tag="unwrap-key"):
+class UnwrapKey(Message, frozen=True, tag="unwrap-key"):
     """Unwrap a content-encryption key with an RA's RSA key (RFC 5652, 6.2.1).
 
-    `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. For `pkcs1v15` a padding failure is answered with `length` random
-    bytes, so that nobody learns from it (implicit rejection).
+    `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. For `pkcs1v15` a padding failure is answered with `length`
+    random bytes, so that nobody learns from it (implicit rejection).
     """
 
     ra: str
@@ -77,7 +77,7 @@ class UnwrapKey(Message, tag="unwrap-key"):
     length: int
 
 
-class SignAttributes(Message, tag="sign-attributes"):
+class SignAttributes(Message, frozen=True, tag="sign-attributes"):
     """Sign the DER SET OF of CMS signed attributes with an RA's key (RFC 5652, 5.4).
 
     `attributes` must parse as a SET OF Attribute with a contentType and a messageDigest: that alone is signed, never
@@ -89,7 +89,7 @@ class SignAttributes(Message, tag="sign-attributes"):
     digest: str
 
 
-class SignCrl(Message, tag="sign-crl"):
+class SignCrl(Message, frozen=True, tag="sign-crl"):
     """Build and sign a certificate revocation list. `revoked` is (serial, when, reason)."""
 
     issuer: str
@@ -99,7 +99,7 @@ class SignCrl(Message, tag="sign-crl"):
     revoked: list[tuple[bytes, int, int]]
 
 
-class GenerateKey(Message, tag="generate-key"):
+class GenerateKey(Message, frozen=True, tag="generate-key"):
     """Generate a subject's key, for enrollments where the server manages it. `algorithm` as in the REST API (D12)."""
 
     algorithm: str
@@ -108,45 +108,45 @@ class GenerateKey(Message, tag="generate-key"):
 Verb: TypeAlias = IssueCertificate | UnwrapKey | SignAttributes | SignCrl | GenerateKey
 
 
-class Ask(Message):
+class Ask(Message, frozen=True):
     """One verb in a batch. `id` is unique on its connection."""
 
     id: int
     verb: Verb
 
 
-class Batch(Message):
+class Batch(Message, frozen=True):
     """A frame to a worker: whatever was waiting."""
 
     version: int
     asks: list[Ask]
 
 
-class Certificate(Message, tag="certificate"):
+class Certificate(Message, frozen=True, tag="certificate"):
     """A certificate that was signed, DER."""
 
     der: bytes
 
 
-class Unwrapped(Message, tag="unwrapped"):
+class Unwrapped(Message, frozen=True, tag="unwrapped"):
     """A content-encryption key, or random bytes of the same length."""
 
     key: bytes
 
 
-class Signature(Message, tag="signature"):
+class Signature(Message, frozen=True, tag="signature"):
     """A signature over signed attributes."""
 
     signature: bytes
 
 
-class RevocationList(Message, tag="revocation-list"):
+class RevocationList(Message, frozen=True, tag="revocation-list"):
     """A CRL that was signed, DER."""
 
     der: bytes
 
 
-class GeneratedKey(Message, tag="generated-key"):
+class GeneratedKey(Message, frozen=True, tag="generated-key"):
     """A new subject's key: PKCS#8 DER for its owner, and the same sealed under the unlock secret for the store."""
 
     spki: bytes
@@ -154,7 +154,7 @@ class GeneratedKey(Message, tag="generated-key"):
     sealed: bytes
 
 
-class No(Message, tag="no"):
+class No(Message, frozen=True, tag="no"):
     """A refusal; nothing was signed. `detail` is for the log and, where it speaks of the request, for the peer."""
 
     reason: SignerRefusal
@@ -164,14 +164,14 @@ class No(Message, tag="no"):
 Outcome: TypeAlias = Certificate | Unwrapped | Signature | RevocationList | GeneratedKey | No
 
 
-class Answer(Message):
+class Answer(Message, frozen=True):
     """The outcome of one ask."""
 
     id: int
     outcome: Outcome
 
 
-class Answers(Message):
+class Answers(Message, frozen=True):
     """A frame from a worker: the outcomes of one batch."""
 
     answers: list[Answer]

@@ -18,4 +18,4 @@ class SignerRefusal(StrEnum):
     WRONG_KIND = "wrong-kind"  # an issuer's key named where an RA's is meant, or the reverse
     UNSUPPORTED = "unsupported"  # an algorithm or a version that this worker does not know
     UNWRAP = "unwrap"  # the wrapped key is not for this RA
-    TOKEN = "token"  # the token failed; another try may succeed
+    TOKEN = "token"  # noqa: S105 - a PKCS#11 token or a key folder failed; another try may succeed

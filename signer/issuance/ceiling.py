@@ -1,0 +1,101 @@
+"""What a key may ever sign, whatever a gateway asks: its stored ceiling, and its own certificate's bounds.
+
+The product's policy is judged in the gateway. This is what still holds when the gateway is somebody else's.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+from typing import Final, NoReturn
+
+from signer.contract.messages import IssueCertificate
+from signer.contract.refusal import SignerRefusal
+from signer.issuance.issuer import Issuer
+from signer.issuance.refused import Refused
+from signer.keystore.key import NameRange
+
+# Certificates with these speak for their issuer: OCSP responders (RFC 6960, 4.2.2.2), registration authorities
+# (RFC 6402) and whatever accepts any usage. A ceiling must name them before they are signed.
+AUTHORITATIVE: Final = frozenset({"1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"})
+
+_COMMON_NAME: Final = "2.5.4.3"
+# What an old verifier would take for a host in a common name (RFC 9525, appendix B, tells of them).
+_LIKE_A_HOST: Final = re.compile(r"[^\s@]*(?:\.|:)[^\s@]*", re.ASCII)
+
+
+def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
+    """Raises `Refused` (CEILING) where the ask is beyond the issuer. `algorithm` is that of the subject's key."""
+    ceiling = issuer.key.ceiling
+    if ask.not_after - ask.not_before > ceiling.max_validity:
+        _refuse(f"a validity of more than {ceiling.max_validity} seconds")
+    if ask.not_before < issuer.not_before or ask.not_after > issuer.not_after:
+        _refuse("a validity outside of the issuer's own")
+    if ceiling.algorithms is not None and algorithm not in ceiling.algorithms:
+        _refuse(f"a key of the algorithm {algorithm}")
+    if ask.spki == issuer.spki:
+        _refuse("the issuer's own key as the subject's")
+    if ask.ca:
+        _check_authority(issuer, ask)
+    elif not ceiling.leaves:
+        _refuse("anything but authorities")
+    _check_extended_key_usages(ask.extended_key_usages, ceiling.extended_key_usages)
+    if ceiling.names is not None:
+        _check_names(ask, ceiling.names)
+
+
+def _check_authority(issuer: Issuer, ask: IssueCertificate) -> None:
+    ceiling = issuer.key.ceiling
+    if not ceiling.authorities:
+        _refuse("an authority")
+    # An authority's path length counts those below it, so it is one less than its issuer's at most (RFC 5280, 4.2.1.9).
+    own = None if issuer.path_length is None else issuer.path_length - 1
+    for bound in (own, ceiling.path_length):
+        if bound is not None and (bound < 0 or ask.path_length is None or ask.path_length > bound):
+            _refuse("an authority with so long a path below it")
+
+
+def _check_extended_key_usages(asked: list[str], allowed: list[str] | None) -> None:
+    for each in asked:
+        if each in AUTHORITATIVE if allowed is None else each not in allowed:
+            _refuse(f"the extended key usage {each}")
+    if allowed is not None and not asked:
+        _refuse("a certificate without extended key usages, which is good for all of them")
+
+
+def _check_names(ask: IssueCertificate, ranges: list[NameRange]) -> None:
+    for san in ask.sans:
+        if not any(_within(san.type, san.value, each) for each in ranges):
+            _refuse(f"the name {san.value!r}")
+    for oid, value in ask.subject:
+        if oid == _COMMON_NAME and _LIKE_A_HOST.fullmatch(value):
+            kind = "ip_address" if _is_address(value) else "dns_name"
+            if not any(_within(kind, value, each) for each in ranges):
+                _refuse(f"the common name {value!r}")
+
+
+def _within(kind: str, value: str, allowed: NameRange) -> bool:
+    if kind != allowed.type:
+        return False
+    match kind:
+        case "dns_name":
+            # A wildcard is within a range if everything that it matches is.
+            return f".{value.lower().removeprefix('*.')}".endswith(f".{allowed.value.lower()}")
+        case "ip_address":
+            return _is_address(value) and ip_address(value) in ip_network(allowed.value)
+        case "email":
+            return value.rpartition("@")[2].lower() == allowed.value.lower()
+        case _:
+            return False
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(what: str) -> NoReturn:
+    raise Refused(SignerRefusal.CEILING, f"this issuer never signs {what}")

@@ -1,0 +1,74 @@
+"""An issuer, made ready once: what all its certificates have in common is worked out here. Nothing is signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from signer.contract.refusal import SignerRefusal
+from signer.issuance.refused import Refused
+from signer.keystore.key import KeyKind, StoredKey
+from signer.keystore.mechanism import Digest, PrivateKey, digest_of
+
+Extensions: TypeAlias = list[x509.Extension[x509.ExtensionType]]
+E = TypeVar("E", bound=x509.ExtensionType)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An issuer's key and the facts of its certificate. Times are seconds since the epoch; `spki` is DER.
+
+    `path_length` is that of its own certificate's basic constraints: how many authorities may stand below it.
+    """
+
+    key: StoredKey
+    private_key: PrivateKey
+    digest: Digest | None
+    name: x509.Name
+    identifier: x509.Extension[x509.ExtensionType]  # the AKI of everything that it signs
+    spki: bytes
+    not_before: int
+    not_after: int
+    path_length: int | None
+    signs_lists: bool
+
+
+def issuer_of(key: StoredKey) -> Issuer:
+    """The issuer that a stored key is. Raises `Refused` (WRONG_KIND) if the key may not sign certificates."""
+    if key.kind is not KeyKind.ISSUER:
+        raise Refused(SignerRefusal.WRONG_KIND, f"the key {key.name!r} is not an issuer's")
+    certificate = key.certificate
+    basic = extension(certificate, x509.BasicConstraints)
+    usage = extension(certificate, x509.KeyUsage)
+    if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
+        raise Refused(SignerRefusal.WRONG_KIND, f"the certificate of {key.name!r} is not an authority's")
+    public_key = key.private_key.public_key()
+    ski = extension(certificate, x509.SubjectKeyIdentifier)
+    aki = (
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key)
+        if ski is None
+        else x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)
+    )
+    return Issuer(
+        key=key,
+        private_key=key.private_key,
+        digest=digest_of(public_key),
+        name=certificate.subject,
+        identifier=x509.Extension(aki.oid, False, aki),
+        spki=public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        not_before=int(certificate.not_valid_before_utc.timestamp()),
+        not_after=int(certificate.not_valid_after_utc.timestamp()),
+        path_length=basic.path_length,
+        signs_lists=usage is None or usage.crl_sign,
+    )
+
+
+def extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
+    """The extension of that kind in a certificate, None if it has none."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None

@@ -1,0 +1,82 @@
+"""What a key is, what is known beside it, and the door that every store of keys fits. No store is opened here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Protocol
+
+import msgspec
+from cryptography import x509
+
+from signer.keystore.mechanism import PrivateKey
+
+
+@unique
+class KeyKind(StrEnum):
+    """What a key is for. One kind is never used as the other."""
+
+    ISSUER = "issuer"  # signs certificates and revocation lists
+    RA = "ra"  # unwraps content-encryption keys and signs CMS attributes
+
+
+class NameRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A subtree of names, as in RFC 5280, 4.2.1.10: a DNS suffix, a network in CIDR form, or an e-mail domain.
+
+    `type` is `dns_name`, `ip_address` or `email`.
+    """
+
+    type: str
+    value: str
+
+
+class Ceiling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one issuer's key may ever sign, whatever a gateway asks. None means that there is no bound of that kind.
+
+    `max_validity` is in seconds. `leaves` is false for a root that certifies authorities only; `authorities` is true
+    for a key that may; `path_length` bounds theirs.
+    `algorithms` names subjects' keys, `extended_key_usages` dotted OIDs.
+    """
+
+    max_validity: int
+    leaves: bool = True
+    authorities: bool = False
+    path_length: int | None = None
+    algorithms: list[str] | None = None
+    extended_key_usages: list[str] | None = None
+    names: list[NameRange] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One key, opened. `chain` begins with the key's own certificate and ends with the root; it is never empty.
+
+    `private_key` may be a subclass whose operations run on a token.
+    """
+
+    name: str
+    kind: KeyKind
+    private_key: PrivateKey
+    chain: tuple[x509.Certificate, ...]
+    ceiling: Ceiling
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The key's own certificate."""
+        return self.chain[0]
+
+
+class KeyStore(Protocol):
+    """An opened store of keys. Its methods raise `KeyStoreError`."""
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all keys, sorted."""
+
+    def find(self, name: str) -> StoredKey:
+        """The key of that name. A key that was stored after the store was opened is found too."""
+
+    def seal(self, secret: bytes) -> bytes:
+        """`secret` (a subject's private key) encrypted at rest; `unseal` is its reverse."""
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """What `seal` was given."""
