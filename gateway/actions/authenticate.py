@@ -25,8 +25,8 @@ from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
 
 log = logging.getLogger(__name__)
 
-# Checks of passphrases that were never seen right take turns: a thousand guesses sent at once then meet the count of the
-# first ten. Sixty-four turns, so that one guesser delays hardly anybody else.
+# Checks of passphrases that were never seen right take turns: a thousand guesses sent at once then meet the count of
+# the first ten. Sixty-four turns, so that one guesser delays hardly anybody else.
 STRIPES: Final = 64
 # Longer than any token of ours, shorter than anything that costs to hash.
 TOKEN_LENGTH: Final = 256
@@ -46,7 +46,10 @@ class Guesses:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Someone who presents a secret: from which address, in which HTTP request, through which door (`est`, `scep`, `api`)."""
+    """Someone who presents a secret: from which address, in which HTTP request, through which door.
+
+    `door` is `est`, `scep` or `api`; wrong credentials are counted for each by itself.
+    """
 
     address: str
     http_request_id: str
@@ -57,7 +60,8 @@ async def bearer(resources: Resources, guesses: Guesses, attempt: Attempt, autho
     """The identity whose token stands in an Authorization header (RFC 6750, 2.1).
 
     Raises:
-        Refusal: UNAUTHENTICATED without a token or with one that is unknown or expired; RATE_LIMITED after too many wrong ones.
+        Refusal: UNAUTHENTICATED without a token or with one that is unknown or expired; RATE_LIMITED after too many
+            wrong ones.
     """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
@@ -77,7 +81,7 @@ async def bearer(resources: Resources, guesses: Guesses, attempt: Attempt, autho
 
 
 async def secret(
-    resources: Resources, guesses: Guesses, attempt: Attempt, pair: Pair, given: str, expected: str | None
+    resources: Resources, guesses: Guesses, attempt: Attempt, pair: Pair, *, given: str, expected: str | None
 ) -> bool:
     """Whether `given` is the secret whose argon2id hash is `expected`; None is never matched.
 
@@ -112,7 +116,7 @@ async def certificate(resources: Resources, pair: Pair, der: bytes) -> Certifica
         found is None
         or found.application_id != pair.application.id
         or found.profile_id != pair.profile.id
-        or found.issuer_id != pair.authority.id
+        or found.source != "issued"  # an imported one was not vouched for by us, whoever holds its key
     ):
         raise Refusal(
             RefusalReason.FORBIDDEN, "the certificate presented was not issued for this application and profile"

@@ -1,7 +1,7 @@
 """Publish what relying parties need of an authority: its revocation list, always in force (RFC 5280, 5; D19).
 
-The bytes are signed by the signer and kept in memory; a list is signed again long before it runs out, and as soon as what
-is revoked has changed. Must never happen here: a request that makes the signer work twice for the same list.
+The bytes are signed by the signer and kept in memory; a list is signed again long before it runs out, and as soon as
+what is revoked has changed. Must never happen here: a request that makes the signer work twice for the same list.
 """
 
 from __future__ import annotations

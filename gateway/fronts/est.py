@@ -6,6 +6,7 @@ Never over plain HTTP (E9), never a redirect (E5, E6), and never the word of a h
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
@@ -40,6 +41,17 @@ WELL_KNOWN: Final = [".well-known", "est"]
 READ_ONLY: Final = frozenset({"GET", "HEAD"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One request, as the protocol takes it."""
+
+    operation: str
+    method: str
+    caller: Caller
+    media_type: str | None = None
+    body: bytes = b""
+
+
 class Est:
     """EST for every pair of the catalogue."""
 
@@ -68,7 +80,8 @@ class Est:
         if method not in READ_ONLY:
             body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         caller = Caller(secure=True, certificate=who.certificate, authorization=header(scope, b"authorization"))
-        reply = await self._operate(pair, who, operation, method, caller, header(scope, b"content-type"), body)
+        asking = _Asking(operation, method, caller, header(scope, b"content-type"), body)
+        reply = await self._operate(pair, who, asking)
         return reply if method in READ_ONLY else unstored(reply)
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
@@ -99,16 +112,22 @@ class Est:
         held = self._authorities.get((pair.id, method))
         if held is None:
             caller = Caller(secure=True, certificate=None, authorization=None)
-            held = await self._operate(pair, who, "cacerts", method, caller, None, b"")
+            held = await self._operate(pair, who, _Asking("cacerts", method, caller))
             if held.status == 200:
                 self._authorities[pair.id, method] = held
         return held
 
-    async def _operate(
-        self, pair: Pair, who: Peer, operation: str, method: str, caller: Caller, media_type: str | None, body: bytes
-    ) -> Reply:
+    async def _operate(self, pair: Pair, who: Peer, asking: _Asking) -> Reply:
         settings = pair.settings.est or EstSettings()
-        exchange = operate(operation, method, caller, media_type=media_type, body=body, wrap=settings.wrap, realm=REALM)
+        exchange = operate(
+            asking.operation,
+            asking.method,
+            asking.caller,
+            media_type=asking.media_type,
+            body=asking.body,
+            wrap=settings.wrap,
+            realm=REALM,
+        )
         return await carry(exchange, _Host(self._front, pair, settings, who).answer)
 
 
@@ -146,8 +165,8 @@ class _Host:
             self._front.limits.guesses,
             attempt,
             self._pair,
-            passphrase,
-            self._settings.passphrase_hash,
+            given=passphrase,
+            expected=self._settings.passphrase_hash,
         )
         return needs.Identity("passphrase", user) if right else None
 

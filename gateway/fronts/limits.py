@@ -63,7 +63,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float) -> bytes:
     """The whole body, if it is no longer than `cap` bytes and complete within `seconds`.
 
-    A Content-Length above the cap is refused before anything is read (E20); a chunked body as soon as it passes the cap.
+    A Content-Length above the cap is refused before anything is read (E20), a chunked body as soon as it passes it.
 
     Raises:
         BodyRefused: 413 too long, 408 too slow.

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-# What must not stand in a path, encoded or not (E7): a slash or a NUL that only appears after decoding, a second round of
-# encoding, and steps to other folders. Some proxy in front reads such a path otherwise than we do.
+# What must not stand in a path, encoded or not (E7): a slash or a NUL that only appears after decoding, a second round
+# of encoding, and steps to other folders. Some proxy in front reads such a path otherwise than we do.
 _ENCODED = (b"%2f", b"%5c", b"%00", b"%25")
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`address` is the socket's; `certificate` (DER) was proved in the TLS handshake; `id` names this HTTP request in
-    logs and audit."""
+    """Where a request comes from.
+
+    `address` is the socket's; `certificate` (DER) was proved in the TLS handshake; `id` names the request in logs and
+    audit.
+    """
 
     address: str
     secure: bool
@@ -41,7 +44,7 @@ def peer(scope: Scope, dice: Callable[[int], bytes]) -> Peer:
 
 
 def plain_path(scope: Scope) -> bool:
-    """Whether the path means to everyone what it means to us: decoded once, without `..`, `%2f`, NUL or backslash (E7)."""
+    """Whether the path means to everyone what it means to us: decoded once, no `..`, `%2f`, NUL or backslash (E7)."""
     raw: bytes = scope.get("raw_path") or b""
     if b"%" in raw and any(each in raw.lower() for each in _ENCODED):
         return False

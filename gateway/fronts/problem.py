@@ -12,7 +12,7 @@ import orjson
 
 from protocols.exchange import Reply
 
-# RFC 8951, 3.2: the body of an EST error is plain text for a person; SCEP says nothing and its clients show the text at best.
+# RFC 8951: the body of an EST error is plain text for a person; SCEP says nothing, and its clients show it at best.
 TEXT: Final = "text/plain; charset=utf-8"
 PROBLEM: Final = "application/problem+json"
 

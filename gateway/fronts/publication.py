@@ -1,4 +1,4 @@
-"""CRLs and CA certificates, over plain HTTP as RFC 5280 (4.2.1.13, 4.2.2.1, 8) wants them: no secret, nothing to sign up for.
+"""CRLs and CA certificates, over plain HTTP as RFC 5280 (4.2.1.13, 4.2.2.1, 8) wants them.
 
 The addresses stand in every certificate that was issued: they must answer as long as those live.
 """

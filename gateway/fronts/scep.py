@@ -1,7 +1,7 @@
 """SCEP over HTTP and HTTPS: one address with any suffix, GET and POST (RFC 8894, 4).
 
-The message protects itself, so plain HTTP is as good. Never here: a decryption before the protocol has verified the outer
-signature, an issuance without challenge or certificate.
+The message protects itself, so plain HTTP is as good. Never here: a decryption before the protocol has verified the
+outer signature, an issuance without challenge or certificate.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ NOWHERE: Final = text(404, "there is no SCEP enrollment at this address")
 READ_ONLY: Final = frozenset({"GET", "HEAD"})
 NONCE_BYTES: Final = 64  # sender nonce, content key and IV, and room to spare
 
-# How long the same transaction gets the same certificate (S79): clients that lost a reply ask again within minutes. After
-# that the same request means a new certificate: with a static challenge and an RSA key even its bytes are the same (S81).
+# How long the same transaction gets the same certificate (S79): clients that lost a reply ask again within minutes.
+# After that the same request means a new certificate: with a static challenge and an RSA key even its bytes are the
+# same (S81).
 WINDOW: Final = timedelta(hours=1)
 
 
@@ -152,8 +153,8 @@ class _Host:
             self._front.limits.guesses,
             attempt,
             self._pair,
-            need.challenge,
-            self._settings.challenge_hash,
+            given=need.challenge,
+            expected=self._settings.challenge_hash,
         ):
             # One sentence for a missing and for a wrong challenge (S57).
             raise Refusal(RefusalReason.UNAUTHENTICATED, "the challenge password is missing or wrong")
