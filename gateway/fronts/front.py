@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.actions.publish import Publications
 from gateway.actions.resources import Resources
+from gateway.actions.validate import Validations
 from gateway.fronts.limits import Limits
 
 
@@ -26,11 +27,13 @@ async def _ready() -> bool:
 class Front:
     """Resources, addresses and limits; `ready` says whether store and signer can be reached now (`/readyz`).
 
-    `publications` holds the CRLs that were signed; `jobs/publication` renews the same ones.
+    `publications` holds the CRLs that were signed; `jobs/publication` renews the same ones. `validations` are run by
+    `jobs/validations`.
     """
 
     resources: Resources
     urls: Urls
     limits: Limits = field(default_factory=Limits)
     publications: Publications = field(default_factory=Publications)
+    validations: Validations = field(default_factory=Validations)
     ready: Callable[[], Awaitable[bool]] = _ready
