@@ -104,15 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(rows: Sequence[tuple[Work, Figures, float]]) -> str:
     """The rows as text: server CPU beside budget and floor, then what the clients saw."""
-    columns = f"{'ms CPU':>6}  {'budget':>6}  {'floor':>6}  {'share':>5} {'/s':>6}  {'p50 ms':>6}  {'p95 ms':>6}  {'p99 ms':>6}"
+    names = ("ms CPU", "budget", "floor", "share", "/s", "p50 ms", "p95 ms", "p99 ms")
+    columns = " ".join(f"{name:>7}" for name in names)
     lines = [f"{'':4} {'work':48} {columns}"]
     for work, figures, floor in rows:
         share = floor / figures.cpu_ms * 100
-        lines.append(
-            f"{work.number:4} {work.title:48} {figures.cpu_ms:6.2f}  {work.budget:6.2f}  {floor:6.2f}  {share:4.0f}%"
-            f" {figures.per_second:6.0f}"
-            + "".join(f"  {seconds * 1000:6.1f}" for seconds in (figures.p50, figures.p95, figures.p99))
-        )
+        costs = f"{figures.cpu_ms:7.2f} {work.budget:7.2f} {floor:7.2f} {share:6.0f}% {figures.per_second:7.0f}"
+        waits = " ".join(f"{seconds * 1000:7.1f}" for seconds in (figures.p50, figures.p95, figures.p99))
+        lines.append(f"{work.number:4} {work.title:48} {costs} {waits}")
         if figures.failures:
             lines.append(f"     {figures.failures} failed; the first: {figures.first_failure}")
     lines.append(

@@ -1,0 +1,102 @@
+"""A SCEP driver: PKCSReq with a challenge over plain HTTP, each with a new transaction, the certificate unwrapped."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.x509.oid import NameOID
+
+from bench.load.requests import csr, name
+from bench.load.wire import Connection
+from protocols.cms import algorithms, der, enveloped, signed
+from protocols.cms.certificate import Certificate, read
+from protocols.scep.messages import MESSAGE_TYPE, PKI_STATUS, SENDER_NONCE, TRANSACTION_ID
+
+_AES_128: Final = next(each for each in algorithms.CIPHERS.values() if each.name == "aes-128-cbc")
+_SUCCESS: Final = b"0"
+
+
+class Client:
+    """An RSA-2048 device: one key, a self-signed certificate, the RA's certificate read once."""
+
+    def __init__(self, url: str, challenge: str) -> None:
+        self._connection = Connection(url)
+        self._path = "/" + url.split("/", 3)[3]
+        self._challenge = challenge
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._signer = read(self._self_signed())
+        answer = self._connection.send("GET", f"{self._path}?operation=GetCACert")
+        self._ra = _ra(answer.body)
+
+    def enroll(self) -> None:
+        """One certificate. Raises RuntimeError where the answer is not SUCCESS with one in it."""
+        request = csr(self._key, name(), self._challenge)
+        answer = self._connection.send("POST", f"{self._path}?operation=PKIOperation", self._message(request))
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status} {answer.body[:200]!r}")
+        reply = signed.parse(answer.body)
+        if reply.attributes[PKI_STATUS][0].contents != _SUCCESS or reply.content is None:
+            raise RuntimeError("the reply is not a success")
+        envelope = enveloped.parse(reply.content)
+        recipient = envelope.recipient(self._signer)
+        if recipient is None or envelope.cipher is None:
+            raise RuntimeError("the reply is for somebody else")
+        content_key = self._key.decrypt(recipient.wrapped, padding.PKCS1v15())
+        inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
+        if not pkcs7.load_der_pkcs7_certificates(inside):
+            raise RuntimeError("no certificate in the reply")
+
+    def _message(self, request: bytes) -> bytes:
+        ra_key = self._ra.key()
+        assert isinstance(ra_key, rsa.RSAPublicKey)
+        content = enveloped.encrypt(
+            request,
+            self._ra,
+            ra_key,
+            _AES_128,
+            algorithms.PKCS1V15,
+            key=secrets.token_bytes(_AES_128.key_length),
+            iv=secrets.token_bytes(16),
+        )
+        transaction = hashlib.sha256(request).hexdigest().encode()
+        others = (
+            _attribute(MESSAGE_TYPE, der.PRINTABLE_STRING, b"19"),
+            _attribute(TRANSACTION_ID, der.PRINTABLE_STRING, transaction),
+            _attribute(SENDER_NONCE, der.OCTET_STRING, secrets.token_bytes(16)),
+        )
+        to_be_signed = signed.attributes(content, algorithms.SHA256, others)
+        signature = self._key.sign(to_be_signed, padding.PKCS1v15(), hashes.SHA256())
+        return signed.build(content, algorithms.SHA256, self._signer, to_be_signed, signature)
+
+    def _self_signed(self) -> bytes:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench device")])
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateBuilder(
+            subject, subject, self._key.public_key(), 1, now - dt.timedelta(hours=1), now + dt.timedelta(days=7)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def by_challenge(url: str, challenge: str) -> Callable[[], None]:
+    """A client that enrolls with the pair's static challenge."""
+    return Client(url, challenge).enroll
+
+
+def _ra(answer: bytes) -> Certificate:
+    """The certificate to encrypt to: the first that may encipher keys."""
+    for certificate in pkcs7.load_der_pkcs7_certificates(answer):
+        if certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment:
+            return read(certificate.public_bytes(Encoding.DER))
+    raise RuntimeError("no certificate of the authority may encipher keys")
+
+
+def _attribute(kind: bytes, tag: int, value: bytes) -> bytes:
+    return signed.attribute(kind, der.tlv(tag, value))
