@@ -1,0 +1,70 @@
+"""Bodies under a cap, while they stream (E20, S11, S12)."""
+
+import pytest
+import trio
+
+from gateway.fronts.limits import BodyRefused, Disconnected, header, read_body
+
+
+def stream(*pieces: bytes, end: bool = True):
+    left = list(pieces)
+    taken = []
+
+    async def receive():
+        if not left:
+            return {"type": "http.disconnect"}
+        piece = left.pop(0)
+        taken.append(piece)
+        return {"type": "http.request", "body": piece, "more_body": bool(left) or not end}
+
+    return receive, taken
+
+
+SCOPE: dict[str, object] = {"headers": []}
+
+
+async def test_a_body_in_pieces_is_read_whole():
+    receive, _ = stream(b"ab", b"", b"cd")
+    assert await read_body(SCOPE, receive, cap=4, seconds=1) == b"abcd"
+
+
+async def test_a_declared_length_above_the_cap_is_refused_without_reading():
+    receive, taken = stream(b"x")
+    with pytest.raises(BodyRefused) as refused:
+        await read_body({"headers": [(b"content-length", b"5")]}, receive, cap=4, seconds=1)
+    assert refused.value.status == 413
+    assert taken == []
+
+
+async def test_a_stream_that_passes_the_cap_is_refused_there_and_not_read_on():
+    receive, taken = stream(b"xxx", b"xxx", b"xxx")
+    with pytest.raises(BodyRefused) as refused:
+        await read_body(SCOPE, receive, cap=4, seconds=1)
+    assert refused.value.status == 413
+    assert len(taken) == 2
+
+
+async def test_a_length_that_is_no_number_does_not_matter():
+    receive, _ = stream(b"x")
+    assert await read_body({"headers": [(b"content-length", b"-1")]}, receive, cap=4, seconds=1) == b"x"
+
+
+async def test_a_body_that_takes_too_long_is_refused(autojump_clock: trio.abc.Clock):
+    async def receive():
+        await trio.sleep_forever()
+
+    with pytest.raises(BodyRefused) as refused:
+        await read_body(SCOPE, receive, cap=4, seconds=30)
+    assert refused.value.status == 408
+
+
+async def test_a_peer_that_goes_away_is_not_answered():
+    receive, _ = stream(b"x", end=False)
+    with pytest.raises(Disconnected):
+        await read_body(SCOPE, receive, cap=4, seconds=1)
+
+
+def test_a_header_is_found_whatever_its_case():
+    scope = {"headers": [(b"Content-Type", b"a"), (b"content-type", b"b")]}
+    assert header(scope, b"content-type") == "a"
+    assert header(scope, b"authorization") is None
