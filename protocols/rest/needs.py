@@ -53,7 +53,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class RequestState:
-    """A certificate request as its owner may see it. `status` as in the product; `message` says why, or what is awaited."""
+    """A certificate request as its owner may see it. `status` as in the product; `message` says why, or what for."""
 
     id: str
     status: str
