@@ -101,7 +101,7 @@ class BeginValidation(Need[Authorization]):
 class Finalize(Need[Order]):
     """Issue for an order that is ready, at most once (A82), and give the order as it then is.
 
-    Refused: POLICY, BAD_KEY, BAD_CSR, CONFLICT (not ready), BUSY, UNAVAILABLE. Refusals of the CSR leave the order ready.
+    Refused: POLICY, BAD_KEY, BAD_CSR, CONFLICT (not ready), BUSY, UNAVAILABLE. A refused CSR leaves the order ready.
     """
 
     account: Account

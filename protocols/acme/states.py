@@ -71,7 +71,10 @@ class IdentifierType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """What is to be certified. A DNS value is a lower-case A-label, maybe with a leading `*.`; an IP value is RFC 5952."""
+    """What is to be certified.
+
+    A DNS value is lower-case A-labels, maybe with a leading `*.`; an IP value is as in RFC 5952.
+    """
 
     type: IdentifierType
     value: str

@@ -1,0 +1,135 @@
+"""Finalize (RFC 8555, 7.4): a CSR for exactly what the order names, and nothing that nobody validated.
+
+The names of the CSR and of the order are compared as sets after normalisation: servers that compared lengths, or DNS
+names only, have issued for names that nobody proved (A84; CVE-2022-34831).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from protocols.acme import failures
+from protocols.acme.failures import Failure
+from protocols.acme.messages import Finalization, Site
+from protocols.acme.needs import Finalize
+from protocols.acme.operations import orders, signed
+from protocols.acme.states import Account, Identifier, IdentifierType, Order, OrderStatus
+from protocols.exchange import Exchange, Malformed, Refused, Reply, ask
+from protocols.jose import base64url, jwk
+from protocols.pkix import csr as pkcs10
+from protocols.pkix.csr import CertificationRequest
+from protocols.pkix.names import COMMON_NAME, DNS_NAME, IP_ADDRESS, AlternativeName, canonical_ip
+
+_SAN_TYPES: Final = {DNS_NAME: IdentifierType.DNS, IP_ADDRESS: IdentifierType.IP}
+_TYPES: Final = {IdentifierType.DNS: DNS_NAME, IdentifierType.IP: IP_ADDRESS}
+
+
+def finalize(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]:
+    """Issue for an order that is ready. The same CSR again gets the order as it now is (A90).
+
+    Raises:
+        Failure: 404, unauthorized, orderNotReady, badCSR.
+    """
+    order = yield from orders.find(by.account, order_id)
+    der = _decode(signed.payload(by.payload, Finalization).csr)
+    if order.status is not OrderStatus.READY:
+        return _again(site, order, der)
+    request = _accept(by.account, order, der)
+    try:
+        order = yield from ask(Finalize(by.account, order, request))
+    except Refused as refusal:
+        return failures.refused(site, refusal, failures.FINALIZE_REASONS)
+    return orders.answer(site, order)
+
+
+def _again(site: Site, order: Order, der: bytes) -> Reply:
+    """A81: no second issuance; who repeats himself sees what became of the first."""
+    accepted = order.status in {OrderStatus.PROCESSING, OrderStatus.VALID}
+    if accepted and order.csr_hash == hashlib.sha256(der).digest():
+        return orders.answer(site, order)
+    raise Failure("orderNotReady", f"The order is {order.status}, not ready.")
+
+
+def _decode(text: str) -> bytes:
+    # RFC 8555, 7.4 has no padding; Synology's client sends it (A83).
+    return base64url.decode(text.rstrip("="), field="csr")
+
+
+def _accept(account: Account, order: Order, der: bytes) -> CertificationRequest:
+    """The CSR, once it is sound and asks for the order's names.
+
+    Raises:
+        Failure: badCSR.
+    """
+    try:
+        request = pkcs10.parse(der)
+    except (Malformed, Refused) as fault:
+        raise _bad(fault.detail) from None
+    if request.ca:
+        raise _bad("The CSR asks for a CA certificate.")
+    if request.spki == _spki(account):
+        # RFC 8555, 11.1: what signs for the account must not be in every server that it has certificates for.
+        raise _bad("The CSR's key is the account's key; make another one for the certificate.")
+    ordered = frozenset(order.identifiers)
+    asked = _names(request)
+    _compare(ordered, asked)
+    if request.sans is None:
+        # Only common names were given: the certificate names what was ordered, as RFC 9525 wants it.
+        names = tuple(AlternativeName(_TYPES[each.type], each.value) for each in order.identifiers)
+        return replace(request, sans=names)
+    return request
+
+
+def _spki(account: Account) -> bytes:
+    return jwk.verifier(account.jwk).key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _names(request: CertificationRequest) -> frozenset[Identifier]:
+    """Every name that the CSR asks for, in the common name or in a SAN.
+
+    Raises:
+        Failure: badCSR for a SAN of a kind that no order can name.
+    """
+    found = set()
+    for san in request.sans or ():
+        kind = _SAN_TYPES.get(san.type)
+        if kind is None:
+            raise _bad(f"The CSR asks for a name of type {san.type}, which no order can prove.")
+        found.add(Identifier(kind, san.value))
+    for attribute in request.subject:
+        if attribute.oid == COMMON_NAME:
+            found.add(_common_name(attribute.value))
+    return frozenset(found)
+
+
+def _common_name(value: str) -> Identifier:
+    try:
+        return Identifier(IdentifierType.IP, canonical_ip(value))
+    except ValueError:
+        return Identifier(IdentifierType.DNS, value.lower())
+
+
+def _compare(ordered: frozenset[Identifier], asked: frozenset[Identifier]) -> None:
+    """Raises:
+    Failure: badCSR, naming what is too much and what is missing.
+    """
+    if asked == ordered:
+        return
+    parts = []
+    if asked - ordered:
+        parts.append(f"it asks for {_list(asked - ordered)}, which the order does not name")
+    if ordered - asked:
+        parts.append(f"it does not ask for {_list(ordered - asked)}, which the order names")
+    raise _bad(f"The CSR does not match its order: {'; '.join(parts)}.")
+
+
+def _list(names: frozenset[Identifier]) -> str:
+    return ", ".join(f"{each.type} {each.value[:80]!r}" for each in sorted(names, key=lambda each: each.value)[:10])
+
+
+def _bad(detail: str) -> Failure:
+    return Failure("badCSR", detail)
