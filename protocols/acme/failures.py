@@ -99,14 +99,17 @@ def index(site: Site) -> tuple[str, str]:
 
 
 def problem(
-    site: Site,
     type: str,  # noqa: A002 - the member's name in the RFC
     detail: str,
-    *,
     status: int | None = None,
+    *,
+    site: Site | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Reply:
-    """A problem of a registered type, without anything beside it; also for the front's own refusals."""
+    """A problem of a registered type, without anything beside it.
+
+    Also for what the front says before an exchange begins, and where there is no `site` that could be named.
+    """
     return reply(site, Failure(type, detail, status=status, headers=headers))
 
 
@@ -125,7 +128,7 @@ def foreign(what: str) -> Failure:
     return Failure("unauthorized", f"The {what} belongs to another account.")
 
 
-def reply(site: Site, fault: Malformed) -> Reply:
+def reply(site: Site | None, fault: Malformed) -> Reply:
     """The answer to a fault of the peer's: a `Failure` by its own row, anything else as malformed."""
     match fault:
         case Failure():
@@ -180,5 +183,6 @@ def subproblem(
     return ProblemBody(ERROR + type, detail, STATUS[type], identifier=identifier)
 
 
-def _reply(site: Site, body: ProblemBody, headers: tuple[tuple[str, str], ...]) -> Reply:
-    return Reply(body.status, encode(body), MEDIA_TYPE, (index(site), *headers))
+def _reply(site: Site | None, body: ProblemBody, headers: tuple[tuple[str, str], ...]) -> Reply:
+    links = () if site is None else (index(site),)
+    return Reply(body.status, encode(body), MEDIA_TYPE, (*links, *headers))

@@ -65,10 +65,10 @@ def get(site: Site, path: str, method: str) -> Reply:
             return Reply(204, headers=(("Allow", allowed),))
         case _:
             return failures.problem(
-                site,
                 "malformed",
                 f"This resource does not have the method {method[:16]}; use {allowed}.",
-                status=405,
+                405,
+                site=site,
                 headers=(("Allow", allowed),),
             )
 
