@@ -1,4 +1,6 @@
 """Benchmarks: what parsing, signing, storing and enrolling cost, beside their floors and budgets.
 
-Never a timed test: a benchmark prints figures and judges nothing. `load/` drives a running gateway from outside.
+`python -m bench` starts a gateway of its own and prints the table; `load/` drives a running gateway from outside.
+Must never happen here: a verdict. A benchmark prints figures; it is never a timed test.
+Who comes in: people, and nobody else's code.
 """

@@ -152,7 +152,7 @@ async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Ex
     resources, pair, request = attempt.resources, attempt.pair, attempt.request
     at = judged.judged_at
     row = CertificateRequest(
-        id=new_id(at, resources.dice(10)),
+        id=new_id(at, resources.dice),
         application_id=pair.application.id,
         profile_id=pair.profile.id,
         protocol=request.proof.protocol,
@@ -195,7 +195,7 @@ async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes
         raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed; nothing was issued", retry_after=5)
     at = resources.now()
     certificate = Certificate(
-        id=new_id(at, resources.dice(10)),
+        id=new_id(at, resources.dice),
         serial=f"{judged.serial:x}",
         issuer_id=pair.authority.id,
         der=der,
@@ -284,7 +284,7 @@ async def _record_refusal(attempt: _Attempt, refusal: Refusal, at: datetime) -> 
     resources, pair, request = attempt.resources, attempt.pair, attempt.request
     subject = request.subject if isinstance(request.subject, tuple) else ()
     row = CertificateRequest(
-        id=new_id(at, resources.dice(10)),
+        id=new_id(at, resources.dice),
         application_id=pair.application.id,
         profile_id=pair.profile.id,
         protocol=request.proof.protocol,
