@@ -7,7 +7,6 @@ the signer's end. No key is read here, and no verb is asked: that is `outbound.s
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -16,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+
+import msgspec
 
 import gateway
 from gateway.serve.folder import Folder
@@ -29,14 +29,16 @@ logger = logging.getLogger("muster.signer")
 
 READY_SECONDS: Final = 30.0  # a worker is ready in half a second; a machine that boots gives it less than a core
 END_SECONDS: Final = 5.0
+_FOLDER: Final = "muster-gateway-"
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A supervisor that is ready. `sockets` are its workers' UNIX sockets."""
+class Ready(msgspec.Struct, frozen=True):
+    """The line that a supervisor prints when its workers listen."""
 
-    process: subprocess.Popen[bytes]
-    sockets: tuple[str, ...]
+    sockets: list[str]
+
+
+_READY: Final = msgspec.json.Decoder(Ready)
 
 
 def environment() -> dict[str, str]:
@@ -53,11 +55,18 @@ def command(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[Path]:
-    """A private folder for the workers' sockets, with a short path: a UNIX socket's may be 107 bytes long.
+    """A private folder with a short path, for the signer's own runtime folder and the link to it.
 
-    It outlives the supervisor, so that a new one listens where the old one did.
+    What a killed gateway left behind is cleared away. It never lies in the data folder: a UNIX socket's path may be 107
+    bytes long (unix(7)).
     """
-    folder = Path(tempfile.mkdtemp(prefix="muster-", dir=os.environ.get("XDG_RUNTIME_DIR") or None))
+    place = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108 - mkdtemp in it
+    for left in place.glob(f"{_FOLDER}*"):
+        pid = left.name.removeprefix(_FOLDER).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and left.lstat().st_uid == os.geteuid() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=place))
     try:
         yield folder
     finally:
@@ -66,6 +75,7 @@ def runtime_folder() -> Iterator[Path]:
 
 def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[bytes]:
     """Start the supervisor; it is not ready yet (see `await_ready`)."""
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)  # the one before may have cleared it away
     arguments = ["serve", "--keys", str(Folder(settings.data).keys), "--workers", str(settings.signer_workers)]
     process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
         command(*arguments, "--runtime", str(runtime)),
@@ -82,14 +92,22 @@ def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[by
     return process
 
 
-def await_ready(process: subprocess.Popen[bytes]) -> Running:
-    """Wait until the workers listen. Blocks; runs in a thread. Raises `CannotStart` with the signer's own sentence."""
+def await_ready(process: subprocess.Popen[bytes], runtime: Path) -> tuple[str, ...]:
+    """Wait until the workers listen, and give their sockets' paths, which stay the same for the next supervisor.
+
+    Blocks; runs in a thread. Raises `CannotStart` with the signer's own sentence.
+    """
     line = _pipe(process.stdout).readline()
     if not line:
         sentence = last_sentence(_pipe(process.stderr).read())
         process.wait()
         raise CannotStart(f"the signer does not start: {sentence}")
-    return Running(process, tuple(json.loads(line)["sockets"]))
+    sockets = [Path(path) for path in _READY.decode(line).sockets]
+    # Each supervisor makes a folder of its own; the link is what the client knows.
+    link = runtime / "signer"
+    link.unlink(missing_ok=True)
+    link.symlink_to(sockets[0].parent)
+    return tuple(str(link / path.name) for path in sockets)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

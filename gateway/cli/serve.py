@@ -1,0 +1,38 @@
+"""`muster serve`. Turns flags into settings and hands over to `serve.start`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from gateway.cli.flags import add_settings, settings
+
+_EXAMPLES: Final = """\
+examples:
+  muster serve
+      serve https://127.0.0.1:8443 and http://127.0.0.1:8080 from ./muster-data, which is made if it is missing
+  muster serve --acme-http01-port 8088
+      the same, first start: certbot may answer challenges on port 8088, which needs no root
+  muster serve --data /var/lib/muster --https 0.0.0.0:443 --http 0.0.0.0:80 --external-url https://pki.example.com
+      serve a network
+  MUSTER_STORE_URL=postgresql://muster@db/muster muster serve
+      keep certificates in PostgreSQL
+
+When it is ready it prints its addresses, a working command for each protocol, and a line `ready URL`; quickstart.json
+in the data folder says the same to scripts. SIGTERM and Ctrl-C let open requests finish. All settings:
+docs/configuration.md.
+"""
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the flags and the examples."""
+    parser.epilog = _EXAMPLES
+    add_settings(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to end."""
+    from gateway.serve.start import serve
+
+    serve(settings(options))
+    return 0

@@ -1,0 +1,32 @@
+"""Sweeps away what nobody can ask for any more: ACME orders and authorizations long past their end.
+
+Never an account, a certificate, a request or an audit event: those are the record.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import partial
+
+import trio
+
+from gateway.actions.outage import OUTAGES
+from gateway.actions.resources import Resources
+from gateway.store import acme
+
+log = logging.getLogger(__name__)
+
+# A client that was away for a month still finds its order, and learns from it what became of it.
+KEPT = timedelta(days=30)
+PAUSE = 3600.0  # seconds
+
+
+async def sweep(resources: Resources, *, pause: float = PAUSE) -> None:
+    """Sweep for ever; ends by cancellation only. A store that is away is tried again next time."""
+    while True:
+        await trio.sleep(pause)
+        try:
+            await resources.store.write(partial(acme.collect, before=resources.now() - KEPT))
+        except OUTAGES as trouble:
+            log.warning("nothing was swept: %s", trouble)

@@ -1,0 +1,169 @@
+"""The running gateway: every nursery is opened here, one inside the other, and closed in the reverse order.
+
+    store > signer (its supervisor, its client) > jobs (catalogue, validations, publication, retention) > connections
+
+So a request always finds what it needs, and the store outlives them all. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import trio
+
+from gateway.actions.outage import OUTAGES
+from gateway.actions.publish import Publications
+from gateway.actions.resources import Resources
+from gateway.actions.validate import Validations
+from gateway.fronts.front import Front, Urls
+from gateway.fronts.routes import routes
+from gateway.jobs.publication import keep_published
+from gateway.jobs.retention import sweep
+from gateway.jobs.validations import validate_challenges
+from gateway.outbound.challenges.http01 import Http01
+from gateway.outbound.resolver.resolver import NameResolver
+from gateway.outbound.signer import open_signer
+from gateway.serve import first_start, folder, quickstart, sockets
+from gateway.serve.asgi import application
+from gateway.serve.current import Current
+from gateway.serve.guard import guard, ready
+from gateway.serve.listener import Door, listen
+from gateway.serve.refusal import CannotStart
+from gateway.serve.start import House
+from gateway.serve.telemetry import Counters
+from gateway.serve.tls import server_context
+from gateway.store import catalogue, issuance
+from gateway.store.catalogue import Catalogue
+from gateway.store.unit import DamagedStore, NewerSchema, Store, StoreUnavailable, open_store
+
+logger = logging.getLogger("muster.serve")
+
+READY_SECONDS: Final = 2.0  # a load balancer asks again in a few seconds
+
+
+def now() -> datetime:
+    """The time, aware, in UTC. The one clock of the gateway's actions."""
+    return datetime.now(UTC)
+
+
+async def live(house: House) -> None:
+    """Run the gateway until SIGTERM or SIGINT; a second one does not wait for open requests. Raises `CannotStart`."""
+    ending = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, signals, ending, nursery.cancel_scope)
+            async with opened_store(folder.store_url(house.settings), house.settings.store_queue) as store:
+                await _with_store(house, store, ending)
+            nursery.cancel_scope.cancel()
+
+
+async def _obey(signals: AsyncIterator[int], ending: trio.Event, everything: trio.CancelScope) -> None:
+    async for number in signals:
+        logger.info("ending", extra={"signal": signal.Signals(number).name})
+        if ending.is_set():
+            everything.cancel()
+        ending.set()
+
+
+@asynccontextmanager
+async def opened_store(url: str, queue: int) -> AsyncIterator[Store]:
+    """The store, or the sentence that says why not (`CannotStart`)."""
+    async with AsyncExitStack() as stack:
+        try:
+            store = await stack.enter_async_context(open_store(url, queue=queue))
+        except (DamagedStore, NewerSchema, StoreUnavailable) as trouble:
+            raise CannotStart(f"the store cannot be opened: {trouble}") from None
+        yield store
+
+
+async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
+    folder.note_holder(house.folder)
+    burnt = await store.write(partial(issuance.recover, at=now()))
+    if burnt:
+        logger.warning("serials of a stop in mid-signature are marked burnt", extra={"serials": ",".join(burnt)})
+    workers = await ready(house.supervisor, house.runtime)
+    async with trio.open_nursery() as signers:
+        signers.start_soon(guard, house.settings, house.secret, house.runtime, house.supervisor)
+        async with open_signer(workers, queue=house.settings.signer_queue) as signer:
+            urls = external_urls(house)
+            if house.made is not None:
+                await first_start.declare(house, store, urls, now=now(), dice=secrets.token_bytes)
+            current = Current(store, await store.read(catalogue.load))
+            await _with_signer(
+                house, Resources(store, signer, current, now, secrets.token_bytes), current, urls, ending
+            )
+        signers.cancel_scope.cancel()
+
+
+async def _with_signer(house: House, resources: Resources, current: Current, urls: Urls, ending: trio.Event) -> None:
+    publications = Publications()
+    validations = Validations(Http01(NameResolver(resources.dice)))
+    counters = Counters()
+    front = Front(
+        resources,
+        urls,
+        publications=publications,
+        validations=validations,
+        ready=partial(_ready, resources),
+    )
+    secure = [Door(one, house.settings.connections, _context(house, current())) for one in house.https]
+    plain = [Door(one, house.settings.connections) for one in house.http]
+
+    def changed(snapshot: Catalogue) -> None:
+        for door in secure:
+            door.context = _context(house, snapshot)
+
+    async with trio.open_nursery() as jobs:
+        jobs.start_soon(current.watch, changed)
+        await jobs.start(validate_challenges, resources, validations)
+        jobs.start_soon(keep_published, resources, publications)
+        jobs.start_soon(sweep, resources)
+        async with trio.open_nursery() as serving:
+            asgi = application(routes(front), counters)
+            await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], ending))
+            announce(house, urls)
+        logger.info("ended", extra=counters.facts())
+        jobs.cancel_scope.cancel()
+
+
+def _context(house: House, snapshot: Catalogue) -> ssl.SSLContext:
+    """The HTTPS listener's context, which asks clients for certificates of the authorities that issue."""
+    chain = house.settings.tls_certificate or house.folder.tls / "chain.pem"
+    key = house.settings.tls_key or house.folder.tls / "key.pem"
+    return server_context(chain, key, {pair.authority.certificate for pair in snapshot.pairs})
+
+
+async def _ready(resources: Resources) -> bool:
+    with trio.move_on_after(READY_SECONDS):
+        try:
+            await resources.store.read(catalogue.version)
+        except OUTAGES:
+            return False
+        return resources.signer.reachable
+    return False
+
+
+def external_urls(house: House) -> Urls:
+    """How clients reach us: as the settings say, else the addresses themselves. Never from a request."""
+    settings = house.settings
+    return Urls(
+        https=settings.external_url or sockets.origin("https", settings.https, house.https),
+        http=settings.external_http_url or sockets.origin("http", settings.http, house.http),
+    )
+
+
+def announce(house: House, urls: Urls) -> None:
+    """Write `quickstart.json`, close a first start, and print the greeting and the line that scripts wait for."""
+    facts = quickstart.facts(house.folder, quickstart.kept_secrets(house.folder), https=urls.https, http=urls.http)
+    quickstart.write(house.folder, facts)
+    folder.finish(house.folder)
+    print(quickstart.greeting(facts, house.folder, house.settings.acme_http01_port))  # noqa: T201 - the greeting
+    print(f"ready {sockets.origin('https', house.settings.https, house.https)}", flush=True)  # noqa: T201 - the greeting

@@ -1,0 +1,109 @@
+"""From settings to a running gateway, in the order that keeps a refusal harmless: look, bind, hold, make, start.
+
+Nothing is created before everything that can be refused has been looked at. Only light modules are imported here: the
+heavy ones load while the signer's processes come up.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from subprocess import Popen
+from types import FrameType
+
+from gateway.serve import ceremony, folder, signer_process, sockets, telemetry
+from gateway.serve.ceremony import Manifest
+from gateway.serve.folder import Folder, State
+from gateway.serve.refusal import CannotStart
+from gateway.serve.settings import Settings
+
+logger = logging.getLogger("muster.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What has been made ready for `lifespan`: bound sockets, a folder that is ours, a supervisor that comes up.
+
+    `made` is what the ceremony of a first start made; None on a folder that is complete.
+    """
+
+    settings: Settings
+    folder: Folder
+    https: Sequence[socket.socket]
+    http: Sequence[socket.socket]
+    supervisor: Popen[bytes]
+    runtime: Path
+    secret: str
+    made: Manifest | None
+
+
+def serve(settings: Settings) -> None:
+    """Run a gateway until SIGTERM or SIGINT. Raises `CannotStart`, having changed nothing, where it cannot start."""
+    state = folder.inspect(settings)
+    folder.refuse_if_held(Folder(settings.data))
+    secret = folder.read_secret(settings)
+    https = sockets.bind(settings.https, "--https")
+    try:
+        http = sockets.bind(settings.http, "--http")
+        try:
+            _start(settings, state, secret, https=https, http=http)
+        finally:
+            sockets.close(http)
+    finally:
+        sockets.close(https)
+
+
+def _start(
+    settings: Settings,
+    state: State,
+    secret: str | None,
+    *,
+    https: Sequence[socket.socket],
+    http: Sequence[socket.socket],
+) -> None:
+    place = Folder(settings.data)
+    if state is not State.COMPLETE:
+        folder.make(place)
+    with folder.held(place):
+        telemetry.start(settings)
+        # Until the loop runs there is nothing to drain: SIGTERM unwinds from here, children and folders with it.
+        signal.signal(signal.SIGTERM, _unwind)
+        made: Manifest | None = None
+        if secret is None:
+            secret = ceremony.make_secret(place)
+        if state is not State.COMPLETE:
+            logger.info("first start: keys, authorities and certificates are made", extra={"folder": str(place.path)})
+            made = ceremony.first(settings, secret)
+        with signer_process.runtime_folder() as runtime:
+            supervisor = signer_process.start(settings, secret, runtime)
+            try:
+                import trio
+
+                from gateway.serve.lifespan import live
+
+                house = House(settings, place, https, http, supervisor, runtime, secret, made)
+                trio.run(partial(live, house), strict_exception_groups=True)
+            except BaseExceptionGroup as group:
+                raise _sentence(group) from None
+            finally:
+                signer_process.end(supervisor)
+
+
+def _sentence(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Nurseries wrap what they raise; a refusal to start is one sentence however deep it stands."""
+    refusals, others = group.split(CannotStart)
+    if refusals is None or others is not None:
+        return group
+    refusal: BaseException = refusals
+    while isinstance(refusal, BaseExceptionGroup):
+        refusal = refusal.exceptions[0]
+    return refusal
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001, the shape of a signal's receiver
+    raise SystemExit(0)
