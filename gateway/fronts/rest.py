@@ -216,7 +216,7 @@ class _Host:
                 unit,
                 application_ids=applications,
                 profile_id=profile_id,
-                status=need.status,
+                status=None if need.status is None else RequestStatus(need.status),
                 search=need.search,
                 limit=need.limit,
                 offset=need.offset,
