@@ -85,3 +85,16 @@ class Authority:
     def certificate(self) -> bytes:
         """The authority's own certificate, DER."""
         return self.chain[0]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityManifest:
+    """What a key ceremony hands over: certificates in DER and the names by which the signer knows the keys.
+
+    `chain` runs from the authority's own certificate up to the root, both included.
+    """
+
+    key: str
+    chain: tuple[bytes, ...]
+    ra_key: str | None = None
+    ra_certificate: bytes | None = None
