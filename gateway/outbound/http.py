@@ -8,7 +8,7 @@ how long it may take: every wait here is cancelled by the caller's deadline.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -125,61 +125,88 @@ def _tls() -> ssl.SSLContext:
     return tls
 
 
-@dataclass(slots=True)
-class _Collector:
-    """What httptools calls back while it parses."""
+class _Answer:
+    """One answer as httptools parses it. What comes after its end, or beyond the cap, is not looked at."""
 
-    body_cap: int
-    location: str | None = None
-    framed: bool = False
-    in_body: bool = False
-    complete: bool = False
-    body: bytearray = field(default_factory=bytearray)
+    def __init__(self, body_cap: int) -> None:
+        self._cap = body_cap
+        self._parser = httptools.HttpResponseParser(self)
+        self._framed = False
+        self._in_body = False
+        self._body = bytearray()
+        self.location: str | None = None
+        self.status = 0
+        self.complete = False
+
+    @property
+    def body(self) -> bytes:
+        """What there is of the body, at most one byte more than the cap."""
+        return bytes(self._body)
+
+    @property
+    def enough(self) -> bool:
+        """Whether nothing more needs to be read."""
+        return self.complete or len(self._body) > self._cap
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether the end of the connection is the end of the body (RFC 9112, 6.3: no length was given)."""
+        return self._in_body and not self._framed
+
+    def feed(self, data: bytes) -> None:
+        """Parse more. Raises httptools.HttpParserError."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            # Careless servers send a body after 204 and 304, which then is no HTTP. The answer was whole before it.
+            if not self.complete:
+                raise
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep Location, and whether the body says where it ends."""
+        """Called by the parser: keep Location, and whether the body says where it ends."""
         lowered = name.lower()
+        if self.complete:
+            return
         if lowered == b"location" and self.location is None:
             self.location = value.decode("latin-1")
         elif lowered in {b"content-length", b"transfer-encoding"}:
-            self.framed = True
+            self._framed = True
 
     def on_headers_complete(self) -> None:
-        """The head is over."""
-        self.in_body = True
+        """Called by the parser: the head is over."""
+        if not self.complete:
+            self.status = int(self._parser.get_status_code())
+            self._in_body = True
 
     def on_body(self, data: bytes) -> None:
-        """Keep no more than shows that there was too much."""
-        self.body += data[: self.body_cap + 1 - len(self.body)]
+        """Called by the parser: keep no more than shows that there was too much."""
+        if not self.complete:
+            self._body += data[: self._cap + 1 - len(self._body)]
 
     def on_message_complete(self) -> None:
-        """The whole answer is here."""
+        """Called by the parser: the whole answer is here."""
         self.complete = True
 
 
 async def _read(channel: trio.abc.Stream, body_cap: int) -> Fetched:
     """Read one answer, stopping as soon as enough is known."""
-    collector = _Collector(body_cap)
-    parser = httptools.HttpResponseParser(collector)
+    answer = _Answer(body_cap)
     received = 0
-    while True:
+    while not answer.enough:
         data = await channel.receive_some(_RECEIVE)
         if not data:
-            if collector.in_body and not collector.framed:
-                break  # RFC 9112, 6.3: without a length the body ends with the connection
+            if answer.ends_here:
+                break
             raise FetchFailed("the server hung up before its answer was whole")
-        parser.feed_data(data)
+        answer.feed(data)
         received += len(data)
-        if collector.complete or len(collector.body) > body_cap:
-            break
         # Chunk extensions and trailers never reach the body: the raw count bounds them as well as the head.
-        if received > _HEAD_CAP + body_cap:
+        if received > _HEAD_CAP + body_cap and not answer.enough:
             raise FetchFailed("the server's answer is too large", passing=False)
-    status = int(parser.get_status_code())
-    if status in _INTERIM:
+    if answer.status in _INTERIM:
         # We never send Expect: a server that answers so speaks out of turn (RFC 9110, 15.2).
         raise FetchFailed("the server sent an interim answer that nobody asked for", passing=False)
-    return Fetched(status, collector.location, bytes(collector.body))
+    return Fetched(answer.status, answer.location, answer.body)
 
 
 def _why(error: OSError) -> str:
