@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
@@ -56,15 +56,15 @@ class SignerIdentifier:
 class SignedMessage:
     """A SignedData as it was read; nothing is verified yet.
 
-    `attributes` are by OID (the whole element). `to_be_signed` holds the signed attributes as a SET OF: as received,
-    then in DER where that differs (S43). `signer` is None where the message does not carry its signer's certificate.
+    `attributes` holds the values of the signed attributes by OID (the whole element), `signed_attributes` the same as
+    they came. `signer` is None where the message does not carry its signer's certificate.
     """
 
     content_type: bytes
     content: bytes | None
     signer: Certificate | None
     attributes: Mapping[bytes, tuple[Element, ...]]
-    to_be_signed: tuple[bytes, ...]
+    signed_attributes: tuple[Element, ...]
     digest: Digest | None
     signature_algorithm: bytes
     signature_parameters: Element | None
@@ -77,8 +77,8 @@ def identifier(fields: Fields) -> SignerIdentifier:
     if key_identifier is not None:
         return SignerIdentifier(None, None, key_identifier.octets())
     name_and_serial = fields.take(der.SEQUENCE).fields()
-    issuer = name_and_serial.take(der.SEQUENCE).encoded()
-    serial = name_and_serial.take(der.INTEGER).encoded()
+    issuer = name_and_serial.take(der.SEQUENCE).received
+    serial = name_and_serial.take(der.INTEGER).received
     name_and_serial.end()
     return SignerIdentifier(issuer, serial, None)
 
@@ -145,7 +145,7 @@ def _signer_info(
         content,
         _find_signer(signer, certificates),
         _by_type(elements),
-        _to_be_signed(elements),
+        elements,
         algorithms.DIGESTS.get(digest),
         signature_algorithm,
         signature_parameters,
@@ -177,11 +177,17 @@ def _by_type(attributes: Iterable[Element]) -> dict[bytes, tuple[Element, ...]]:
     return found
 
 
-def _to_be_signed(attributes: Iterable[Element]) -> tuple[bytes, ...]:
-    # RFC 5652, 5.4: signed is the DER of the SET OF, under its universal tag. Some clients sign what they send instead.
+def _to_be_signed(attributes: Iterable[Element]) -> Iterator[bytes]:
+    """What may have been signed: the SET OF as it came, and its DER (S43).
+
+    RFC 5652, 5.4 says DER. Some clients sign the order that they send instead, and most send DER, so that one
+    attempt is enough.
+    """
     received = der.tlv(der.SET, b"".join(element.received for element in attributes))
+    yield received
     canonical = der.set_of(*(element.encoded() for element in attributes))
-    return (received,) if received == canonical else (received, canonical)
+    if canonical != received:
+        yield canonical
 
 
 def verify(message: SignedMessage) -> Verdict:
@@ -218,7 +224,7 @@ def _verify_rsa(message: SignedMessage, digest: Digest, key: rsa.RSAPublicKey) -
         scheme = None if named is None else (named, padding.PKCS1v15())
     if scheme is None:
         return Verdict.UNSUPPORTED
-    for signed in message.to_be_signed:
+    for signed in _to_be_signed(message.signed_attributes):
         try:
             key.verify(message.signature, signed, scheme[1], scheme[0].hash)
         except InvalidSignature:
@@ -231,7 +237,7 @@ def _verify_ecdsa(message: SignedMessage, key: ec.EllipticCurvePublicKey) -> Ver
     digest = algorithms.ECDSA_SIGNATURES.get(message.signature_algorithm)
     if digest is None:
         return Verdict.UNSUPPORTED
-    for signed in message.to_be_signed:
+    for signed in _to_be_signed(message.signed_attributes):
         try:
             key.verify(message.signature, signed, ec.ECDSA(digest.hash))
         except InvalidSignature:
