@@ -98,7 +98,7 @@ def _check_sans(ask: IssueCertificate) -> None:
         _refuse("alternative names are critical exactly where the subject is empty (RFC 5280, 4.2.1.6)")
     seen: set[tuple[str, str]] = set()
     for each in ask.sans:
-        fault = _san_fault(each)
+        fault = san_fault(each)
         if fault is not None:
             _refuse(fault)
         mark = (each.type, each.value.lower())
@@ -107,7 +107,8 @@ def _check_sans(ask: IssueCertificate) -> None:
         seen.add(mark)
 
 
-def _san_fault(name: GeneralName) -> str | None:
+def san_fault(name: GeneralName) -> str | None:
+    """What is wrong with an alternative name, as a sentence, or None."""
     value = name.value
     fits: object
     match name.type:

@@ -46,7 +46,7 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
     # Through the constructor: the builder's own methods copy all that was built before, and cost more than a signature.
     return x509.CertificateBuilder(
         issuer_name=issuer.name,
-        subject_name=_name(ask.subject),
+        subject_name=name_of(ask.subject),
         public_key=public_key,
         serial_number=int.from_bytes(ask.serial, "big"),
         not_valid_before=_EPOCH + timedelta(seconds=ask.not_before),
@@ -55,12 +55,18 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
     )
 
 
+def key_identifier(spki: bytes) -> bytes:
+    """The identifier of a public key (RFC 7093, 2, method 1): no SHA-1, and as short as what old software expects."""
+    return hashlib.sha256(_key_bits(spki)).digest()[:20]
+
+
 def instant(seconds: int) -> datetime:
     """Seconds since the epoch as an aware time."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _name(subject: list[tuple[str, str]]) -> x509.Name:
+def name_of(subject: list[tuple[str, str]]) -> x509.Name:
+    """A subject of single-valued attributes, in their order."""
     return x509.Name([x509.NameAttribute(_ATTRIBUTES[oid], value) for oid, value in subject])
 
 
@@ -88,8 +94,7 @@ def _utf8_string(value: str) -> bytes:
 
 
 def _subject_key_identifier(spki: bytes) -> x509.Extension[x509.ExtensionType]:
-    # RFC 7093, section 2, method 1: no SHA-1, and not longer than what old software has room for.
-    identifier = x509.SubjectKeyIdentifier(hashlib.sha256(_key_bits(spki)).digest()[:20])
+    identifier = x509.SubjectKeyIdentifier(key_identifier(spki))
     return x509.Extension(identifier.oid, False, identifier)
 
 

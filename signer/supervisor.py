@@ -1,0 +1,259 @@
+"""The supervisor: starts the workers, keeps their sockets, restarts the dead, ends them all. It answers no ask.
+
+It holds the key-encryption key, to hand it to a worker that it starts again, and opens no key with it. The listening
+sockets belong to it, so a path stays good while the worker behind it changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from signer.keystore.failures import KeyStoreError
+from signer.keystore.secret import read_secret
+from signer.keystore.softkey import unlock
+from signer.worker import harden
+
+VERSION: Final = 1
+_PREFIX: Final = "muster-signer-"
+_LONGEST_PATH: Final = 107  # bytes; sockaddr_un has room for 108 with the closing zero (unix(7))
+_BACKLOG: Final = 64
+_BACKOFF: Final = (0.05, 0.2, 1.0, 5.0)  # seconds before the first, second, ... restart in a row
+_HEALTHY: Final = 10.0  # seconds; a worker that lived so long starts with a clean slate
+_PATIENCE: Final = 30.0  # seconds for a worker's start; its keys are read and warmed in it
+_GRACE: Final = 3.0  # seconds for the last batch, less than a gateway waits for us
+
+
+class CannotServe(Exception):
+    """The signer cannot start. The text is one sentence for the operator."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The one line on standard output: the workers' sockets, when all of them are ready."""
+
+    version: int
+    sockets: list[str]
+    pid: int
+    workers: list[int]
+
+
+@dataclass(slots=True)
+class Post:
+    """One worker's place: a socket that stays, and the process that serves it at the moment."""
+
+    path: str
+    listener: socket.socket
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    restart_at: float | None = None
+
+
+class Supervisor:
+    """Owns the runtime folder, the sockets and the workers of one signer."""
+
+    def __init__(self, keys: Path, kek: bytes, runtime: Path, workers: int) -> None:
+        self._keys = keys
+        self._kek = kek
+        self._runtime = runtime
+        self._posts = [
+            Post(str(runtime / f"{number}.sock"), socket.socket(socket.AF_UNIX)) for number in range(workers)
+        ]
+        self._ending = False
+
+    def run(self) -> None:
+        """Serve until standard input ends or SIGTERM comes; then the workers are gone. Raises `CannotServe`."""
+        wakeup, signalled = socket.socketpair()
+        signalled.setblocking(False)
+        wakeup.setblocking(False)
+        signal.set_wakeup_fd(signalled.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop; the default would not
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with selectors.DefaultSelector() as selector:
+            selector.register(wakeup, selectors.EVENT_READ, lambda: wakeup.recv(256))
+            selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._heard)
+            try:
+                self._open()
+                self._announce()
+                while not self._ending:
+                    for key, _ in selector.select(self._pause()):
+                        key.data()
+                    self._tend()
+            finally:
+                self._close()
+
+    def _end(self) -> None:
+        self._ending = True
+
+    def _heard(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):  # the gateway is gone; anything that it said is not for us
+            self._ending = True
+
+    def _open(self) -> None:
+        for post in self._posts:
+            post.listener.bind(post.path)
+            Path(post.path).chmod(0o600)
+            post.listener.listen(_BACKLOG)
+            self._start(post)  # all of them first: they load their libraries side by side
+        for post in self._posts:
+            self._await(post)
+
+    def _announce(self) -> None:
+        pids = [post.process.pid for post in self._posts if post.process is not None]
+        ready = Ready(VERSION, [post.path for post in self._posts], os.getpid(), pids)
+        sys.stdout.buffer.write(msgspec.json.encode(ready) + b"\n")
+        sys.stdout.buffer.flush()
+
+    def _start(self, post: Post) -> None:
+        descriptor = post.listener.fileno()
+        safe_path = ["-P"] if sys.flags.safe_path else []
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
+            [sys.executable, *safe_path, "-m", "signer", "worker", str(self._keys), str(descriptor)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(descriptor,),
+            start_new_session=True,  # a terminal's Ctrl-C goes to the gateway alone
+        )
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(self._kek)
+                process.stdin.flush()
+        post.process, post.started, post.restart_at = process, time.monotonic(), None
+
+    def _await(self, post: Post) -> None:
+        """Wait until a worker says that it is ready. Its own sentence stands on standard error if it is not."""
+        process = post.process
+        if process is None or process.stdout is None:
+            raise CannotServe("a worker has no standard output")
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            if not selector.select(_PATIENCE):
+                raise CannotServe(f"a worker was not ready after {_PATIENCE:.0f} seconds")
+        if os.read(process.stdout.fileno(), 64) != b"ready\n":
+            status = process.wait()
+            raise CannotServe("" if status == 2 else f"a worker ended with status {status} before it was ready")
+
+    def _pause(self) -> float | None:
+        due = [post.restart_at for post in self._posts if post.restart_at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        for post in self._posts:
+            if post.process is not None and post.process.poll() is not None:
+                self._mourn(post, post.process, now)
+            if post.restart_at is not None and post.restart_at <= now and not self._ending:
+                self._start(post)
+
+    def _mourn(self, post: Post, process: subprocess.Popen[bytes], now: float) -> None:
+        post.failures = 0 if now - post.started > _HEALTHY else post.failures + 1
+        wait = _BACKOFF[min(max(post.failures - 1, 0), len(_BACKOFF) - 1)]
+        _say(f"a worker (process {process.pid}) ended with status {process.returncode}; another starts in {wait} s")
+        _release(process)
+        post.process, post.restart_at = None, now + wait
+
+    def _close(self) -> None:
+        living = [post.process for post in self._posts if post.process is not None]
+        for process in living:
+            process.terminate()
+        patience = time.monotonic() + _GRACE
+        for process in living:
+            try:
+                process.wait(max(0.0, patience - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            _release(process)
+        for post in self._posts:
+            post.listener.close()
+            Path(post.path).unlink(missing_ok=True)
+
+
+def main(keys: Path, workers: int, runtime: Path | None) -> int:
+    """Serve the keys of a folder with the secret on standard input's first line. Gives the exit status.
+
+    2, with one sentence on standard error: the secret is wrong, or a key is damaged.
+    """
+    harden(follow_parent=False)
+    try:
+        kek = unlock(keys, read_secret(sys.stdin.fileno()))
+        with runtime_folder(runtime) as folder:
+            Supervisor(keys.absolute(), kek, folder, workers).run()
+    except (KeyStoreError, CannotServe) as error:
+        if str(error):
+            _say(str(error))
+        return 2
+    return 0
+
+
+@contextlib.contextmanager
+def runtime_folder(asked: Path | None) -> Iterator[Path]:
+    """A private folder for the sockets. Raises `CannotServe` where none will do.
+
+    One that is named must be ours and closed to others; paths in it are the same after a restart. Otherwise a new one
+    (0700) is made and removed at the end, with those that killed supervisors left.
+    """
+    if asked is not None:
+        yield _named_folder(asked.absolute())
+        return
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    place = Path(session) if session and Path(session).is_dir() else Path(tempfile.gettempdir())
+    _sweep(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+    try:
+        yield _short_enough(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _named_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise CannotServe(f"{folder} must belong to this user and be closed to others (mode 0700)")
+        for left in folder.glob("*.sock"):
+            left.unlink()
+    except OSError as error:
+        raise CannotServe(f"cannot use {folder}: {error.strerror}") from None
+    return _short_enough(folder)
+
+
+def _short_enough(folder: Path) -> Path:
+    if len(os.fsencode(folder / "999.sock")) > _LONGEST_PATH:
+        raise CannotServe(f"{folder} is too long a path for sockets: name a shorter one by --runtime")
+    return folder
+
+
+def _sweep(place: Path) -> None:
+    for left in place.glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and left.lstat().st_uid == os.geteuid() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _release(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _say(sentence: str) -> None:
+    print(f"signer: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - the log
