@@ -28,7 +28,7 @@ _DNS_NAME: Final = re.compile(
 _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _URI_CHARACTERS: Final = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
-_HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")  # underscores live in SPIFFE trust domains
+_AUTHORITY: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]*)?")  # SPIFFE trust domains have underscores
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
@@ -62,7 +62,8 @@ def dns_name(text: str) -> str:
     Raises InvalidName.
     """
     name = text.lower()
-    if len(name) > _MAX_DNS_NAME or _DNS_NAME.fullmatch(name) is None:
+    # The Kelvin sign is not ASCII but its lower case is: what was asked for is looked at, not what it became.
+    if not text.isascii() or len(name) > _MAX_DNS_NAME or _DNS_NAME.fullmatch(name) is None:
         raise InvalidName(_what_is_wrong_with_dns_name(text))
     # A name that ends in a number is read as an address by URL parsers; old clients put addresses here by mistake.
     if name.rpartition(".")[2].isdigit():
@@ -153,11 +154,10 @@ def uri(text: str) -> str:
         if not parts.path:
             raise InvalidName(f"{quoted(text)} is not a URI: nothing follows its scheme")
         return parts.geturl()
-    host = parts.netloc.lower()
-    if ":" in host.rpartition("]")[2]:
-        host = host.rpartition(":")[0]
-    if _HOST.fullmatch(host) is None:
+    authority = _AUTHORITY.fullmatch(parts.netloc.lower())
+    if authority is None:
         raise InvalidName(f"{quoted(text)} is not a URI as certificates carry it: name a host, and no user before it")
+    host = authority[1]
     if port is not None and str(port) != DEFAULT_PORTS.get(parts.scheme):
         host = f"{host}:{port}"
     return parts._replace(netloc=host, path=_without_dot_segments(parts.path)).geturl()

@@ -209,7 +209,7 @@ def _mailbox_pattern(pattern: str) -> Matcher:
     if not pattern.strip("*"):
         return _anything
     local, at, domain = pattern.rpartition("@")
-    if not at or not local or "@" in local:
+    if not at or not local or not domain or "@" in local:
         raise InvalidPattern(f"{quoted(pattern)} can match no address: write local-part@domain, wildcards in either")
     match_domain = _dns_pattern(domain)
     match_local = Glob(_tokens(local, _NOTHING, _NOTHING))
