@@ -1,0 +1,173 @@
+"""CRLs and CA certificates, health, and what is at no address (D19; RFC 5280, 4.2.1.13 and 4.2.2.1)."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+from cryptography import x509
+
+from gateway.actions.enroll import enroll
+from gateway.actions.publish import LIFETIME, RENEW_AFTER
+from gateway.domain.authority import AuthorityStatus
+from gateway.domain.issuance import Issued
+from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol, San, SanType
+from gateway.fronts.health import health_routes
+from gateway.fronts.publication import publication_routes
+from gateway.jobs.publication import keep_published, renew_all
+from gateway.outbound.signer import SignerUnreachable
+from gateway.store import certificates
+from tests.doubles.house import House, open_house
+from tests.doubles.issuer import public_key
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path, lambda front: [*publication_routes(front), *health_routes(front)]) as house:
+        yield house
+
+
+async def crl(house: House, **how: object) -> x509.CertificateRevocationList:
+    answer = await house.ask("GET", "/ca/test-root.crl", **how)
+    assert answer.status == 200, answer.text
+    assert answer.header("Content-Type") == "application/pkix-crl"
+    return x509.load_der_x509_crl(answer.body)
+
+
+def number(of: x509.CertificateRevocationList) -> int:
+    return of.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_authoritys_certificate_is_where_the_leaves_say(house: House, scheme: str):
+    answer = await house.ask("GET", "/ca/test-root.crt", scheme=scheme)
+    assert answer.status == 200
+    assert answer.header("Content-Type") == "application/pkix-cert"
+    assert answer.body == house.issuer.certificate
+
+
+async def test_there_is_a_list_in_force_before_anything_was_revoked(house: House):
+    """D19."""
+    found = await crl(house, scheme="http")
+    assert found.last_update_utc <= house.now < found.next_update_utc
+    assert list(found) == []
+    root = x509.load_der_x509_certificate(house.issuer.certificate)
+    assert found.is_signature_valid(root.public_key())
+
+
+async def test_a_list_is_signed_once_however_many_ask(house: House):
+    async with trio.open_nursery() as nursery:
+        numbers: set[int] = set()
+
+        async def once() -> None:
+            numbers.add(number(await crl(house)))
+
+        for _ in range(10):
+            nursery.start_soon(once)
+    assert len(numbers) == 1
+
+
+async def test_a_list_that_has_run_out_is_never_handed_out(house: House):
+    """RFC 5280, 6.3.3: better none than an old one."""
+    await crl(house)
+    house.now += LIFETIME + dt.timedelta(seconds=1)
+    house.signer.crash = SignerUnreachable("away")
+    answer = await house.ask("GET", "/ca/test-root.crl")
+    assert answer.status == 503
+    assert answer.header("Retry-After")
+    house.signer.crash = None
+    assert (await crl(house)).next_update_utc > house.now
+
+
+async def test_the_job_renews_a_list_ahead_of_its_end_with_a_higher_number(house: House):
+    """D19; RFC 5280, 5.2.3."""
+    first = await crl(house)
+    await renew_all(house.resources, house.front.publications)
+    assert number(await crl(house)) == number(first)
+    house.now += RENEW_AFTER
+    await renew_all(house.resources, house.front.publications)
+    second = await crl(house)
+    assert number(second) > number(first)
+    assert second.next_update_utc > first.next_update_utc
+
+
+async def test_the_number_grows_even_when_the_clock_stands_or_goes_back(house: House):
+    """RFC 5280, 5.2.3."""
+    first = number(await crl(house))
+    await revoke_one(house)
+    house.now -= dt.timedelta(hours=1)
+    await renew_all(house.resources, house.front.publications)
+    assert number(await crl(house)) == first + 1
+
+
+async def revoke_one(house: House) -> int:
+    key = public_key()
+    proof = Proof(Protocol.EST, ProofKind.EST_PASSPHRASE, "dev1", b"\x00" * 32)
+    request = EnrollmentRequest(proof=proof, key=key, sans=(San(SanType.DNS_NAME, "a.example"),))
+    issued = await enroll(house.resources, house.pair, request)
+    assert isinstance(issued, Issued)
+    await house.store.write(lambda unit: certificates.revoke(unit, issued.certificate_id, reason=1, at=house.now))
+    return int(issued.serial, 16)
+
+
+async def test_a_revocation_is_on_the_next_list_and_the_job_makes_it_at_once(house: House):
+    """D19."""
+    await crl(house)
+    serial = await revoke_one(house)
+    await renew_all(house.resources, house.front.publications)
+    assert [each.serial_number for each in await crl(house)] == [serial]
+
+
+async def test_one_authoritys_failure_does_not_end_the_job(
+    house: House, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+):
+    house.signer.crash = ZeroDivisionError("odd")
+    with trio.move_on_after(100):
+        await keep_published(house.resources, house.front.publications, glance=30)
+    assert caplog.text.count("ZeroDivisionError") == 4
+    house.signer.crash = SignerUnreachable("away")
+    await renew_all(house.resources, house.front.publications)
+    assert "out of reach" in caplog.text
+    house.signer.crash = None
+    await renew_all(house.resources, house.front.publications)
+    assert house.front.publications.current("authority", house.now) is not None
+
+
+@pytest.mark.parametrize("target", ["/ca/nothing.crl", "/ca/nothing.crt", "/ca/%2e%2e.crt", "/ca/test-root%00.crl"])
+async def test_an_unknown_authority_is_a_404(house: House, target: str):
+    assert (await house.ask("GET", target)).status == 404
+
+
+async def test_an_authority_without_a_certificate_publishes_nothing(house: House):
+    authority = replace(house.pair.authority, status=AuthorityStatus.PENDING_CERTIFICATE)
+    await house.save(replace(house.pair, authority=authority))
+    assert (await house.ask("GET", "/ca/test-root.crl")).status == 404
+    await renew_all(house.resources, house.front.publications)
+    assert house.front.publications.current("authority", house.now) is None
+
+
+@pytest.mark.parametrize("target", ["/ca/test-root.crl", "/ca/test-root.crt", "/healthz", "/readyz"])
+async def test_only_reading_is_possible(house: House, target: str):
+    answer = await house.ask("POST", target)
+    assert (answer.status, answer.header("Allow")) == (405, "GET, HEAD")
+    head = await house.ask("HEAD", target)
+    assert (head.status, head.body) == (200, b"")
+
+
+async def test_health_says_one_word(house: House):
+    for scheme in ("http", "https"):
+        assert (await house.ask("GET", "/healthz", scheme=scheme)).text == "alive\n"
+        assert (await house.ask("GET", "/readyz", scheme=scheme)).text == "ready\n"
+
+
+async def test_a_gateway_that_cannot_work_is_alive_and_not_ready(house: House):
+    async def no() -> bool:
+        return False
+
+    house.set_front(ready=no)
+    assert (await house.ask("GET", "/healthz")).status == 200
+    answer = await house.ask("GET", "/readyz")
+    assert answer.status == 503
+    assert answer.header("Retry-After") == "1"
