@@ -1,0 +1,131 @@
+"""Certificates of the inventory. Never here: a way to change what was issued; only revocation and renewal are noted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from gateway.domain.certificate import Certificate
+from gateway.domain.request import San
+from gateway.store import outbox
+from gateway.store.unit import Row, Unit, maybe_millis, millis
+
+encode_json = msgspec.json.Encoder().encode
+decode_sans = msgspec.json.Decoder(tuple[San, ...]).decode
+_decode_metadata = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+def find(unit: Unit, certificate_id: str) -> Certificate | None:
+    """The certificate with this id."""
+    return _maybe(unit.one("certificates.find", id=certificate_id))
+
+
+def find_by_sha256(unit: Unit, sha256: str) -> Certificate | None:
+    """The certificate with this fingerprint, in lower-case hex."""
+    return _maybe(unit.one("certificates.find_by_sha256", sha256=sha256))
+
+
+def find_by_serial(unit: Unit, issuer_id: str, serial: str) -> Certificate | None:
+    """The certificate with this serial of this issuer; lower-case hex without leading zeros."""
+    return _maybe(unit.one("certificates.find_by_serial", issuer_id=issuer_id, serial=serial))
+
+
+def list_revoked(unit: Unit, issuer_id: str) -> list[Certificate]:
+    """What this issuer's revocation list must name, the first revoked first."""
+    return [certificate(row) for row in unit.all("certificates.list_revoked", issuer_id=issuer_id)]
+
+
+def record(unit: Unit, certificate: Certificate) -> None:
+    """Take a certificate into the inventory that no request led to: of a ceremony, or imported.
+
+    Raises:
+        Duplicate: its issuer has a certificate, or a reserved serial, with its number already.
+    """
+    unit.run(
+        "certificates.insert_serial",
+        issuer_id=certificate.issuer_id,
+        serial=certificate.serial,
+        certificate_id=certificate.id,
+        at=millis(certificate.created_at),
+    )
+    insert(unit, certificate)
+
+
+def revoke(unit: Unit, certificate_id: str, *, reason: int, at: datetime) -> bool:
+    """Note a revocation and its event; false if it was revoked before, or there is no such certificate."""
+    if unit.run("certificates.revoke", id=certificate_id, reason=reason, at=millis(at)) != 1:
+        return False
+    found = find(unit, certificate_id)
+    application_id = found.application_id if found is not None else None
+    outbox.append(
+        unit, kind=outbox.CERTIFICATE_REVOKED, application_id=application_id, subject_id=certificate_id, at=at
+    )
+    return True
+
+
+def insert(unit: Unit, certificate: Certificate) -> None:
+    """Write the row alone; its serial is the caller's affair. Raises Duplicate."""
+    unit.run(
+        "certificates.insert",
+        id=certificate.id,
+        issuer_id=certificate.issuer_id,
+        serial=certificate.serial,
+        der=certificate.der,
+        subject=certificate.subject,
+        sans=encode_json(certificate.sans).decode(),
+        not_before=millis(certificate.not_before),
+        not_after=millis(certificate.not_after),
+        sha1=certificate.sha1,
+        sha256=certificate.sha256,
+        spki_sha256=certificate.spki_sha256,
+        key_algorithm=certificate.key_algorithm,
+        signature_algorithm=certificate.signature_algorithm,
+        source=certificate.source,
+        created_at=millis(certificate.created_at),
+        application_id=certificate.application_id,
+        profile_id=certificate.profile_id,
+        request_id=certificate.request_id,
+        protocol=certificate.protocol,
+        renewed_from=certificate.renewed_from,
+        renewed_by=certificate.renewed_by,
+        revoked_at=maybe_millis(certificate.revoked_at),
+        revocation_reason=certificate.revocation_reason,
+        metadata=encode_json(certificate.metadata).decode(),
+        managed_key=certificate.managed_key,
+    )
+
+
+def certificate(row: Row) -> Certificate:
+    """The certificate of a whole row of its table."""
+    return Certificate(
+        id=row.text("id"),
+        serial=row.text("serial"),
+        issuer_id=row.text("issuer_id"),
+        der=row.blob("der"),
+        subject=row.text("subject"),
+        sans=decode_sans(row.text("sans")),
+        not_before=row.time("not_before"),
+        not_after=row.time("not_after"),
+        sha1=row.text("sha1"),
+        sha256=row.text("sha256"),
+        spki_sha256=row.text("spki_sha256"),
+        key_algorithm=row.text("key_algorithm"),
+        signature_algorithm=row.text("signature_algorithm"),
+        source=row.text("source"),
+        created_at=row.time("created_at"),
+        application_id=row.maybe_text("application_id"),
+        profile_id=row.maybe_text("profile_id"),
+        request_id=row.maybe_text("request_id"),
+        protocol=row.maybe_text("protocol"),
+        renewed_from=row.maybe_text("renewed_from"),
+        renewed_by=row.maybe_text("renewed_by"),
+        revoked_at=row.maybe_time("revoked_at"),
+        revocation_reason=row.maybe_integer("revocation_reason"),
+        metadata=_decode_metadata(row.text("metadata")),
+        managed_key=row.maybe_blob("managed_key"),
+    )
+
+
+def _maybe(row: Row | None) -> Certificate | None:
+    return None if row is None else certificate(row)

@@ -1,0 +1,33 @@
+-- insert --
+INSERT INTO certificates (
+  id, issuer_id, serial, der, subject, sans, not_before, not_after, sha1, sha256, spki_sha256, key_algorithm,
+  signature_algorithm, source, created_at, application_id, profile_id, request_id, protocol, renewed_from, renewed_by,
+  revoked_at, revocation_reason, metadata, managed_key
+) VALUES (
+  :id, :issuer_id, :serial, :der, :subject, :sans, :not_before, :not_after, :sha1, :sha256, :spki_sha256, :key_algorithm,
+  :signature_algorithm, :source, :created_at, :application_id, :profile_id, :request_id, :protocol, :renewed_from,
+  :renewed_by, :revoked_at, :revocation_reason, :metadata, :managed_key
+)
+
+-- insert_serial --
+INSERT INTO serials (issuer_id, serial, status, certificate_id, at)
+VALUES (:issuer_id, :serial, 'issued', :certificate_id, :at)
+
+-- renewed_by --
+UPDATE certificates SET renewed_by = :renewed_by WHERE id = :id
+
+-- revoke --
+UPDATE certificates SET revoked_at = :at, revocation_reason = :reason WHERE id = :id AND revoked_at IS NULL
+
+-- find --
+SELECT * FROM certificates WHERE id = :id
+
+-- find_by_sha256 --
+SELECT * FROM certificates WHERE sha256 = :sha256
+
+-- find_by_serial --
+SELECT certificates.* FROM serials JOIN certificates ON certificates.id = serials.certificate_id
+WHERE serials.issuer_id = :issuer_id AND serials.serial = :serial
+
+-- list_revoked --
+SELECT * FROM certificates WHERE issuer_id = :issuer_id AND revoked_at IS NOT NULL ORDER BY revoked_at, id

@@ -1,0 +1,248 @@
+-- The first schema. A migration is never edited once released; the schema as it is now stands in current.sql.
+
+CREATE TABLE migrations (
+  name TEXT NOT NULL PRIMARY KEY
+) STRICT;
+
+-- Catalogue: what administrators declare. `document` holds the whole noun, so that a field needs no migration.
+
+CREATE TABLE catalogue_version (
+  id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  version INTEGER NOT NULL
+) STRICT;
+INSERT INTO catalogue_version (id, version) VALUES (1, 0);
+
+CREATE TABLE authorities (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE policies (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE profiles (
+  id TEXT NOT NULL PRIMARY KEY,
+  slug TEXT NOT NULL UNIQUE,
+  authority_id TEXT NOT NULL REFERENCES authorities (id),
+  policy_id TEXT NOT NULL REFERENCES policies (id),
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE applications (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE pairs (
+  application_id TEXT NOT NULL REFERENCES applications (id),
+  profile_id TEXT NOT NULL REFERENCES profiles (id),
+  label TEXT UNIQUE, -- EST's own segment, where one was declared
+  settings TEXT NOT NULL,
+  PRIMARY KEY (application_id, profile_id)
+) STRICT;
+
+-- Access
+
+CREATE TABLE identities (
+  id TEXT NOT NULL PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CONSTRAINT identity_kind CHECK (kind IN ('user', 'machine')),
+  product_role TEXT NOT NULL CONSTRAINT product_role CHECK (product_role IN ('product_admin', 'product_member')),
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tokens (
+  id TEXT NOT NULL PRIMARY KEY,
+  sha256 BLOB NOT NULL UNIQUE, -- of the whole token: what is stolen from here opens nothing
+  identity_id TEXT NOT NULL REFERENCES identities (id),
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER,
+  last_used_at INTEGER
+) STRICT;
+
+CREATE TABLE members (
+  application_id TEXT NOT NULL REFERENCES applications (id),
+  identity_id TEXT NOT NULL REFERENCES identities (id),
+  role TEXT NOT NULL CONSTRAINT member_role CHECK (role IN ('admin', 'operator', 'auditor')),
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (application_id, identity_id)
+) STRICT;
+CREATE INDEX members_of_identity ON members (identity_id);
+
+-- Enrollment
+
+CREATE TABLE certificate_requests (
+  id TEXT NOT NULL PRIMARY KEY,
+  application_id TEXT NOT NULL,
+  profile_id TEXT NOT NULL,
+  protocol TEXT NOT NULL CONSTRAINT request_protocol CHECK (protocol IN ('api', 'acme', 'est', 'scep')),
+  status TEXT NOT NULL CONSTRAINT request_status CHECK (
+    status IN ('pending_approval', 'approved', 'signing', 'issued', 'failed', 'rejected', 'cancelled', 'expired')
+  ),
+  proof_kind TEXT NOT NULL CONSTRAINT proof_kind CHECK (
+    proof_kind IN ('acme-order', 'est-passphrase', 'est-certificate', 'scep-challenge', 'scep-certificate', 'api-token')
+  ),
+  proof_subject TEXT NOT NULL,
+  deduplication BLOB,
+  subject TEXT NOT NULL,
+  sans TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  certificate_id TEXT,
+  failure TEXT,
+  CHECK ((status = 'issued') = (certificate_id IS NOT NULL))
+) STRICT;
+CREATE UNIQUE INDEX request_deduplication ON certificate_requests (application_id, profile_id, deduplication)
+  WHERE deduplication IS NOT NULL;
+CREATE INDEX requests_of_application ON certificate_requests (application_id, created_at);
+
+-- A serial is reserved here before any signature, and is never reused: the primary key is the promise. The plan says
+-- what may exist under it; once the certificate is in the inventory the plan has said it all.
+CREATE TABLE serials (
+  issuer_id TEXT NOT NULL,
+  serial TEXT NOT NULL,
+  status TEXT NOT NULL CONSTRAINT serial_status CHECK (status IN ('reserved', 'issued', 'burnt')),
+  request_id TEXT,
+  certificate_id TEXT,
+  plan BLOB,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (issuer_id, serial),
+  CHECK ((status = 'issued') = (certificate_id IS NOT NULL))
+) STRICT;
+CREATE INDEX reserved_serials ON serials (at) WHERE status = 'reserved';
+
+-- The uniqueness of (issuer, serial) is that of `serials`: one index of random keys less to write for every certificate.
+CREATE TABLE certificates (
+  id TEXT NOT NULL PRIMARY KEY,
+  issuer_id TEXT NOT NULL,
+  serial TEXT NOT NULL,
+  der BLOB NOT NULL,
+  subject TEXT NOT NULL,
+  sans TEXT NOT NULL,
+  not_before INTEGER NOT NULL,
+  not_after INTEGER NOT NULL,
+  sha1 TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  spki_sha256 TEXT NOT NULL,
+  key_algorithm TEXT NOT NULL,
+  signature_algorithm TEXT NOT NULL,
+  source TEXT NOT NULL CONSTRAINT certificate_source CHECK (source IN ('issued', 'imported', 'ceremony')),
+  created_at INTEGER NOT NULL,
+  application_id TEXT,
+  profile_id TEXT,
+  request_id TEXT,
+  protocol TEXT,
+  renewed_from TEXT,
+  renewed_by TEXT,
+  revoked_at INTEGER,
+  revocation_reason INTEGER,
+  metadata TEXT NOT NULL,
+  managed_key BLOB
+) STRICT;
+CREATE UNIQUE INDEX certificate_sha256 ON certificates (sha256);
+CREATE INDEX certificates_of_application ON certificates (application_id, profile_id, created_at);
+CREATE INDEX certificates_by_end ON certificates (not_after);
+CREATE INDEX revoked_certificates ON certificates (issuer_id, revoked_at) WHERE revoked_at IS NOT NULL;
+
+-- ACME
+
+CREATE TABLE acme_accounts (
+  id TEXT NOT NULL PRIMARY KEY,
+  pair_id TEXT NOT NULL,
+  thumbprint TEXT NOT NULL,
+  jwk BLOB NOT NULL,
+  status TEXT NOT NULL CONSTRAINT account_status CHECK (status IN ('valid', 'deactivated', 'revoked')),
+  contact TEXT NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX account_key ON acme_accounts (pair_id, thumbprint);
+
+CREATE TABLE acme_orders (
+  id TEXT NOT NULL PRIMARY KEY,
+  pair_id TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  status TEXT NOT NULL CONSTRAINT order_status CHECK (
+    status IN ('pending', 'ready', 'processing', 'valid', 'invalid')
+  ),
+  identifiers TEXT NOT NULL,
+  authorization_ids TEXT NOT NULL,
+  unproved INTEGER NOT NULL CHECK (unproved >= 0), -- how many of its authorizations are not valid yet
+  created_at INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  not_before INTEGER,
+  not_after INTEGER,
+  error TEXT,
+  certificate_id TEXT,
+  csr_hash BLOB,
+  CHECK ((status = 'valid') = (certificate_id IS NOT NULL))
+) STRICT;
+CREATE INDEX orders_of_account ON acme_orders (account_id, id);
+CREATE INDEX orders_by_end ON acme_orders (expires);
+CREATE INDEX processing_orders ON acme_orders (id) WHERE status = 'processing';
+
+CREATE TABLE acme_authorizations (
+  id TEXT NOT NULL PRIMARY KEY,
+  pair_id TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  status TEXT NOT NULL CONSTRAINT authorization_status CHECK (
+    status IN ('pending', 'valid', 'invalid', 'deactivated', 'expired', 'revoked')
+  ),
+  identifier_type TEXT NOT NULL CONSTRAINT identifier_type CHECK (identifier_type IN ('dns', 'ip')),
+  identifier_value TEXT NOT NULL,
+  wildcard INTEGER NOT NULL CHECK (wildcard IN (0, 1)),
+  created_at INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  challenges TEXT NOT NULL,
+  validating INTEGER NOT NULL CHECK (validating IN (0, 1)) -- whether one of its challenges is `processing`
+) STRICT;
+CREATE INDEX authorizations_of_account ON acme_authorizations (account_id, identifier_value);
+CREATE INDEX authorizations_by_end ON acme_authorizations (expires);
+CREATE INDEX validating_authorizations ON acme_authorizations (id) WHERE validating = 1;
+
+CREATE TABLE acme_order_authorizations (
+  authorization_id TEXT NOT NULL,
+  order_id TEXT NOT NULL,
+  PRIMARY KEY (authorization_id, order_id)
+) STRICT, WITHOUT ROWID;
+
+-- Events for alerts, syncs and webhooks, written in the commit of what happened.
+
+CREATE TABLE outbox (
+  id TEXT NOT NULL PRIMARY KEY,
+  kind TEXT NOT NULL,
+  application_id TEXT,
+  subject_id TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  status TEXT NOT NULL CONSTRAINT outbox_status CHECK (status IN ('pending', 'delivered', 'abandoned')),
+  attempts INTEGER NOT NULL,
+  due INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pending_outbox ON outbox (due) WHERE status = 'pending';
+
+-- Audit: a hash chain. The head stands apart, so that a tail cut off is seen as well.
+
+CREATE TABLE audit (
+  position INTEGER NOT NULL PRIMARY KEY,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  target TEXT NOT NULL,
+  outcome TEXT NOT NULL CONSTRAINT audit_outcome CHECK (outcome IN ('success', 'refused', 'failed')),
+  application_id TEXT,
+  detail TEXT NOT NULL,
+  source TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  hash BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE audit_head (
+  id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  position INTEGER NOT NULL,
+  hash BLOB NOT NULL
+) STRICT;
+INSERT INTO audit_head (id, position, hash) VALUES (1, 0, CAST('' AS BLOB));

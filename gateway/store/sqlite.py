@@ -1,0 +1,328 @@
+"""SQLite: the embedded engine. Never here: SQL of a noun, a wait on the loop's thread.
+
+Units run on the loop's own thread, between two commits; only the commit, which waits for the disk, runs beside it
+(docs/decisions/units-on-the-loop.md says what was measured). Reads run inline, on a connection of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+
+import trio
+
+from gateway.domain.audit import AuditEvent
+from gateway.store import audit
+from gateway.store.commit import Batches, Errands, Job, UnitFailed, driven, run_units
+from gateway.store.migrate import migrate
+from gateway.store.statements import for_sqlite
+from gateway.store.unit import DamagedStore, Duplicate, Row, Store, StoreUnavailable, Unit, Value
+
+T = TypeVar("T")
+
+# `muster apply` and `muster doctor` may write to the same file while the gateway does; their transactions are short.
+BUSY_TIMEOUT: Final = 5000  # milliseconds
+# Pages of the write-ahead log after which it is carried over into the file: 16 MiB. SQLite's 1,000 would have an
+# enrollment's random index pages written twice as often.
+AUTOCHECKPOINT: Final = 4000
+# A log that grew in a storm gives its space back after the next checkpoint.
+JOURNAL_LIMIT: Final = 64 * 1024 * 1024
+WRITER_CACHE: Final = 32 * 1024  # KiB, of the 150 MiB that a gateway may use (P12)
+READER_CACHE: Final = 16 * 1024  # KiB
+STATEMENTS: Final = 256  # more than there are queries, so that none is ever prepared twice
+
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# What SQLite says of the disk, the file or a lock, as opposed to what it says of the statement.
+_AWAY: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+_UNIQUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
+
+
+class SqliteUnit:
+    """A unit of work on one connection."""
+
+    __slots__ = ("_connection", "_queries", "events")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._queries = for_sqlite()
+        self.events: list[AuditEvent] | None = None
+
+    def one(self, query: str, **parameters: Value) -> Row | None:
+        """The first row, or None."""
+        try:
+            values: sqlite3.Row | None = self._connection.execute(self._queries[query], parameters).fetchone()
+        except sqlite3.Error as error:
+            _fail(error)
+        return None if values is None else Row(values)
+
+    def all(self, query: str, **parameters: Value) -> list[Row]:
+        """All rows."""
+        try:
+            return [Row(values) for values in self._connection.execute(self._queries[query], parameters)]
+        except sqlite3.Error as error:
+            _fail(error)
+
+    def run(self, query: str, **parameters: Value) -> int:
+        """Change rows; how many were changed."""
+        try:
+            return self._connection.execute(self._queries[query], parameters).rowcount
+        except sqlite3.Error as error:
+            _fail(error)
+
+    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
+        """Run one change for each of `rows`."""
+        try:
+            self._connection.executemany(self._queries[query], rows)
+        except sqlite3.Error as error:
+            _fail(error)
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append to the audit chain, with the unit."""
+        if self.events is None:
+            raise TypeError("a unit that reads has nothing to audit")
+        self.events.append(event)
+
+
+class _Writing:
+    """The write connection's transaction, for `run_units`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+        self._unit = SqliteUnit(connection)
+        self.unit: Unit = self._unit
+
+    def begin_unit(self, events: list[AuditEvent]) -> None:
+        self._unit.events = events
+
+    def savepoint(self) -> None:
+        self._execute("SAVEPOINT unit")
+
+    def keep(self) -> None:
+        self._execute("RELEASE unit")
+
+    def undo(self) -> None:
+        try:
+            self._execute("ROLLBACK TO unit")
+            self._execute("RELEASE unit")
+        except sqlite3.Error as error:
+            _fail(error)
+
+
+class SqliteStore:
+    """A store in one file, and the two connections to it."""
+
+    def __init__(self, path: Path, *, queue: int) -> None:
+        self._writer = _connect(path, WRITER_CACHE)
+        self._writer.execute("PRAGMA busy_timeout = 0")
+        self._reader = _connect(path, READER_CACHE)
+        self._reader.execute("PRAGMA query_only = ON")
+        self._reading = SqliteUnit(self._reader)
+        self._writing = _Writing(self._writer)
+        self._errands = Errands("store-writer")
+        self.batches = Batches(self._carry_out, queue)
+
+    async def read(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` at once, on this thread: a read by key takes 10 microseconds, a hop to a thread 75."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._reader.execute("BEGIN")
+        except sqlite3.Error as error:
+            _fail(error)
+        try:
+            return work(self._reading)
+        finally:
+            self._reader.execute("ROLLBACK")
+
+    async def write(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` in the next batch."""
+        return await self.batches.submit(work)
+
+    async def close(self) -> None:
+        """Carry the log over into the file and close both connections."""
+        with trio.CancelScope(shield=True):
+            self._reader.close()
+            await self._errands.do(self._writer.close)
+            self._errands.close()
+
+    async def _carry_out(self, batch: list[Job]) -> None:
+        try:
+            await self._begin()
+            try:
+                events = run_units(self._writing, batch, (StoreUnavailable,), savepoints=False)
+            except UnitFailed:
+                if len(batch) == 1:
+                    return
+                self._writer.execute("ROLLBACK")
+                await self._begin()
+                events = run_units(self._writing, batch, (StoreUnavailable,), savepoints=True)
+            if events:
+                audit.append(self._writing.unit, events)
+            await self._errands.do(self._commit)
+        finally:
+            if self._writer.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+
+    async def _begin(self) -> None:
+        """Take the write lock: at once, as nearly always, or waiting for another process beside the loop."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                _fail(error)
+            await self._errands.do(self._begin_patiently)
+
+    def _begin_patiently(self) -> None:
+        self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            _fail(error)
+        finally:
+            self._writer.execute("PRAGMA busy_timeout = 0")
+
+    def _commit(self) -> None:
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            _fail(error)
+
+
+@asynccontextmanager
+async def open_sqlite(path: str, *, queue: int, post: bool) -> AsyncIterator[Store]:
+    """Open the file at `path`, made with mode 0600 if it is missing. Raises as `open_store` does."""
+    file = Path(path)
+    fresh = _prepare(file)
+    try:
+        _migrate(file, post=post)
+        store = SqliteStore(file, queue=queue)
+    except BaseException:
+        if fresh:
+            _remove(file)
+        raise
+    try:
+        async with driven(store.batches, store) as ready:
+            yield ready
+    finally:
+        await store.close()
+
+
+def _prepare(file: Path) -> bool:
+    """Make the file if it is missing, and say so; recognise what is no database before SQLite touches it."""
+    try:
+        # Made here, because SQLite would make it readable by all; its log and index take this mode over.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        _look(file)
+        return False
+    except OSError as error:
+        raise StoreUnavailable(f"the store {file} cannot be made: {error.strerror}") from error
+    return True
+
+
+def _look(file: Path) -> None:
+    """Read the header: 16 bytes of magic, the page size at 16, the number of pages at 28 (sqlite.org/fileformat2)."""
+    try:
+        with file.open("r+b") as opened:
+            header = opened.read(100)
+            size = opened.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise StoreUnavailable(f"the store {file} cannot be opened: {error.strerror}") from error
+    if not header:
+        return
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise DamagedStore(f"the store {file} is not an SQLite database")
+    page = int.from_bytes(header[16:18], "big")
+    pages = int.from_bytes(header[28:32], "big")
+    log = file.with_name(f"{file.name}-wal")
+    whole = not log.exists() or log.stat().st_size == 0
+    if whole and size < pages * (65536 if page == 1 else page):
+        raise DamagedStore(f"the store {file} is damaged: it was cut off at {size} bytes")
+
+
+def _remove(file: Path) -> None:
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        file.with_name(name).unlink(missing_ok=True)
+
+
+def _connect(file: Path, cache: int) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            file,
+            timeout=BUSY_TIMEOUT / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS,
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{cache}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT}")
+        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error as error:
+        _fail(error)
+    return connection
+
+
+class _SqliteGround:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def tables(self) -> frozenset[str]:
+        rows = self._connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+        return frozenset(str(row["name"]) for row in rows)
+
+    def applied(self) -> frozenset[str]:
+        return frozenset(str(row["name"]) for row in self._connection.execute("SELECT name FROM migrations"))
+
+    def execute(self, statement: str) -> None:
+        self._connection.execute(statement)
+
+    def record(self, name: str) -> None:
+        self._connection.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
+
+
+def _migrate(file: Path, *, post: bool) -> None:
+    connection = _connect(file, READER_CACHE)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        migrate(_SqliteGround(connection), post=post)
+        connection.execute("COMMIT")
+        # Kept in the file; asked for only now, so that a database of something else stays as it was.
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:
+        _fail(error)
+    finally:
+        connection.close()
+
+
+def _fail(error: sqlite3.Error) -> NoReturn:
+    """SQLite's error in the store's words; what speaks of a statement is a bug, and stays as it is."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code in _UNIQUE:
+        raise Duplicate(str(error).rpartition(": ")[2]) from error
+    if code & 0xFF in _DAMAGED:
+        raise DamagedStore(f"the store is damaged: {error}") from error
+    if code & 0xFF in _AWAY:
+        raise StoreUnavailable(f"the store cannot work: {error}") from error
+    raise error

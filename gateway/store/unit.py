@@ -1,0 +1,199 @@
+"""The unit of work: what a store module sees of an engine. Never here: SQL, an engine's own words, the product's nouns.
+
+A unit is a plain function over a `Unit`. It may be run again before it is committed (an engine retries, a neighbour in
+the same commit failed), so it has no effect outside the store, and it never waits for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol, TypeAlias, TypeVar
+
+from gateway.domain.audit import AuditEvent
+
+Value: TypeAlias = str | int | bytes | None
+T = TypeVar("T")
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+
+# How many units may wait. At 20 thousand units a second a full queue is a tenth of a second of work: who comes later
+# hears `busy` at once instead of waiting for an answer that its client no longer wants.
+QUEUE: Final = 2048
+
+
+class StoreError(Exception):
+    """Anything that the store says instead of doing a unit of work."""
+
+
+class StoreBusy(StoreError):
+    """The queue is full. The unit was not and will not be run."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot work now: disk full, I/O error, server away. The unit is not known to be committed."""
+
+
+class DamagedStore(StoreUnavailable):
+    """What lies there is not a store, or a broken one. One sentence for the operator."""
+
+
+class NewerSchema(StoreUnavailable):
+    """The store was made by a newer version, which this one must not touch."""
+
+
+class Duplicate(StoreError):
+    """A unique key exists already. `constraint` names the table or the key, in the engine's words.
+
+    The unit's transaction is broken when this is raised: let it pass. Where a duplicate is expected, the SQL says so.
+    """
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(f"a row with the same unique key exists: {constraint}")
+        self.constraint = constraint
+
+
+class StateConflict(StoreError):
+    """A row was not in the state that the change starts from: somebody else was quicker, or the caller has a bug."""
+
+
+class Named(Protocol):
+    """Values by column name: what `sqlite3.Row` and a dict have in common."""
+
+    def __getitem__(self, name: str, /) -> Value:
+        """The value of a column. Raises KeyError or IndexError."""
+        ...
+
+
+class Row:
+    """One row, read by column name and type. A value of another type is a bug, and raises TypeError."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Named) -> None:
+        self._values = values
+
+    def text(self, name: str) -> str:
+        """A TEXT column."""
+        value = self._values[name]
+        if isinstance(value, str):
+            return value
+        raise TypeError(name)
+
+    def integer(self, name: str) -> int:
+        """An INTEGER column."""
+        value = self._values[name]
+        if isinstance(value, int):
+            return value
+        raise TypeError(name)
+
+    def blob(self, name: str) -> bytes:
+        """A BLOB column."""
+        value = self._values[name]
+        if isinstance(value, bytes):
+            return value
+        raise TypeError(name)
+
+    def time(self, name: str) -> datetime:
+        """An INTEGER column of milliseconds since the epoch: aware, UTC."""
+        return EPOCH + timedelta(milliseconds=self.integer(name))
+
+    def maybe_text(self, name: str) -> str | None:
+        """A TEXT column that may be NULL."""
+        return None if self._values[name] is None else self.text(name)
+
+    def maybe_integer(self, name: str) -> int | None:
+        """An INTEGER column that may be NULL."""
+        return None if self._values[name] is None else self.integer(name)
+
+    def maybe_blob(self, name: str) -> bytes | None:
+        """A BLOB column that may be NULL."""
+        return None if self._values[name] is None else self.blob(name)
+
+    def maybe_time(self, name: str) -> datetime | None:
+        """A time that may be NULL."""
+        return None if self._values[name] is None else self.time(name)
+
+
+def millis(at: datetime) -> int:
+    """An aware time as the store keeps it; what is below a millisecond is cut off."""
+    return (at - EPOCH) // MILLISECOND
+
+
+def maybe_millis(at: datetime | None) -> int | None:
+    """The same of a time that may be missing."""
+    return None if at is None else (at - EPOCH) // MILLISECOND
+
+
+class Unit(Protocol):
+    """One unit of work under way. `query` is `noun.name`, as in `queries/{noun}.sql`."""
+
+    def one(self, query: str, **parameters: Value) -> Row | None:
+        """The first row, or None."""
+        ...
+
+    def all(self, query: str, **parameters: Value) -> list[Row]:
+        """All rows."""
+        ...
+
+    def run(self, query: str, **parameters: Value) -> int:
+        """Change rows; how many were changed. Raises Duplicate."""
+        ...
+
+    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
+        """Run one change for each of `rows`. Raises Duplicate."""
+        ...
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append to the audit chain, in this unit's commit and only if the unit succeeds."""
+        ...
+
+
+class Store(Protocol):
+    """An open store. Any task of the loop that opened it may use it."""
+
+    async def read(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` on a consistent snapshot that has everything acknowledged before. It must not change anything.
+
+        Raises:
+            StoreUnavailable: the store cannot be read now.
+        """
+        ...
+
+    async def write(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` as a unit of its own; what it did is durable when this returns.
+
+        An exception raised by `work` undoes this unit alone, and is raised here. If the caller is cancelled the unit
+        is committed whole or not at all.
+
+        Raises:
+            StoreBusy: the queue is full; nothing was or will be done.
+            StoreUnavailable: it is not known to be done.
+            Duplicate: a unique key exists.
+        """
+        ...
+
+
+def open_store(url: str, *, queue: int = QUEUE, post: bool = True) -> AbstractAsyncContextManager[Store]:
+    """Open the store at `url`, making or migrating its schema; closed, with all acknowledged work done, at the end.
+
+    `url` is `sqlite:///path` (four slashes for an absolute path) or `postgresql://...`. `queue` bounds the units that
+    wait. `post=False` leaves the migrations of the second phase for later: those that older gateways, still running
+    on the same PostgreSQL, could not live with.
+
+    Raises, on entry:
+        DamagedStore, NewerSchema, StoreUnavailable: one sentence each, and nothing was changed.
+        ValueError: a URL of another kind.
+    """
+    scheme, colon, rest = url.partition(":")
+    if scheme == "sqlite" and rest.startswith("///") and len(rest) > len("///"):
+        from gateway.store import sqlite
+
+        return sqlite.open_sqlite(rest.removeprefix("///"), queue=queue, post=post)
+    if scheme in ("postgresql", "postgres") and colon:
+        from gateway.store import postgres
+
+        return postgres.open_postgres(url, queue=queue, post=post)
+    raise ValueError(f"store.url is {url.rpartition('@')[2]!r}: sqlite:///path or postgresql://... is meant")
