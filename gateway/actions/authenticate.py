@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import trio
 
 from gateway.actions import passphrase
+from gateway.actions.outage import OUTAGES
 from gateway.actions.resources import Resources
 from gateway.actions.throttle import Throttle, guesser
 from gateway.domain.access import Identity
@@ -21,7 +24,7 @@ from gateway.domain.audit import AuditEvent
 from gateway.domain.certificate import Certificate, CertificateStatus
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.store import access, certificates
-from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
+from gateway.store.unit import Unit
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +35,37 @@ STRIPES: Final = 64
 TOKEN_LENGTH: Final = 256
 
 
+class Uses:
+    """When each token's last use was written down. A busy token costs one write a minute, not one a request."""
+
+    def __init__(self, *, interval: float = 60.0, capacity: int = 4096) -> None:
+        self._interval = interval
+        self._capacity = capacity
+        self._noted: OrderedDict[bytes, float] = OrderedDict()
+
+    def due(self, digest: bytes, now: float) -> bool:
+        """Whether the use at `now` is to be written down; the caller does so."""
+        noted = self._noted.get(digest)
+        if noted is not None and now < noted + self._interval:
+            return False
+        self._noted.pop(digest, None)
+        self._noted[digest] = now
+        if len(self._noted) > self._capacity:
+            self._noted.popitem(last=False)
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Guesses:
     """The counters of wrong credentials, and whose turn it is to have one checked.
 
     `audited` bounds what a flood of guesses from everywhere can write to the disk: a burst, then one event a second.
+    `uses` does the same for the right ones.
     """
 
     wrong: Throttle = field(default_factory=Throttle)
     audited: Throttle = field(default_factory=lambda: Throttle(burst=100, interval=1.0, capacity=1))
+    uses: Uses = field(default_factory=Uses)
     turns: tuple[trio.Lock, ...] = field(default_factory=lambda: tuple(trio.Lock() for _ in range(STRIPES)))
 
 
@@ -75,6 +100,8 @@ async def bearer(resources: Resources, guesses: Guesses, attempt: Attempt, autho
         at = resources.now()
         identity = await resources.store.read(lambda unit: access.find_token(unit, digest, at))
         if identity is not None:
+            if guesses.uses.due(digest, at.timestamp()):
+                await _note_use(resources, digest, at)
             return identity
     await _wrong(resources, guesses, attempt, key, None)
     raise Refusal(RefusalReason.UNAUTHENTICATED, "the bearer token is unknown or has expired")
@@ -133,6 +160,13 @@ async def certificate(resources: Resources, pair: Pair, der: bytes) -> Certifica
             return found
 
 
+async def _note_use(resources: Resources, digest: bytes, at: datetime) -> None:
+    try:
+        await resources.store.write(lambda unit: access.touch_token(unit, digest, at))
+    except OUTAGES as error:
+        log.warning("a token's last use could not be recorded: %s", error)
+
+
 def _wait_your_turn(guesses: Guesses, key: tuple[str, str], resources: Resources) -> None:
     seconds = guesses.wrong.wait(key, resources.now().timestamp())
     if seconds:
@@ -170,5 +204,5 @@ async def _wrong(
 
     try:
         await resources.store.write(unit)
-    except (StoreBusy, StoreUnavailable) as error:
+    except OUTAGES as error:
         log.warning("request %s: wrong credentials could not be recorded: %s", attempt.http_request_id, error)

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.domain.access import ApplicationRole, IdentityKind, ProductRole
+from gateway.domain.access import ApplicationRole, Identity, IdentityKind, ProductRole
 from gateway.domain.authority import AuthorityStatus
 from gateway.domain.policy import Policy, SanRule
 from gateway.domain.profile import Defaults
@@ -49,18 +49,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 (STRANGER, ProductRole.PRODUCT_MEMBER, None),
                 (PRODUCT, ProductRole.PRODUCT_ADMIN, None),
             ):
-                identity = access.Identity(token.removeprefix("mst_"), token, IdentityKind.MACHINE, product)
-                access.create_identity(unit, identity, NOW)
+                identity = Identity(token.removeprefix("mst_"), token, IdentityKind.MACHINE, product)
+                access.save_identity(unit, identity, NOW)
+                digest = hashlib.sha256(token.encode()).digest()
                 access.create_token(
-                    unit,
-                    f"token-{token}",
-                    identity_id=identity.id,
-                    sha256=hashlib.sha256(token.encode()).digest(),
-                    expires_at=NOW + dt.timedelta(days=1),
-                    at=NOW,
+                    unit, sha256=digest, identity_id=identity.id, at=NOW, expires=NOW + dt.timedelta(days=1)
                 )
                 if role is not None:
-                    access.save_member(unit, "application", identity.id, role, NOW)
+                    access.save_member(unit, "application", identity.id, role)
 
         await house.store.write(unit)
         yield house
@@ -187,6 +183,19 @@ async def test_an_expired_token_is_unknown(house: House):
     """D10."""
     house.now += dt.timedelta(days=1, seconds=1)
     assert (await ask(house, "GET", "/certificate-requests")).status == 401
+
+
+async def test_a_tokens_last_use_is_written_down_once_a_minute(house: House):
+    """D10."""
+    seen = []
+    for _ in range(3):
+        for _ in range(2):
+            house.now += dt.timedelta(seconds=31)
+            await ask(house, "GET", "/certificate-requests")
+            (token,) = await house.store.read(lambda unit: access.tokens(unit, "admin"))
+            seen.append(token.last_used_at)
+    assert len(set(seen)) == 3
+    assert house.now - seen[-1] < dt.timedelta(minutes=1)
 
 
 async def test_guessing_tokens_is_locked_out(house: House):
