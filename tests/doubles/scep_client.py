@@ -185,10 +185,10 @@ class ScepClient:
     def _identifier(self, kind: type[core.Choice], certificate: x509.Certificate) -> core.Choice:
         parsed = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
         if self.by_key_identifier:
-            return kind("subject_key_identifier", x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest)
-        return kind(
-            "issuer_and_serial_number", {"issuer": parsed.issuer, "serial_number": parsed.serial_number}
-        )
+            return kind(
+                "subject_key_identifier", x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+            )
+        return kind("issuer_and_serial_number", {"issuer": parsed.issuer, "serial_number": parsed.serial_number})
 
     def attributes(
         self,
