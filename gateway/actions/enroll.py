@@ -164,7 +164,7 @@ async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Ex
         created_at=at,
         updated_at=at,
     )
-    encoded = _plan_encoder.encode(judged)
+    encoded = _plan_encoder.encode(replace(judged, serial=0))  # it stands beside the plan, and is too long for msgpack
     serial = f"{judged.serial:x}"
 
     def unit(unit: Unit) -> store.Reserved | store.Existing:

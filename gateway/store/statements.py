@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-_NAME: Final = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
+_NAME: Final = re.compile(r"^-- ([a-z0-9_]+) --$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _POSTGRES: Final = ".postgres"
 
