@@ -75,7 +75,7 @@ def read(der: bytes) -> Certificate:
         issuer, subject_der, encoded_key = _names_and_key(certificate.tbs_certificate_bytes)
         subject = certificate.subject
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, Malformed):
+    except (ValueError, x509.InvalidVersion, Malformed):
         raise Malformed("The certificate is not one DER-encoded X.509 certificate.", field="certificate") from None
     extensions = _extensions(certificate)
     spki, key_algorithm = _public_key(certificate, encoded_key)

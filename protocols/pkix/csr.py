@@ -31,7 +31,6 @@ _EXTENSION_REQUESTS: Final = frozenset(
     }
 )
 
-_ATTRIBUTES: Final = 0xA0  # [0] IMPLICIT SET OF, in CertificationRequestInfo
 _PSS: Final = "1.2.840.113549.1.1.10"
 _PSS_DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _SIGNATURES: Final = frozenset(
@@ -91,8 +90,7 @@ def parse(der: bytes) -> CertificationRequest:
         raise Malformed(f"The certification request has {len(der)} octets; at most {LIMIT} are accepted.", field="csr")
     try:
         request = x509.load_der_x509_csr(der)
-    except ValueError:
-        # Also an unknown version, which is an error of its own class over ValueError.
+    except (ValueError, x509.InvalidVersion):
         raise Malformed(
             "The certification request is not one DER-encoded PKCS#10 of version 1 (RFC 2986).", field="csr"
         ) from None
@@ -152,9 +150,8 @@ def _challenge(tbs: bytes) -> str | None:
         Malformed: two of them, or two extension requests: readers would disagree about which one is meant.
     """
     start, stop = _der.expect(tbs, 0, len(tbs), _der.SEQUENCE)
-    *_, (tag, start, stop) = _der.elements(tbs, start, stop)
-    if tag != _ATTRIBUTES:
-        return None
+    # version, subject, subjectPKInfo and attributes, as the library has checked before.
+    *_, (_, start, stop) = _der.elements(tbs, start, stop)
     found: str | None = None
     extension_requests = 0
     for _, first, last in _der.elements(tbs, start, stop):

@@ -145,7 +145,7 @@ def canonical_dns(value: str) -> str:
     labels = name.removeprefix("*.").split(".")
     if len(name) > 253:
         raise ValueError("is longer than 253 octets")
-    if not name.isascii():
+    if not value.isascii():  # before its lower case: the Kelvin sign's is an ASCII k
         raise ValueError("is not ASCII; write it as A-labels (xn--…)")
     if name.endswith("."):
         raise ValueError("ends with a dot; leave it out")
