@@ -20,7 +20,7 @@ from gateway.domain.application import Pair
 from gateway.domain.certificate import Certificate
 from gateway.domain.issuance import Issued
 from gateway.domain.refusal import Refusal, RefusalReason
-from gateway.domain.request import Proof, ProofKind, Protocol
+from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol
 from gateway.store import acme as store
 from gateway.store.unit import Unit
 from protocols.acme.states import Account, Order, OrderStatus
@@ -84,7 +84,7 @@ class _Claim:
         self.taken = False
         self.closed = False
 
-    def request(self, account: Account) -> asked.EnrollmentRequest:
+    def request(self, account: Account) -> EnrollmentRequest:
         proof = Proof(
             protocol=Protocol.ACME,
             kind=ProofKind.ACME_ORDER,

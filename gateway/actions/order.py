@@ -35,6 +35,7 @@ from protocols.acme.states import (
 
 # A46 asks for a day at least; a week lets a person who installs by hand come back after the weekend.
 LIFETIME: Final = timedelta(days=7)
+SHORTEST: Final = timedelta(days=1)
 
 # A65 and RFC 8555, 8.3 ask for 128 bits; 24 bytes spell 32 characters without padding.
 _TOKEN: Final = 24
@@ -101,10 +102,17 @@ def _san(identifier: Identifier) -> San:
 
 
 def _reusable(unit: Unit, ask: Ask, since: datetime, now: datetime) -> dict[Identifier, Authorization]:
-    """The account's own authorizations that still count, by the identifier as it was ordered."""
+    """The account's own proofs that still count, by the identifier as it was ordered.
+
+    A pending authorization is nobody's proof: shared, its failure would end two orders. One about to expire would make
+    the order shorter than A46 allows.
+    """
     found = store.reusable_authorizations(unit, ask.account.id, ask.identifiers, since=since, at=now)
-    wanted = set(ask.identifiers)
-    return {name: each for each in found if (name := _ordered_as(each)) in wanted}
+    return {
+        _ordered_as(each): each
+        for each in found
+        if each.status is AuthorizationStatus.VALID and each.expires >= now + SHORTEST
+    }
 
 
 def _ordered_as(authorization: Authorization) -> Identifier:

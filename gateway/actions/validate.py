@@ -143,6 +143,13 @@ class Validations:
         self._nursery.start_soon(self._validate, resources, asked, running)
         return running
 
+    async def take_up(self, resources: Resources, asked: Validation) -> None:
+        """Start a validation that was under way when the gateway stopped, as soon as there is room for it."""
+        while len(self._running) >= MOST_WAITING:
+            await next(iter(self._running.values())).done.wait()
+        if asked.key not in self._running:
+            self.start(resources, asked)
+
     async def _validate(self, resources: Resources, asked: Validation, running: _Running) -> None:
         try:
             running.outcome = await self._outcome(resources, asked)
@@ -204,6 +211,25 @@ async def _attempt(prover: Prover, target: Target, end: float) -> Evidence:
             return await prover.prove(target)
     except trio.TooSlowError:
         raise Unproven(Fault.CONNECTION, "the server took too long to answer", passing=True) from None
+
+
+async def resume(resources: Resources, validations: Validations) -> int:
+    """Take up every validation that a stop cut off; how many there were. One whose pair is gone stays as it is.
+
+    Raises:
+        StoreUnavailable: the store cannot be read now.
+    """
+    at = resources.now()
+    unfinished = await resources.store.read(lambda unit: store.unfinished_challenges(unit, at))
+    pairs = {pair.id: pair for pair in resources.catalogue().pairs}
+    for each in unfinished:
+        pair = pairs.get(each.pair_id)
+        if pair is not None:
+            challenge = next(one for one in each.authorization.challenges if one.id == each.challenge_id)
+            await validations.take_up(
+                resources, Validation(pair, each.account.thumbprint, each.authorization, challenge)
+            )
+    return len(unfinished)
 
 
 def _target(asked: Validation) -> Target:

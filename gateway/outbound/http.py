@@ -153,7 +153,7 @@ class _Answer:
         """Whether the end of the connection is the end of the body (RFC 9112, 6.3: no length was given)."""
         return self._in_body and not self._framed
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Parse more. Raises httptools.HttpParserError."""
         try:
             self._parser.feed_data(data)

@@ -1,0 +1,646 @@
+"""ACME's door, on a real store, with a real server to be validated: RFC 8555 from the directory to the certificate."""
+
+import json
+import sqlite3
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from gateway.domain.application import AcmeSettings, EnrollmentSettings
+from gateway.domain.policy import Policy, SanRule
+from gateway.domain.request import SanType
+from gateway.fronts.acme import acme_routes
+from gateway.fronts.limits import Limits
+from gateway.jobs.validations import validate_challenges
+from gateway.outbound.signer import SignerBusy, SignerLost
+from gateway.store.unit import StoreUnavailable
+from tests.doubles.acme_client import AccountKey, AcmeClient, csr
+from tests.doubles.house import open_house
+from tests.doubles.webserver import plain, webserver
+
+
+class Town:
+    """A house, a client of it, and the web server that the client's names lead to."""
+
+    def __init__(self, house, client):
+        self.house = house
+        self.client = client
+        self.hold = None
+        self.wrong = False
+
+    async def page(self, path, stream):
+        if self.hold is not None:
+            await self.hold.wait()
+        token = path.rpartition("/")[2]
+        body = "wrong" if self.wrong else self.client.key_authorization(token)
+        return plain(body.encode())
+
+    async def settings(self, **changes):
+        await self.house.change(acme=replace(self.house.pair.settings.acme, **changes))
+
+    async def ready_order(self, *names):
+        order = await self.client.order(*names)
+        await self.client.prove(order.json)
+        return order
+
+    async def issue(self, *names, key=None):
+        order = await self.ready_order(*names)
+        return await self.client.post(order.json["finalize"], {"csr": csr(*names, key=key)})
+
+    def rows(self, query, *parameters):
+        with sqlite3.connect(self.folder / "store.db") as database:
+            return database.execute(query, parameters).fetchall()
+
+
+@asynccontextmanager
+async def town(folder, *, key=None, validating=True):
+    async with open_house(folder, acme_routes) as house, trio.open_nursery() as nursery:
+        place = Town(house, AcmeClient(house.ask, key=AccountKey(key)))
+        place.folder = folder
+        async with webserver(place.page) as server:
+            settings = AcmeSettings(
+                skip_eab_binding=True, http01_port=server.port, allowed_networks=("127.0.0.0/8", "::1/128")
+            )
+            await house.change(acme=settings)
+            await house.save(replace(house.other, settings=EnrollmentSettings(acme=settings)))
+            if validating:
+                await nursery.start(validate_challenges, house.resources, house.front.validations)
+            place.server = server
+            yield place
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def here(tmp_path):
+    async with town(tmp_path) as place:
+        yield place
+
+
+# The main road
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ec.generate_private_key(ec.SECP256R1()),
+        lambda: rsa.generate_private_key(65537, 2048),
+        ed25519.Ed25519PrivateKey.generate,
+    ],
+)
+async def test_from_the_directory_to_the_certificate(tmp_path, make):
+    async with town(tmp_path, key=make()) as here:
+        client = here.client
+        directory = await client.call("GET", f"{client.base}/directory")
+        assert directory.status == 200
+        assert directory.json["newOrder"] == f"{client.base}/new-order"
+        assert (await client.register(contact=["mailto:admin@example.com"])).status == 201
+        order = await client.order("localhost")
+        assert (order.status, order.json["status"]) == (201, "pending")
+        (url,) = order.json["authorizations"]
+        authorization = await client.post(url)
+        (challenge,) = authorization.json["challenges"]
+        answered = await client.post(challenge["url"], {})
+        assert answered.json["url"] == challenge["url"]  # certbot compares (A60)
+        assert f'<{url}>;rel="up"' in [value for name, value in answered.headers if name == "Link"]
+        # performance.md, P4: the outcome is there within the POST's own moment of waiting.
+        assert answered.json["status"] == "valid"
+        ready = await client.post(order.location)
+        assert ready.json["status"] == "ready"
+        key = ec.generate_private_key(ec.SECP256R1())
+        final = await client.post(order.json["finalize"], {"csr": csr("localhost", key=key)})
+        assert (final.status, final.json["status"], final.location) == (200, "valid", order.location)
+        chain = await client.post(final.json["certificate"])
+        assert chain.header("Content-Type") == "application/pem-certificate-chain"
+        (leaf,) = x509.load_pem_x509_certificates(chain.body)  # the double's issuer is a root, and roots stay at home
+        assert leaf.public_key() == key.public_key()
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+
+
+async def test_an_issuance_with_a_validation_costs_four_commits(here):
+    # P11: newOrder; the challenge, pending to valid; the reserved serial with the claim; the certificate with its order.
+    await here.client.register()
+    commits = []
+    write = here.house.store.write
+
+    async def counted(work):
+        commits.append(work)
+        return await write(work)
+
+    object.__setattr__(here.house.resources, "store", Counting(here.house.store, counted))
+    final = await here.issue("localhost")
+    assert final.json["status"] == "valid"
+    assert len(commits) == 4
+
+
+class Counting:
+    def __init__(self, store, write):
+        self.read = store.read
+        self.write = write
+
+
+async def test_an_address_is_certified(here):
+    # A69; RFC 8738.
+    await here.client.register()
+    order = await here.ready_order("127.0.0.1")
+    assert (await here.client.post(order.location)).json["status"] == "ready"
+
+
+async def test_everything_leaves_a_trace(here):
+    # A112, D17: who, what, where to, and how it ended; secrets never.
+    await here.client.register()
+    await here.issue("localhost")
+    events = here.rows("SELECT action, outcome, detail FROM audit ORDER BY position")
+    actions = [event[0] for event in events]
+    wanted = ["account.create", "order.create", "challenge.validate", "certificate.request", "certificate.issue"]
+    assert [action for action in actions if action in wanted] == wanted
+    assert any("at 127.0.0.1" in detail for action, _, detail in events if action == "challenge.validate")
+    assert not any(here.client.key.thumbprint in detail for _, _, detail in events)
+
+
+# Nonces on everything
+
+
+async def test_every_answer_has_a_nonce_and_is_not_stored(here):
+    # A5, A6: all statuses, known pair or not.
+    client = here.client
+    answers = [
+        await client.call("GET", f"{client.base}/directory"),
+        await client.call("HEAD", f"{client.base}/new-nonce"),
+        await client.call("GET", f"{client.base}/new-nonce"),
+        await client.call("GET", f"{client.base}/nowhere"),
+        await client.call("PUT", f"{client.base}/new-order"),
+        await client.call("POST", f"{client.base}/new-order", b"{}"),
+        await client.call("POST", f"{client.base}/new-order", b"{}", {"Content-Type": "application/jose+json"}),
+        await client.call("POST", f"{client.base}/new-order", b"x" * 70_000),
+        await client.call("POST", f"{client.origin}/acme/demo/nowhere/new-order", b"{}"),
+        await client.call("GET", f"{client.origin}/acme/nobody/device/directory"),
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 204, 404, 405, 415, 400, 413, 404, 404]
+    for answer in answers:
+        assert answer.nonce
+        assert answer.header("Cache-Control") == "no-store"
+        if answer.status >= 400:
+            assert answer.header("Content-Type") == "application/problem+json"
+            assert answer.json["status"] == answer.status
+    assert len({answer.nonce for answer in answers}) == len(answers)
+
+
+async def test_a_spent_nonce_is_refused_and_the_next_one_works(here):
+    # A9: acme.sh looks for the words; certbot tries once more and no more.
+    nonce = await here.client.fresh_nonce()
+    await here.client.register()
+    first = await here.client.post("new-order", {}, nonce=nonce)
+    again = await here.client.post("new-order", {}, nonce=nonce)
+    assert first.type == "malformed"
+    assert (again.status, again.type) == (400, "badNonce")
+    assert "JWS has an invalid anti-replay nonce" in again.json["detail"]
+    assert (await here.client.order("localhost")).status == 201
+
+
+async def test_a_bad_signature_spends_no_nonce(here):
+    # A10: whoever saw a nonce cannot burn it.
+    client = here.client
+    await client.register()
+    nonce = await client.fresh_nonce()
+    body = json.loads(client.envelope(f"{client.base}/new-order", {}, nonce=nonce))
+    body["signature"] = "A" * 86
+    spoiled = await client.call(
+        "POST", f"{client.base}/new-order", json.dumps(body).encode(), {"Content-Type": "application/jose+json"}
+    )
+    assert spoiled.status in {400, 403}
+    identifiers = [{"type": "dns", "value": "localhost"}]
+    assert (await client.post("new-order", {"identifiers": identifiers}, nonce=nonce)).status == 201
+
+
+async def test_of_a_hundred_requests_with_one_nonce_one_is_heard(here):
+    # A7.
+    await here.client.register()
+    nonce = await here.client.fresh_nonce()
+    answers = []
+
+    async def post():
+        answers.append(await here.client.post("new-order", {}, nonce=nonce))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(post)
+    assert sorted(answer.type for answer in answers) == ["badNonce"] * 99 + ["malformed"]
+
+
+# Who may come in
+
+
+async def test_plain_http_is_refused(here):
+    answer = await here.house.ask("GET", "/acme/demo/device/directory", scheme="http")
+    assert answer.status == 403
+    assert answer.header("Content-Type") == "application/problem+json"
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-Proto", "Forwarded", "X-Forwarded-Host", "Host"])
+async def test_no_header_decides_what_the_urls_are(here, header):
+    # A2, A21.
+    answer = await here.house.ask("GET", "/acme/demo/device/directory", headers={header: "evil.example"})
+    assert b"evil" not in answer.body
+    answer = await here.house.ask("GET", "/acme/demo/device/directory", scheme="http", headers={header: "https"})
+    assert answer.status == 403
+
+
+async def test_nothing_tells_an_unknown_pair_from_a_closed_door(here):
+    await here.house.change(acme=None)
+    bodies = set()
+    for path in ("/acme/demo/device/directory", "/acme/demo/other/directory", "/acme/nobody/device/directory"):
+        answer = await here.house.ask("GET", path)
+        assert answer.status == 404
+        bodies.add(answer.body)
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["directory/", "/directory", "new-order/", "new-order?x=1", "order/%2e%2e/x", "order/a%2fb", "", "order"]
+)
+async def test_addresses_are_never_repaired(here, path):
+    # A14.
+    for method in ("GET", "POST"):
+        answer = await here.house.ask(
+            method, f"/acme/demo/device/{path}", b"{}", headers={"Content-Type": "application/jose+json"}
+        )
+        assert answer.status in {404, 405}
+        assert answer.header("Location") is None
+
+
+async def test_nothing_of_one_pair_is_reachable_through_another(here):
+    await here.client.register()
+    order = await here.client.order("localhost")
+    stranger = AcmeClient(here.house.ask, "https://localhost:8443/acme/other/device", here.client.key)
+    await stranger.register()
+    assert (await stranger.post(order.location.replace("/demo/", "/other/"))).status == 404
+    stranger.kid = here.client.kid
+    assert (await stranger.order("localhost")).type in {"accountDoesNotExist", "unauthorized", "malformed"}
+
+
+async def test_nothing_of_one_account_is_shown_to_another(here):
+    # A52: each kind of URL.
+    await here.client.register()
+    final = await here.issue("localhost")
+    order = await here.client.order("localhost")
+    authorization = await here.client.post(order.json["authorizations"][0])
+    urls = [
+        final.json["certificate"],
+        order.location,
+        order.json["authorizations"][0],
+        authorization.json["challenges"][0]["url"],
+        here.client.kid,
+        f"{here.client.kid}/orders",
+    ]
+    thief = AcmeClient(here.house.ask)
+    await thief.register()
+    for url in urls:
+        answer = await thief.post(url)
+        assert answer.status in {403, 404}, url
+    answer = await thief.post(order.json["finalize"], {"csr": csr("localhost")})
+    assert answer.status in {403, 404}
+    answer = await thief.post(authorization.json["challenges"][0]["url"], {})
+    assert answer.status in {403, 404}
+
+
+async def test_external_account_binding_is_asked_for_unless_the_pair_says_otherwise(here):
+    # A128.
+    await here.settings(skip_eab_binding=False)
+    assert (await here.client.register()).type == "externalAccountRequired"
+
+
+# Accounts
+
+
+async def test_the_same_key_is_the_same_account(here):
+    # A30, A32.
+    answers = []
+
+    async def register():
+        answers.append(await AcmeClient(here.house.ask, key=here.client.key).register())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(register)
+    assert len({answer.location for answer in answers}) == 1
+    assert sorted(answer.status for answer in answers) == [200] * 9 + [201]
+
+
+async def test_a_deactivated_account_is_refused_from_the_next_request_on(here):
+    # A36; the account was read a moment ago, and is not remembered.
+    await here.client.register()
+    order = await here.client.order("localhost")
+    assert (await here.client.post(here.client.kid, {"status": "deactivated"})).json["status"] == "deactivated"
+    answer = await here.client.post(order.location)
+    assert (answer.status, answer.type) == (403, "unauthorized")
+
+
+async def test_contacts_are_changed(here):
+    await here.client.register(contact=["mailto:a@example.com"])
+    assert (await here.client.post(here.client.kid)).json["contact"] == ["mailto:a@example.com"]
+    await here.client.post(here.client.kid, {"contact": ["mailto:b@example.com"]})
+    assert (await here.client.post(here.client.kid)).json["contact"] == ["mailto:b@example.com"]
+
+
+async def test_an_account_lists_its_orders(here):
+    account = await here.client.register()
+    order = await here.client.order("localhost")
+    answer = await here.client.post(account.json["orders"])
+    assert answer.json["orders"] == [order.location]
+
+
+# Orders
+
+
+async def test_names_that_the_policy_can_never_allow_are_refused_at_once(here):
+    # A45: before anyone proves control of them in vain.
+    rule = SanRule(SanType.DNS_NAME, allowed=("*.example.com",))
+    await here.house.profile(policy=Policy("policy", "example only", sans=(rule,)))
+    await here.client.register()
+    answer = await here.client.order("www.example.com", "www.example.org", "192.0.2.1")
+    assert (answer.status, answer.type) == (400, "rejectedIdentifier")
+    assert len(answer.json["subproblems"]) == 2
+    assert "www.example.org" in answer.json["detail"]
+    assert here.rows("SELECT count(*) FROM acme_orders") == [(0,)]
+
+
+async def test_a_pair_that_trusts_its_clients_has_orders_that_are_born_ready_and_says_so_in_the_audit(here):
+    # A75, A128.
+    await here.settings(skip_dns_ownership=True, skip_eab_binding=True)
+    await here.client.register()
+    order = await here.client.order("*.example.com", "example.com")
+    assert order.json["status"] == "ready"
+    final = await here.client.post(order.json["finalize"], {"csr": csr("*.example.com", "example.com")})
+    assert final.json["status"] == "valid"
+    ((detail,),) = here.rows("SELECT detail FROM audit WHERE action = 'order.create'")
+    assert "ownership was not asked for" in detail
+    assert here.server.seen == []
+
+
+async def test_an_order_that_has_expired_is_invalid(here):
+    # A46.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    here.house.now += timedelta(hours=25)
+    assert (await here.client.post(order.location)).json["status"] == "ready"
+    here.house.now += timedelta(days=7)
+    assert (await here.client.post(order.location)).json["status"] == "invalid"
+    assert (await here.client.post(order.json["finalize"], {"csr": csr("localhost")})).type == "orderNotReady"
+
+
+async def test_a_valid_authorization_serves_again_if_the_pair_says_so(here):
+    # A50.
+    await here.client.register()
+    await here.issue("localhost")
+    assert (await here.client.order("localhost")).json["status"] == "pending"
+    await here.settings(authorization_reuse=timedelta(hours=1))
+    again = await here.client.order("localhost")
+    assert again.json["status"] == "ready"
+    final = await here.client.post(again.json["finalize"], {"csr": csr("localhost")})
+    assert final.json["status"] == "valid"
+    mixed = await here.client.order("localhost", "a.localhost")
+    assert mixed.json["status"] == "pending"
+    here.house.now += timedelta(hours=2)
+    assert (await here.client.order("localhost")).json["status"] == "pending"
+
+
+async def test_a_deactivated_authorization_serves_nobody(here):
+    # A59.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    await here.settings(authorization_reuse=timedelta(hours=1))
+    gone = await here.client.post(order.json["authorizations"][0], {"status": "deactivated"})
+    assert gone.json["status"] == "deactivated"
+    assert (await here.client.post(order.location)).json["status"] == "invalid"
+    assert (await here.client.post(order.json["finalize"], {"csr": csr("localhost")})).status == 403
+    assert (await here.client.order("localhost")).json["status"] == "pending"
+
+
+# Challenges
+
+
+async def test_a_wrong_answer_makes_the_order_invalid_and_says_why(here):
+    # A62.
+    here.wrong = True
+    await here.client.register()
+    order = await here.client.order("localhost")
+    authorization = await here.client.prove(order.json)
+    assert authorization["status"] == "invalid"
+    error = authorization["challenges"][0]["error"]
+    assert error["type"].endswith(":unauthorized")
+    assert error["status"] == 403
+    assert "wrong" not in error["detail"]
+    assert (await here.client.post(order.location)).json["status"] == "invalid"
+
+
+async def test_reading_a_challenge_starts_nothing(here):
+    # A61: dehydrated and win-acme poll the challenge.
+    await here.client.register()
+    order = await here.client.order("localhost")
+    authorization = (await here.client.post(order.json["authorizations"][0])).json
+    assert (await here.client.post(authorization["challenges"][0]["url"])).json["status"] == "pending"
+    await trio.sleep(0.05)
+    assert here.server.seen == []
+
+
+async def test_a_slow_server_leaves_the_challenge_processing_and_is_asked_once(here):
+    # A60, A61, A55: the answer comes at once, the outcome later, the repeated POST changes nothing.
+    here.hold = trio.Event()
+    await here.client.register()
+    order = await here.client.order("localhost")
+    url = order.json["authorizations"][0]
+    challenge = (await here.client.post(url)).json["challenges"][0]
+    for _ in range(3):
+        assert (await here.client.post(challenge["url"], {})).json["status"] == "processing"
+    waiting = await here.client.post(url)
+    assert waiting.json["status"] == "pending"
+    assert 1 <= int(waiting.header("Retry-After")) <= 600
+    here.hold.set()
+    with trio.fail_after(5):
+        while (await here.client.post(url)).json["status"] == "pending":
+            await trio.sleep(0.01)
+    assert (await here.client.post(order.location)).json["status"] == "ready"
+    assert len(here.server.seen) == 1
+
+
+async def test_a_validation_that_a_stop_cut_off_is_taken_up_again(tmp_path):
+    # A87 in the small: what was `processing` is validated by the next start.
+    async with town(tmp_path, validating=False) as here, trio.open_nursery() as first:
+        await first.start(validate_challenges, here.house.resources, here.house.front.validations)
+        here.hold = trio.Event()
+        await here.client.register()
+        order = await here.client.order("localhost")
+        url = order.json["authorizations"][0]
+        challenge = (await here.client.post(url)).json["challenges"][0]
+        assert (await here.client.post(challenge["url"], {})).json["status"] == "processing"
+        first.cancel_scope.cancel()
+    async with town(tmp_path, validating=False) as again, trio.open_nursery() as second:
+        again.client.key, again.client.kid = here.client.key, here.client.kid
+        await second.start(validate_challenges, again.house.resources, again.house.front.validations)
+        with trio.fail_after(5):
+            while (await again.client.post(url)).json["status"] == "pending":
+                await trio.sleep(0.01)
+        assert (await again.client.post(url)).json["status"] == "valid"
+        second.cancel_scope.cancel()
+
+
+# Finalize
+
+
+async def test_two_finalizes_at_once_are_one_issuance(here):
+    # A82.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    request = csr("localhost")
+    answers = []
+
+    async def finalize():
+        answers.append(await here.client.post(order.json["finalize"], {"csr": request}, nonce=nonces.pop()))
+
+    nonces = [await here.client.fresh_nonce() for _ in range(10)]
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(finalize)
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.json["status"] for answer in answers} <= {"valid", "processing"}
+    assert len(here.house.signer.signed) == 1
+    assert here.rows("SELECT count(*) FROM certificates WHERE source = 'issued'") == [(1,)]
+
+
+async def test_two_finalizes_with_two_csrs_are_one_issuance(here):
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    nonces = [await here.client.fresh_nonce() for _ in range(4)]
+
+    async def finalize(nonce):
+        await here.client.post(order.json["finalize"], {"csr": csr("localhost")}, nonce=nonce)
+
+    async with trio.open_nursery() as nursery:
+        for nonce in nonces:
+            nursery.start_soon(finalize, nonce)
+    assert len(here.house.signer.signed) == 1
+
+
+async def test_the_same_finalize_again_gets_the_same_certificate(here):
+    # A90; another CSR for the same order is refused.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    request = csr("localhost")
+    first = await here.client.post(order.json["finalize"], {"csr": request})
+    again = await here.client.post(order.json["finalize"], {"csr": request})
+    assert first.json["certificate"] == again.json["certificate"]
+    assert (await here.client.post(order.json["finalize"], {"csr": csr("localhost")})).type == "orderNotReady"
+
+
+async def test_an_order_that_is_not_ready_is_not_finalized(here):
+    # A81.
+    await here.client.register()
+    order = await here.client.order("localhost")
+    answer = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
+    assert (answer.status, answer.type) == (403, "orderNotReady")
+    assert here.house.signer.signed == []
+
+
+async def test_a_busy_signer_is_a_passing_fault_and_the_order_stays_ready(here):
+    # A89: a 4xx would be final for cert-manager.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    here.house.signer.failures = [SignerBusy(7)]
+    answer = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
+    assert (answer.status, answer.type, answer.header("Retry-After")) == (503, "serverInternal", "7")
+    assert (await here.client.post(order.location)).json["status"] == "ready"
+    final = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
+    assert final.json["status"] == "valid"
+
+
+async def test_a_worker_that_dies_is_followed_by_another(here):
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    here.house.signer.failures = [SignerLost("gone")]
+    final = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
+    assert final.json["status"] == "valid"
+    serials = here.rows("SELECT status FROM serials ORDER BY at, status")
+    assert sorted(status for (status,) in serials) == ["burnt", "issued"]
+
+
+async def test_a_policys_refusal_leaves_the_order_ready(here):
+    # A89.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    key_too_small = rsa.generate_private_key(65537, 1024)
+    answer = await here.client.post(order.json["finalize"], {"csr": csr("localhost", key=key_too_small)})
+    assert (answer.status, answer.type) == (400, "badCSR")
+    await here.house.profile(policy=Policy("policy", "RSA only", key_algorithms=()))
+    answer = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
+    assert (answer.status, answer.type) == (400, "badCSR")
+    assert (await here.client.post(order.location)).json["status"] == "ready"
+
+
+async def test_names_that_nobody_proved_are_not_certified(here):
+    # A84.
+    await here.client.register()
+    order = await here.ready_order("localhost")
+    answer = await here.client.post(order.json["finalize"], {"csr": csr("localhost", "evil.example")})
+    assert answer.type == "badCSR"
+    assert here.house.signer.signed == []
+
+
+# When things go wrong
+
+
+async def test_a_bug_is_anonymous_and_has_a_nonce(here, monkeypatch):
+    # A105.
+    await here.client.register()
+
+    async def broken(*_):
+        raise RuntimeError("the secret of the house")
+
+    object.__setattr__(here.house.resources, "store", Counting(here.house.store, broken))
+    answer = await here.client.order("localhost")
+    assert (answer.status, answer.type) == (500, "serverInternal")
+    assert answer.nonce
+    assert "secret" not in answer.json["detail"]
+
+
+async def test_a_store_that_is_away_is_a_passing_fault(here):
+    # A106.
+    await here.client.register()
+
+    async def away(*_):
+        raise StoreUnavailable("disk full")
+
+    object.__setattr__(here.house.resources, "store", Counting(here.house.store, away))
+    answer = await here.client.order("localhost")
+    assert (answer.status, answer.type) == (503, "serverInternal")
+    assert int(answer.header("Retry-After")) <= 600
+
+
+async def test_a_body_in_pieces_is_cut_at_the_cap(here):
+    # A17: while it streams, whatever its length says.
+    here.house.set_front(limits=Limits(acme_body=1000))
+    answer = await here.house.ask("POST", "/acme/demo/device/new-order", [b"x" * 600, b"x" * 600, b"x" * 600])
+    assert answer.status == 413
+    assert answer.header("Replay-Nonce")
+
+
+async def test_a_gateway_that_sheds_load_says_when_to_come_back(here):
+    here.house.set_front(limits=Limits(admission=lambda *_: 9))
+    answer = await here.house.ask("POST", "/acme/demo/device/new-order", b"{}")
+    assert (answer.status, answer.header("Retry-After")) == (503, "9")
+    assert answer.header("Replay-Nonce")
+
+
+async def test_without_the_job_nothing_is_validated_and_the_client_is_told_to_wait(tmp_path):
+    async with town(tmp_path, validating=False) as here:
+        await here.client.register()
+        order = await here.client.order("localhost")
+        challenge = (await here.client.post(order.json["authorizations"][0])).json["challenges"][0]
+        answer = await here.client.post(challenge["url"], {})
+        assert answer.status == 503
+        assert answer.header("Retry-After")
