@@ -1,0 +1,109 @@
+"""Strict JSON (A17, A26)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.exchange import Malformed
+from protocols.jose import base64url, strict
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8"), max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.booleans())
+def test_sound_json_is_read(value, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert strict.read(text, field="payload") == value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b"\xef\xbb\xbf{}",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b'"\\ud800"',
+        b'{"\\ud800":1}',
+        b"NaN",
+        b"[-Infinity]",
+        b"1" * 5000,
+        b'"\x01"',
+        b"{'a':1}",
+        b'{"a":1,}',
+        b"/**/{}",
+        b"nul",
+    ],
+)
+def test_what_is_not_json_is_malformed(wrong):
+    with pytest.raises(Malformed) as caught:
+        strict.read(wrong, field="payload")
+    assert caught.value.field == "payload"
+
+
+def test_an_escaped_pair_of_surrogates_is_one_character():
+    assert strict.read(b'"\\ud83d\\ude00"', field="payload") == "\U0001f600"
+
+
+def test_a_member_twice_is_told_by_name_and_its_name_is_cut():
+    with pytest.raises(Malformed, match=r"'aa*' twice") as caught:
+        strict.read(b'{"b":1,"%b":1,"%b":2}' % (b"a" * 500, b"a" * 500), field="payload")
+    assert len(caught.value.detail) < 200
+
+
+def test_depth_and_breadth_are_limited():
+    # OpenBao's CVE-2025-59043: cost before any check of who asks
+    for opening in (b"[", b'{"a":'):
+        with pytest.raises(Malformed, match="too many"):
+            strict.read(opening * (strict.BRACES + 1), field="payload")
+    deep = b"[" * strict.BRACES + b"]" * strict.BRACES
+    assert strict.read(deep, field="payload")
+    wide = {str(number): 0 for number in range(strict.MEMBERS)}
+    assert strict.read(json.dumps(wide).encode(), field="payload") == wide
+    with pytest.raises(Malformed):
+        strict.read(json.dumps({**wide, "more": 0}).encode(), field="payload")
+
+
+@pytest.mark.parametrize("other", [b"[]", b"null", b'"{}"', b"1"])
+def test_only_an_object_has_members(other):
+    # A26
+    with pytest.raises(Malformed, match="not a JSON object"):
+        strict.members(other, field="payload")
+
+
+def test_a_shape_names_the_member_that_is_wrong():
+    class Shape(msgspec.Struct):
+        name: str
+
+    assert strict.shape({"name": "x", "more": 1}, Shape, field="payload").name == "x"
+    with pytest.raises(Malformed, match=r"\$\.name"):
+        strict.shape({"name": 1}, Shape, field="payload")
+    with pytest.raises(Malformed, match="name"):
+        strict.shape({}, Shape, field="payload")
+
+
+@given(st.binary(max_size=100))
+def test_octets_have_one_spelling(octets):
+    text = base64url.encode(octets)
+    assert base64url.decode(text, field="x") == octets
+    assert not set(text) & set("+/=")
+
+
+@given(st.text(max_size=12) | st.text("AQgw-_+/= ", max_size=12))
+def test_text_is_a_canonical_spelling_or_malformed(text):
+    with contextlib.suppress(Malformed):
+        assert base64url.encode(base64url.decode(text, field="x")) == text
