@@ -31,15 +31,18 @@ class Client:
         self._connection = Connection(url)
         self._path = "/" + url.split("/", 3)[3]
         self._challenge = challenge
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._signer = read(self._self_signed())
         answer = self._connection.send("GET", f"{self._path}?operation=GetCACert")
         self._ra = _ra(answer.body)
 
-    def enroll(self) -> None:
-        """One certificate. Raises RuntimeError where the answer is not SUCCESS with one in it."""
-        request = csr(self._key, name(), self._challenge)
-        answer = self._connection.send("POST", f"{self._path}?operation=PKIOperation", self._message(request))
+    def enroll(self) -> x509.Certificate:
+        """One certificate, for a new name in a new transaction. Raises RuntimeError where there is none."""
+        return self.send(self.message(csr(self.key, name(), self._challenge)))
+
+    def send(self, message: bytes) -> x509.Certificate:
+        """Send a message, and open the reply. Raises RuntimeError where it is not SUCCESS with a certificate in it."""
+        answer = self._connection.send("POST", f"{self._path}?operation=PKIOperation", message)
         if answer.status != 200:
             raise RuntimeError(f"{answer.status} {answer.body[:200]!r}")
         reply = signed.parse(answer.body)
@@ -49,12 +52,17 @@ class Client:
         recipient = envelope.recipient(self._signer)
         if recipient is None or envelope.cipher is None:
             raise RuntimeError("the reply is for somebody else")
-        content_key = self._key.decrypt(recipient.wrapped, padding.PKCS1v15())
+        content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
         inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
-        if not pkcs7.load_der_pkcs7_certificates(inside):
-            raise RuntimeError("no certificate in the reply")
+        return pkcs7.load_der_pkcs7_certificates(inside)[0]
 
-    def _message(self, request: bytes) -> bytes:
+    def move_to(self, url: str) -> None:
+        """Go on with the same keys at another address."""
+        self._connection.close()
+        self._connection, self._path = Connection(url), "/" + url.split("/", 3)[3]
+
+    def message(self, request: bytes) -> bytes:
+        """A PKCSReq for a CSR, DER; the transaction id is derived from the CSR."""
         ra_key = self._ra.key()
         assert isinstance(ra_key, rsa.RSAPublicKey)
         content = enveloped.encrypt(
@@ -73,21 +81,26 @@ class Client:
             _attribute(SENDER_NONCE, der.OCTET_STRING, secrets.token_bytes(16)),
         )
         to_be_signed = signed.attributes(content, algorithms.SHA256, others)
-        signature = self._key.sign(to_be_signed, padding.PKCS1v15(), hashes.SHA256())
+        signature = self.key.sign(to_be_signed, padding.PKCS1v15(), hashes.SHA256())
         return signed.build(content, algorithms.SHA256, self._signer, to_be_signed, signature)
 
     def _self_signed(self) -> bytes:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench device")])
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder(
-            subject, subject, self._key.public_key(), 1, now - dt.timedelta(hours=1), now + dt.timedelta(days=7)
+            subject, subject, self.key.public_key(), 1, now - dt.timedelta(hours=1), now + dt.timedelta(days=7)
         )
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def by_challenge(url: str, challenge: str) -> Callable[[], None]:
     """A client that enrolls with the pair's static challenge."""
-    return Client(url, challenge).enroll
+    client = Client(url, challenge)
+
+    def enroll() -> None:
+        client.enroll()
+
+    return enroll
 
 
 def _ra(answer: bytes) -> Certificate:
