@@ -5,6 +5,9 @@ Imports `signer.client` and `signer.contract` only; the import contracts hold it
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
 import trio
 
 from gateway.domain.application import Pair
@@ -63,6 +66,11 @@ class Signer:
         self._client = client
         self._deadline = deadline
 
+    @property
+    def reachable(self) -> bool:
+        """Whether any worker is there to be asked."""
+        return self._client.reachable
+
     async def issue(self, plan: Plan, pair: Pair, *, ticket: bytes) -> bytes:
         """Sign the certificate of `plan`; gives its DER. `ticket` is 16 random bytes, good for one signature."""
         return _certificate(await self._ask(issue_certificate(plan, pair, ticket, self._deadline), pair.application.id))
@@ -109,6 +117,19 @@ class Signer:
         if isinstance(outcome, messages.No):
             raise SignerRefused(outcome.reason, outcome.detail)
         return outcome
+
+
+@asynccontextmanager
+async def open_signer(sockets: Sequence[str], *, queue: int) -> AsyncIterator[Signer]:
+    """The signer behind these UNIX sockets, one for each worker; `queue` bounds the asks that wait.
+
+    Connections are opened again whenever a worker comes back. At the end they close, and asks under way are lost.
+    """
+    client = SignerClient(sockets, queue=queue)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(client.run)
+        yield Signer(client)
+        nursery.cancel_scope.cancel()
 
 
 def issue_certificate(plan: Plan, pair: Pair, ticket: bytes, deadline: float) -> messages.IssueCertificate:

@@ -10,13 +10,16 @@ import itertools
 import logging
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.fronts.carry import ReplyResponse
-from gateway.fronts.problem import FAILED, NOT_FOUND
+from gateway.fronts.problem import NOT_FOUND, problem
 from gateway.serve.telemetry import Counters
+
+FAILED: Final = problem(500, "something went wrong on this side; nothing of it is your doing")
 
 logger = logging.getLogger("muster.asgi")
 

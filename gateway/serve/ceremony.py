@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import secrets
 import socket
+import ssl
 from typing import Final
 
 import msgspec
 
+from gateway.domain.authority import AuthorityManifest
+from gateway.domain.declaration.shape import AuthorityDeclaration
 from gateway.serve.folder import Folder, write_private
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
@@ -19,7 +22,10 @@ from gateway.serve.signer_process import run_once
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A key that the signer holds by this name, and its certificate, PEM. `chain` goes up to the root."""
+    """A key that the signer holds by this name, and its certificate, PEM.
+
+    `chain` runs from an authority's own certificate up to the root, both included; an RA has none.
+    """
 
     key: str
     certificate: str
@@ -27,11 +33,11 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What the first ceremony made."""
+    """What a ceremony made. `issuing` is the authority that was asked for, the root itself where that was one."""
 
     root: Made
     issuing: Made
-    ra: Made
+    ra: Made | None = None
 
 
 _MANIFEST: Final = msgspec.json.Decoder(Manifest)
@@ -51,11 +57,48 @@ def first(settings: Settings, secret: str) -> Manifest:
     """
     folder = Folder(settings.data)
     arguments = ["first", "--keys", str(folder.keys), "--tls", str(folder.tls), "--host", socket.gethostname()]
-    return read(run_once(arguments, secret))
+    return _read(run_once(arguments, secret))
 
 
-def read(output: bytes) -> Manifest:
-    """Read a manifest. Raises `CannotStart` where it is none."""
+def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, parent: str | None) -> AuthorityManifest:
+    """Make an authority, or find the one of its name. `parent` is the name of its parent's key.
+
+    Blocks for a second at most, RSA keys for several. Raises `CannotStart`.
+    """
+    arguments = ["create-authority", "--keys", str(Folder(settings.data).keys), "--name", declared.name]
+    arguments += ["--subject", declared.subject or f"CN={declared.name}", "--algorithm", declared.key_algorithm]
+    arguments += ["--days", str(declared.days)]
+    if parent is not None:
+        arguments += ["--parent", parent]
+    if declared.path_length is not None:
+        arguments += ["--path-length", str(declared.path_length)]
+    if declared.scep:
+        arguments.append("--with-ra")
+    return described(_read(run_once(arguments, secret)))
+
+
+def renew_tls(settings: Settings, secret: str) -> None:
+    """Make a new key and certificate for the HTTPS listener, in place of those in the folder. Blocks."""
+    folder = Folder(settings.data)
+    run_once(["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), "--host", socket.gethostname()], secret)
+
+
+def described(made: Manifest) -> AuthorityManifest:
+    """The authority that a ceremony made, in the product's words."""
+    return AuthorityManifest(
+        key=made.issuing.key,
+        chain=tuple(der(each) for each in made.issuing.chain),
+        ra_key=None if made.ra is None else made.ra.key,
+        ra_certificate=None if made.ra is None else der(made.ra.certificate),
+    )
+
+
+def der(pem: str) -> bytes:
+    """A certificate's DER."""
+    return ssl.PEM_cert_to_DER_cert(pem)
+
+
+def _read(output: bytes) -> Manifest:
     try:
         return _MANIFEST.decode(output)
     except msgspec.DecodeError as error:

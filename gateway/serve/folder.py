@@ -120,6 +120,14 @@ def inspect(settings: Settings) -> State:
     return State.FRESH
 
 
+def require_complete(settings: Settings) -> str:
+    """The unlock secret of a complete folder, for a command beside the gateway. Raises `CannotStart` for any other."""
+    secret = read_secret(settings) if inspect(settings) is State.COMPLETE else None
+    if secret is None:
+        raise CannotStart(f"{settings.data} is not a data folder yet; start a gateway there first: muster serve")
+    return secret
+
+
 @contextlib.contextmanager
 def held(folder: Folder) -> Iterator[None]:
     """Hold the folder's lock; it dies with the process, however that ends. Raises `CannotStart` where it is taken."""

@@ -12,8 +12,6 @@ import secrets
 import signal
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -36,22 +34,18 @@ from gateway.serve.asgi import application
 from gateway.serve.current import Current
 from gateway.serve.guard import guard, ready
 from gateway.serve.listener import Door, listen
-from gateway.serve.refusal import CannotStart
+from gateway.serve.opening import now, opened_store
+from gateway.serve.quickstart import Quickstart
 from gateway.serve.start import House
 from gateway.serve.telemetry import Counters
 from gateway.serve.tls import server_context
 from gateway.store import catalogue, issuance
 from gateway.store.catalogue import Catalogue
-from gateway.store.unit import DamagedStore, NewerSchema, Store, StoreUnavailable, open_store
+from gateway.store.unit import Store
 
 logger = logging.getLogger("muster.serve")
 
 READY_SECONDS: Final = 2.0  # a load balancer asks again in a few seconds
-
-
-def now() -> datetime:
-    """The time, aware, in UTC. The one clock of the gateway's actions."""
-    return datetime.now(UTC)
 
 
 async def live(house: House) -> None:
@@ -60,7 +54,7 @@ async def live(house: House) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, signals, ending, nursery.cancel_scope)
-            async with opened_store(folder.store_url(house.settings), house.settings.store_queue) as store:
+            async with opened_store(house.settings) as store:
                 await _with_store(house, store, ending)
             nursery.cancel_scope.cancel()
 
@@ -73,17 +67,6 @@ async def _obey(signals: AsyncIterator[int], ending: trio.Event, everything: tri
         ending.set()
 
 
-@asynccontextmanager
-async def opened_store(url: str, queue: int) -> AsyncIterator[Store]:
-    """The store, or the sentence that says why not (`CannotStart`)."""
-    async with AsyncExitStack() as stack:
-        try:
-            store = await stack.enter_async_context(open_store(url, queue=queue))
-        except (DamagedStore, NewerSchema, StoreUnavailable) as trouble:
-            raise CannotStart(f"the store cannot be opened: {trouble}") from None
-        yield store
-
-
 async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
     folder.note_holder(house.folder)
     burnt = await store.write(partial(issuance.recover, at=now()))
@@ -94,22 +77,28 @@ async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
         signers.start_soon(guard, house.settings, house.secret, house.runtime, house.supervisor)
         async with open_signer(workers, queue=house.settings.signer_queue) as signer:
             urls = external_urls(house)
-            if house.made is not None:
-                await first_start.declare(house, store, urls, now=now(), dice=secrets.token_bytes)
+            if house.made is None:
+                kept = quickstart.kept_secrets(house.folder)
+            else:
+                kept = await first_start.declare(
+                    house.settings, house.made, store, urls, now=now(), dice=secrets.token_bytes
+                )
             current = Current(store, await store.read(catalogue.load))
-            await _with_signer(
-                house, Resources(store, signer, current, now, secrets.token_bytes), current, urls, ending
-            )
+            resources = Resources(store, signer, current, now, secrets.token_bytes)
+            facts = quickstart.facts(house.folder, kept, https=urls.https, http=urls.http)
+            await _with_signer(house, resources, current, facts, ending)
         signers.cancel_scope.cancel()
 
 
-async def _with_signer(house: House, resources: Resources, current: Current, urls: Urls, ending: trio.Event) -> None:
+async def _with_signer(
+    house: House, resources: Resources, current: Current, facts: Quickstart, ending: trio.Event
+) -> None:
     publications = Publications()
     validations = Validations(Http01(NameResolver(resources.dice)))
     counters = Counters()
     front = Front(
         resources,
-        urls,
+        Urls(facts.https, facts.http),
         publications=publications,
         validations=validations,
         ready=partial(_ready, resources),
@@ -129,7 +118,7 @@ async def _with_signer(house: House, resources: Resources, current: Current, url
         async with trio.open_nursery() as serving:
             asgi = application(routes(front), counters)
             await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], ending))
-            announce(house, urls)
+            announce(house, facts)
         logger.info("ended", extra=counters.facts())
         jobs.cancel_scope.cancel()
 
@@ -160,9 +149,8 @@ def external_urls(house: House) -> Urls:
     )
 
 
-def announce(house: House, urls: Urls) -> None:
+def announce(house: House, facts: Quickstart) -> None:
     """Write `quickstart.json`, close a first start, and print the greeting and the line that scripts wait for."""
-    facts = quickstart.facts(house.folder, quickstart.kept_secrets(house.folder), https=urls.https, http=urls.http)
     quickstart.write(house.folder, facts)
     folder.finish(house.folder)
     print(quickstart.greeting(facts, house.folder, house.settings.acme_http01_port))  # noqa: T201 - the greeting

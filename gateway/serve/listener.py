@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -19,14 +19,14 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
+from hypercorn.typing import ConnectionState
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
 
 logger = logging.getLogger("muster.listener")
 
-Asgi: TypeAlias = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 # A request line and its headers. SCEP puts whole messages into a query (S94); Hypercorn's own 16 KiB cut RSA-4096 off.
@@ -70,10 +70,11 @@ class Door(trio.abc.Listener[Stream]):
 class Connection(TCPServer):
     """One connection: the handshake first, then its facts into every request's scope, then Hypercorn's protocol."""
 
-    def __init__(self, asgi: Asgi, config: Config, workers: WorkerContext, door: Door, stream: Stream) -> None:
-        super().__init__(ASGIWrapper(asgi), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
+    def __init__(self, asgi: ASGIApp, config: Config, workers: WorkerContext, door: Door, stream: Stream) -> None:
+        super().__init__(wrapped(asgi), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
         self._asgi = asgi
         self._door = door
+        self._gone = False
 
     async def run(self) -> None:
         """Serve the connection until it ends; whatever happens in it ends this connection alone."""
@@ -82,7 +83,7 @@ class Connection(TCPServer):
                 facts_of_peer = await self._shake_hands(self.stream)
                 if facts_of_peer is None:
                     return
-                self.app = ASGIWrapper(with_tls(self._asgi, facts_of_peer))
+                self.app = wrapped(with_tls(self._asgi, facts_of_peer))
             await super().run()
         except* Exception:
             # A peer that finds a bug in a parser must not end the gateway.
@@ -110,10 +111,16 @@ class Connection(TCPServer):
                 await self._close()
                 await self.protocol.handle(Closed())
             case Updated():
-                if event.idle:
+                if event.idle and not self._gone:
                     await self.idle_task.restart(self._task_group, self._idle_timeout)
                 else:
                     await self.idle_task.stop()
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # The peer has closed. Hypercorn would wait for its own idle time to run out before it lets the socket go.
+        self._gone = True
+        await self.idle_task.stop()
 
     async def _write(self, data: bytes) -> None:
         try:
@@ -130,10 +137,15 @@ class Connection(TCPServer):
             await super()._close()
 
 
-def with_tls(asgi: Asgi, facts_of_peer: dict[str, TlsFact]) -> Asgi:
+def wrapped(asgi: ASGIApp) -> ASGIWrapper:
+    """The application as Hypercorn calls it. Both speak ASGI, each in types of its own."""
+    return ASGIWrapper(asgi)  # type: ignore[arg-type]
+
+
+def with_tls(asgi: ASGIApp, facts_of_peer: dict[str, TlsFact]) -> ASGIApp:
     """The application, told of one connection's TLS facts as `scope["extensions"]["tls"]`."""
 
-    async def told(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             scope["extensions"]["tls"] = facts_of_peer
         await asgi(scope, receive, send)
@@ -161,7 +173,7 @@ def configuration(settings: Settings) -> Config:
 
 
 async def listen(
-    asgi: Asgi,
+    asgi: ASGIApp,
     settings: Settings,
     doors: Sequence[Door],
     ending: trio.Event,

@@ -71,11 +71,15 @@ def kept_secrets(folder: Folder) -> Secrets:
         passphrase, challenge = earlier.est.passphrase, earlier.scep.challenge
     except (OSError, msgspec.DecodeError):
         passphrase = challenge = ""
+    return Secrets(read_token(folder), passphrase, challenge)
+
+
+def read_token(folder: Folder) -> str:
+    """The administrator's token, or an empty text where its file was deleted."""
     try:
-        token = folder.admin_token.read_text().strip()
+        return folder.admin_token.read_text().strip()
     except OSError:
-        token = ""
-    return Secrets(token, passphrase, challenge)
+        return ""
 
 
 def facts(folder: Folder, secrets: Secrets, *, https: str, http: str) -> Quickstart:

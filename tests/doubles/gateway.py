@@ -124,7 +124,13 @@ def running_gateway(folder: Path, *arguments: str) -> Iterator[RunningGateway]:
 def muster(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run another command of `muster` to its end."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(**variables), timeout=60, check=False
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(**variables),
+        timeout=60,
+        check=False,
     )
 
 

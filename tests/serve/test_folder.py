@@ -33,6 +33,11 @@ def whole(path: Path) -> Folder:
     return place
 
 
+def look_and_make(path: Path) -> None:
+    folder.inspect(settings_for(path))
+    folder.make(Folder(path))
+
+
 def photograph(path: Path) -> dict[str, tuple[int, bytes]]:
     return {
         str(each.relative_to(path)): (each.stat().st_mode, each.read_bytes() if each.is_file() else b"")
@@ -99,7 +104,7 @@ def test_a_damaged_folder_is_one_sentence_and_stays_as_it_is(tmp_path: Path, dam
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(CannotStart, match="is not empty and has no muster.json"):
+    with pytest.raises(CannotStart, match=r"is not empty and has no muster\.json"):
         folder.inspect(settings_for(tmp_path))
 
 
@@ -107,8 +112,7 @@ def test_a_place_where_no_folder_can_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "data", Path("/proc/muster-data")):
         with pytest.raises(CannotStart) as refusal:
-            folder.inspect(settings_for(path))
-            folder.make(Folder(path))
+            look_and_make(path)
         assert "\n" not in str(refusal.value)
 
 

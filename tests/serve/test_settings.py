@@ -42,7 +42,7 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_known_one(tmp_path: P
         read(tmp_path, '[store]\nulr = "x"')
     with pytest.raises(CannotStart, match=r"MUSTER_STORE_ULR: unknown variable; did you mean MUSTER_STORE_URL\?"):
         read(tmp_path, MUSTER_STORE_ULR="x")
-    with pytest.raises(CannotStart, match="zzzzzz: unknown key$"):
+    with pytest.raises(CannotStart, match=r"zzzzzz: unknown key$"):
         read(tmp_path, "zzzzzz = 1")
 
 

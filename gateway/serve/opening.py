@@ -1,0 +1,29 @@
+"""Opens the store for whoever wires: the gateway itself, and commands beside it. Nothing else happens here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from gateway.serve.folder import store_url
+from gateway.serve.refusal import CannotStart
+from gateway.serve.settings import Settings
+from gateway.store.unit import Store, StoreUnavailable, open_store
+
+
+def now() -> datetime:
+    """The time, aware, in UTC. The one clock of the gateway's actions."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store that the settings name. Raises `CannotStart` where it is damaged, newer or out of reach."""
+    async with AsyncExitStack() as stack:
+        try:
+            opening = open_store(store_url(settings), queue=settings.store_queue)
+            store = await stack.enter_async_context(opening)
+        except (StoreUnavailable, ValueError) as trouble:
+            raise CannotStart(f"the store cannot be opened: {trouble}") from None
+        yield store

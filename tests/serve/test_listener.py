@@ -1,0 +1,319 @@
+"""The listener over real sockets: TLS facts in the scope, a client certificate that is optional, limits, a clean end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from starlette.types import Receive, Scope, Send
+
+from gateway.serve.listener import Door, listen
+from gateway.serve.refusal import CannotStart
+from gateway.serve.settings import Settings, load
+from gateway.serve.sockets import bind
+from gateway.serve.tls import server_context
+
+NOW = datetime.now(UTC)
+
+
+@dataclass
+class Pki:
+    """An issuing authority below a root, a server's certificate, clients' certificates; all as files."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.root_key, self.issuing_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        self.root = self.certificate("root", self.root_key, "root", self.root_key, ca=True)
+        self.issuing = self.certificate("issuing", self.issuing_key, "root", self.root_key, ca=True)
+        self.leaf("server")
+
+    def certificate(
+        self,
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        issuer: str,
+        issuer_key: ec.EllipticCurvePrivateKey,
+        *,
+        ca: bool = False,
+        end: datetime = NOW + timedelta(days=1),
+    ) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - timedelta(days=2))
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca, None), critical=True)
+        )
+        if not ca:
+            purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+            names = [x509.DNSName("localhost")]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(issuer_key, hashes.SHA256())
+
+    def leaf(self, name: str, *, end: datetime = NOW + timedelta(days=1), issuer: str = "issuing") -> bytes:
+        key = ec.generate_private_key(ec.SECP256R1())
+        signer = self.issuing_key if issuer == "issuing" else ec.generate_private_key(ec.SECP256R1())
+        certificate = self.certificate(name, key, issuer, signer, end=end)
+        chain = [certificate, *([self.issuing] if issuer == "issuing" else [])]
+        (self.folder / f"{name}.pem").write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in chain))
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (self.folder / f"{name}.key").write_bytes(private)
+        return certificate.public_bytes(Encoding.DER)
+
+    def client(self, name: str | None = None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cadata=self.root.public_bytes(Encoding.PEM).decode())
+        if name is not None:
+            context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        return context
+
+    def server(self) -> ssl.SSLContext:
+        trusted = {self.issuing.public_bytes(Encoding.DER)}
+        return server_context(self.folder / "server.pem", self.folder / "server.key", trusted)
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    return Pki(tmp_path)
+
+
+async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what the scope says of the connection."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    tls = scope["extensions"].get("tls")
+    facts = {"scheme": scope["scheme"], "version": scope["http_version"], "body": len(body), "tls": None}
+    if tls is not None:
+        facts["tls"] = {name: value.hex() if isinstance(value, bytes) else value for name, value in tls.items()}
+    text = json.dumps(facts).encode()
+    headers = [(b"Content-Length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+def settings(folder: Path, toml: str = "") -> Settings:
+    (folder / "settings.toml").write_text(toml)
+    return load({}, {}, folder=folder, config=folder / "settings.toml")
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, Door, trio.Event]]:
+    bound = bind("127.0.0.1:0", "--https")
+    door = Door(bound[0], settings.connections, context)
+    ending = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen, tell, settings, [door], ending)
+        with trio.fail_after(20):
+            yield bound[0].getsockname()[1], door, ending
+        ending.set()
+
+
+async def ask(port: int, context: ssl.SSLContext | None = None, head: str = "GET / HTTP/1.1") -> dict[str, object]:
+    stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", port)
+    if context is not None:
+        stream = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
+    async with stream:
+        await stream.send_all(f"{head}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while part := await stream.receive_some():
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert b"server:" not in answer.lower()
+    facts: dict[str, object] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return facts
+
+
+async def test_plain_http_has_no_tls_facts(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as (port, _, _):
+        assert await ask(port) == {"scheme": "http", "version": "1.1", "body": 0, "tls": None}
+
+
+async def test_a_client_needs_no_certificate(pki: Pki) -> None:
+    """E12, E26: cacerts must work for a device that has nothing yet."""
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        tls = (await ask(port, pki.client()))["tls"]
+    assert tls["tls_version"] == 0x0304
+    assert tls["client_cert_der"] is None
+    assert tls["cipher_suite"] in {0x1301, 0x1302, 0x1303}
+    assert "tls_unique" not in tls
+
+
+async def test_a_client_certificate_reaches_the_scope_as_der(pki: Pki) -> None:
+    der = pki.leaf("device")
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        tls = (await ask(port, pki.client("device")))["tls"]
+    assert tls["client_cert_der"] == der.hex()
+
+
+async def test_an_expired_client_certificate_passes_the_handshake_to_be_refused_with_a_sentence(pki: Pki) -> None:
+    """E61: the protocol says why; a TLS alert would not."""
+    der = pki.leaf("old", end=NOW - timedelta(days=1))
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        assert (await ask(port, pki.client("old")))["tls"]["client_cert_der"] == der.hex()
+
+
+async def test_a_certificate_of_an_unknown_authority_ends_the_handshake_and_nothing_else(pki: Pki) -> None:
+    """E60."""
+    pki.leaf("stranger", issuer="elsewhere")
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        with pytest.raises((trio.BrokenResourceError, ssl.SSLError, AssertionError)):
+            await ask(port, pki.client("stranger"))
+        assert (await ask(port, pki.client()))["tls"]["client_cert_der"] is None
+
+
+async def test_tls_unique_is_told_on_tls_1_2_alone(pki: Pki) -> None:
+    """E98, E99: CPython's value on TLS 1.3 is no channel binding."""
+    client = pki.client()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        tls = (await ask(port, client))["tls"]
+    assert tls["tls_version"] == 0x0303
+    assert len(bytes.fromhex(tls["tls_unique"])) == 12
+    assert tls["cipher_suite"] in {0xC02B, 0xC02C, 0xCCA9}
+
+
+@pytest.mark.parametrize("ciphers", ["ECDHE-ECDSA-AES128-SHA", "AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-SHA384"])
+async def test_weak_suites_of_tls_1_2_are_refused(pki: Pki, ciphers: str) -> None:
+    """E10."""
+    client = pki.client()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers(ciphers)
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        with pytest.raises((trio.BrokenResourceError, ssl.SSLError)):
+            await ask(port, client)
+
+
+async def test_http_2_is_offered_and_carries_the_facts(pki: Pki) -> None:
+    client = pki.client()
+    client.set_alpn_protocols(["h2"])
+    async with serving(settings(pki.folder), pki.server()) as (port, _, _):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        secure = trio.SSLStream(stream, client, server_hostname="localhost", https_compatible=True)
+        await secure.do_handshake()
+        assert secure.selected_alpn_protocol() == "h2"
+        body = await h2_get(secure)
+        await secure.aclose()
+    assert body["version"] == "2"
+    assert body["tls"]["tls_version"] == 0x0304
+
+
+async def h2_get(stream: trio.abc.Stream) -> dict[str, object]:
+    import h2.connection
+    import h2.events
+
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    head = [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "localhost")]
+    connection.send_headers(1, head, end_stream=True)
+    await stream.send_all(connection.data_to_send())
+    body = b""
+    while True:
+        for event in connection.receive_data(await stream.receive_some()):
+            if isinstance(event, h2.events.DataReceived):
+                body += event.data
+            if isinstance(event, h2.events.StreamEnded):
+                facts: dict[str, object] = json.loads(body)
+                return facts
+        await stream.send_all(connection.data_to_send())
+
+
+async def test_a_new_context_rules_the_next_connection(pki: Pki) -> None:
+    """A catalogue that changed: an authority more to trust, without a restart."""
+    pki.leaf("device")
+    nobody = server_context(pki.folder / "server.pem", pki.folder / "server.key", ())
+    async with serving(settings(pki.folder), nobody) as (port, door, _):
+        assert (await ask(port, pki.client("device")))["tls"]["client_cert_der"] is None
+        door.context = pki.server()
+        assert (await ask(port, pki.client("device")))["tls"]["client_cert_der"] is not None
+
+
+async def test_a_silent_handshake_is_given_up_and_holds_up_nobody(pki: Pki) -> None:
+    async with serving(settings(pki.folder, "[limits]\nhandshake-seconds = 1"), pki.server()) as (port, _, _):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as silent:
+            await ask(port, pki.client())
+            with trio.fail_after(5):
+                assert await silent.receive_some() == b""
+
+
+async def test_connections_beyond_the_room_wait_until_there_is_some(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path, "[limits]\nconnections = 1")) as (port, _, _):
+        first = await trio.open_tcp_stream("127.0.0.1", port)
+        with trio.move_on_after(0.2) as waiting:
+            await ask(port)
+        assert waiting.cancelled_caught
+        await first.aclose()
+        assert (await ask(port))["scheme"] == "http"
+
+
+async def test_the_end_closes_idle_connections_and_lets_open_requests_finish(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as (port, _, ending):
+        async with (
+            await trio.open_tcp_stream("127.0.0.1", port) as idle,
+            await trio.open_tcp_stream("127.0.0.1", port) as busy,
+        ):
+            await busy.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            await trio.sleep(0.1)
+            ending.set()
+            assert await idle.receive_some() == b""
+            await busy.send_all(b"cd")
+            assert (await busy.receive_some()).startswith(b"HTTP/1.1 200")
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_garbage_ends_its_own_connection_alone(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as (port, _, _):
+        for garbage in (
+            b"\x00" * 100 + b"\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff",
+        ):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(garbage)
+                await stream.send_eof()
+                while await stream.receive_some():
+                    pass
+        assert (await ask(port))["scheme"] == "http"
+
+
+def test_a_port_in_use_is_one_sentence_that_names_the_flag() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(CannotStart, match=rf"cannot listen on {address}: the port is in use .* --http HOST:PORT"):
+            bind(address, "--http")
+
+
+def test_an_address_that_this_machine_has_not_is_one_sentence() -> None:
+    with pytest.raises(CannotStart, match="this machine has no such address"):
+        bind("192.0.2.1:0", "--https")
+    with pytest.raises(CannotStart, match="the host name is unknown"):
+        bind("no.such.host.invalid:0", "--https")
+
+
+def test_a_certificate_without_its_key_is_one_sentence(pki: Pki) -> None:
+    pki.leaf("other")
+    with pytest.raises(CannotStart, match="HTTPS cannot use"):
+        server_context(pki.folder / "server.pem", pki.folder / "other.key", ())
