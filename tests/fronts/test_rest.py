@@ -50,13 +50,17 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 (PRODUCT, ProductRole.PRODUCT_ADMIN, None),
             ):
                 identity = Identity(token.removeprefix("mst_"), token, IdentityKind.MACHINE, product)
-                access.save_identity(unit, identity, NOW)
-                digest = hashlib.sha256(token.encode()).digest()
+                access.create_identity(unit, identity, NOW)
                 access.create_token(
-                    unit, sha256=digest, identity_id=identity.id, at=NOW, expires=NOW + dt.timedelta(days=1)
+                    unit,
+                    f"token-{token}",
+                    identity_id=identity.id,
+                    sha256=hashlib.sha256(token.encode()).digest(),
+                    expires_at=NOW + dt.timedelta(days=1),
+                    at=NOW,
                 )
                 if role is not None:
-                    access.save_member(unit, "application", identity.id, role)
+                    access.save_member(unit, "application", identity.id, role, NOW)
 
         await house.store.write(unit)
         yield house
@@ -130,7 +134,8 @@ async def test_a_csr_gives_a_certificate_without_a_key(house: House):
     certificate = json.loads(answer.body)["certificate"]
     assert "privateKey" not in certificate
     leaf = x509.load_pem_x509_certificate(certificate["certificate"].encode())
-    assert leaf.not_valid_after_utc - NOW == dt.timedelta(days=30)
+    # RFC 5280, 4.1.2.5: both ends belong to the validity.
+    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc + dt.timedelta(seconds=1) == dt.timedelta(days=30)
     (plan,) = house.signer.signed
     assert (plan.proof.kind, plan.proof.subject) == ("api-token", ADMIN)
 

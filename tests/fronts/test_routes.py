@@ -15,7 +15,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-def test_the_list_of_addresses_is_short_enough_to_be_read(house: House):
+async def test_the_list_of_addresses_is_short_enough_to_be_read(house: House):
     assert len(routes(house.front)) <= 40
 
 
