@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from signer.contract.messages import GeneralName, IssueCertificate
 from signer.issuance import lint
 from signer.issuance.issue import prepare, sign
-from signer.issuance.issuer import Issuer, issuer_of
+from signer.issuance.issuer import Issuer, encoded, issuer_of
 from signer.issuance.refused import Refused
 from signer.issuance.template import build, key_identifier, name_of
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
@@ -80,7 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 class Plan:
     """An authority that shall exist. `parent` is None for a root; `days` is cut to the parent's own end.
 
-    `leaf_days` is how long what it issues may be good for, as long as its key lives."""
+    `leaf_days` is how long what it issues may be good for, as long as its key lives.
+    """
 
     name: str
     subject: list[tuple[str, str]]
@@ -283,7 +284,7 @@ def _self_signed(private_key: PrivateKey, plan: Plan, ceiling: Ceiling, ask: Iss
         private_key=private_key,
         digest=digest_of(public_key),
         name=name_of(plan.subject),
-        identifier=x509.Extension(aki.oid, False, aki),
+        identifier=encoded(aki, critical=False),
         spki=ask.spki,
         not_before=ask.not_before,
         not_after=ask.not_after,

@@ -24,6 +24,7 @@ from signer.contract.refusal import SignerRefusal
 
 MOST: Final = 64  # asks in a frame; more would gain little (13 us each at 64) and delay the first of them
 LEAST: Final = 8  # asks in a frame, where that many wait, before another free worker is given any
+_SWEEP: Final = 0.1  # seconds
 _READ: Final = 256 * 1024  # bytes
 _BACKOFF: Final = (0.01, 0.05, 0.2, 1.0)  # seconds before the first, second, ... attempt to connect again
 _GREETING: Final = 30.0  # seconds; a worker answers the first frame when its keys are open and its batch is done
@@ -63,11 +64,12 @@ class Statistics:
 class _Entry:
     """One ask on its way. `task` is None once nobody waits for it any more."""
 
-    __slots__ = ("failure", "outcome", "sent", "share", "task", "verb")
+    __slots__ = ("deadline", "failure", "outcome", "sent", "share", "task", "verb")
 
-    def __init__(self, verb: Verb, share: str, task: trio.lowlevel.Task) -> None:
+    def __init__(self, verb: Verb, share: str, deadline: float, task: trio.lowlevel.Task) -> None:
         self.verb = verb
         self.share = share
+        self.deadline = deadline
         self.task: trio.lowlevel.Task | None = task
         self.sent = False
         self.outcome: Outcome | None = None
@@ -97,15 +99,21 @@ class _Waiting:
         self._turns: deque[str] = deque()
         self.count = 0
 
-    def put(self, entry: _Entry, busy: Busy) -> None:
-        """Let an ask wait. Without room the newest of the longest lane gives way; raises `busy` if that is ours."""
-        if self.count >= self._room:
-            longest = max(self._lanes.values(), key=len)
-            if len(longest) <= len(self._lanes.get(entry.share, ())) + 1:
-                raise busy
-            displaced, _ = longest.popitem()
-            self.count -= 1
-            displaced.fail(busy)
+    @property
+    def full(self) -> bool:
+        return self.count >= self._room
+
+    def make_room(self, share: str, busy: Busy) -> None:
+        """Let the newest of the longest lane give way to an ask of `share`; raises `busy` if that lane is its own."""
+        longest = max(self._lanes.values(), key=len)
+        if len(longest) <= len(self._lanes.get(share, ())) + 1:
+            raise busy
+        displaced, _ = longest.popitem()
+        self.count -= 1
+        displaced.fail(busy)
+
+    def put(self, entry: _Entry) -> None:
+        """Let an ask wait behind those of its share."""
         self._lane(entry.share)[entry] = None
         self.count += 1
 
@@ -130,6 +138,13 @@ class _Waiting:
                 del self._lanes[share]
         self.count -= len(taken)
         return taken
+
+    def expired(self, now: float) -> list[_Entry]:
+        """The asks whose deadline has passed; they wait no longer."""
+        late = [entry for lane in self._lanes.values() for entry in lane if entry.deadline <= now]
+        for entry in late:
+            self.forget(entry)
+        return late
 
     def forget(self, entry: _Entry) -> None:
         """Drop an ask whose asker is gone."""
@@ -195,6 +210,8 @@ class SignerClient:
         self._connections: deque[_Connection] = deque()
         self._distributor: trio.lowlevel.Task | None = None
         self._rung = False
+        self._idle: trio.Event | None = None  # the sweeper's, while it has nothing to sweep
+        self._ended = False
         self._next_id = 0
         self._pace = 0.001  # seconds an ask takes a worker, a moving average
         self._frames = self._asks = self._largest = 0
@@ -219,28 +236,28 @@ class SignerClient:
         """What a worker answers to `verb`. `deadline` is of trio's clock; `share` names whose fair part is used.
 
         Raises `Busy` and `Unreachable` (nothing was signed) or `WorkerLost` (it may have been). An ask that is
-        cancelled, or whose deadline passes, before it was sent is never sent.
+        cancelled, or whose deadline passes, before it was sent is never sent. Deadlines are kept to a tenth of a second.
         """
-        lane = self._lane(verb)
-        entry = _Entry(verb, share, trio.lowlevel.current_task())
-        lane.put(entry, Busy(self._retry_after()))
+        if self._ended:
+            raise Unreachable("the signer's client has ended")
+        waiting = self._lane(verb)
+        if waiting.full:
+            waiting.make_room(share, Busy(self._retry_after()))
+        entry = _Entry(verb, share, deadline, trio.lowlevel.current_task())
+        waiting.put(entry)
         self._wake()
 
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             entry.task = None
             if not entry.sent:
-                lane.forget(entry)
+                waiting.forget(entry)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        with trio.CancelScope(deadline=deadline):
-            await trio.lowlevel.wait_task_rescheduled(abort)
-        if entry.outcome is not None:
-            return entry.outcome
-        if entry.failure is not None:
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if entry.outcome is None:
+            assert entry.failure is not None
             raise entry.failure
-        if entry.sent:
-            raise WorkerLost("a worker did not answer in time")
-        raise Busy(self._retry_after()) if self._connections else Unreachable("no worker is connected")
+        return entry.outcome
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a connection to each worker until cancelled. Asks that are left then fail."""
@@ -249,8 +266,10 @@ class SignerClient:
                 for path in self._paths:
                     nursery.start_soon(self._attend, path)
                 nursery.start_soon(self._distribute)
+                nursery.start_soon(self._sweep)
                 task_status.started()
         finally:
+            self._ended = True
             for waiting in (self._quick, self._slow):
                 for entry in waiting.take(waiting.count):
                     entry.fail(Unreachable("the signer's client has ended"))
@@ -265,6 +284,9 @@ class SignerClient:
     def _wake(self) -> None:
         """Let the distributor run in the loop's next round, when everybody who asks in this one has asked."""
         self._rung = True
+        if self._idle is not None:
+            self._idle.set()
+            self._idle = None
         if self._distributor is not None:
             task, self._distributor = self._distributor, None
             trio.lowlevel.reschedule(task)
@@ -283,6 +305,28 @@ class SignerClient:
                     await self._load(connection)
                 except (OSError, trio.ClosedResourceError):
                     continue  # its reader hears of it too, and puts back what was not sent
+
+    async def _sweep(self) -> None:
+        """End what is over its deadline. One task for all, since a cancel scope an ask costs a quarter of the ask."""
+        while True:
+            await trio.sleep(_SWEEP)
+            if not self._outstanding():
+                self._idle = trio.Event()
+                await self._idle.wait()
+            now = trio.current_time()
+            for waiting in (self._quick, self._slow):
+                for entry in waiting.expired(now):
+                    entry.fail(self._not_taken())
+            for connection in self._connections:
+                for entry in connection.flying.values():
+                    if entry.deadline <= now:
+                        entry.fail(WorkerLost("a worker did not answer in time"))
+
+    def _outstanding(self) -> bool:
+        return bool(self._quick.count or self._slow.count or any(each.flying for each in self._connections))
+
+    def _not_taken(self) -> Exception:
+        return Busy(self._retry_after()) if self._connections else Unreachable("no worker is connected")
 
     def _stop_distributing(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._distributor = None

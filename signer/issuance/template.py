@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from signer.contract.messages import GeneralName, IssueCertificate
-from signer.issuance.issuer import Extensions, Issuer
+from signer.issuance.issuer import Extensions, Issuer, encoded
 from signer.issuance.lint import ATTRIBUTES
 from signer.issuance.usage import KEY_USAGES, TIME_STAMPING
 from signer.keystore.mechanism import PublicKey
@@ -23,7 +23,7 @@ from signer.keystore.mechanism import PublicKey
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - cryptography keeps validities as UTC without a zone
 _ATTRIBUTES: Final = {oid: x509.ObjectIdentifier(oid) for oid in ATTRIBUTES}
 _UPN: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-_LEAF: Final = x509.Extension(x509.BasicConstraints.oid, True, x509.BasicConstraints(ca=False, path_length=None))
+_LEAF: Final = encoded(x509.BasicConstraints(ca=False, path_length=None), critical=True)
 
 
 def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.CertificateBuilder:
@@ -108,21 +108,19 @@ def _key_bits(spki: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _authority(path_length: int | None) -> x509.Extension[x509.ExtensionType]:
-    constraints = x509.BasicConstraints(ca=True, path_length=path_length)
-    return x509.Extension(constraints.oid, True, constraints)
+    return encoded(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
 
 
 @lru_cache(maxsize=256)
 def _key_usage(usages: tuple[str, ...]) -> x509.Extension[x509.ExtensionType]:
-    usage = x509.KeyUsage(*(each in usages for each in KEY_USAGES))
-    return x509.Extension(usage.oid, True, usage)
+    return encoded(x509.KeyUsage(*(each in usages for each in KEY_USAGES)), critical=True)
 
 
 @lru_cache(maxsize=256)
 def _extended_key_usage(usages: tuple[str, ...]) -> x509.Extension[x509.ExtensionType]:
     usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in usages])
     # RFC 3161, 2.3: critical for time stamping. Elsewhere it is not, as nearly every certificate in use.
-    return x509.Extension(usage.oid, TIME_STAMPING in usages, usage)
+    return encoded(usage, critical=TIME_STAMPING in usages)
 
 
 @lru_cache(maxsize=256)
@@ -131,13 +129,12 @@ def _addresses(crl: tuple[str, ...], issuer: tuple[str, ...], ocsp: tuple[str, .
     if crl:
         # One point with all its URLs: they are ways to the same list (RFC 5280, 4.2.1.13).
         point = x509.DistributionPoint([x509.UniformResourceIdentifier(each) for each in crl], None, None, None)
-        points = x509.CRLDistributionPoints([point])
-        extensions.append(x509.Extension(points.oid, False, points))
+        extensions.append(encoded(x509.CRLDistributionPoints([point]), critical=False))
     if issuer or ocsp:
         methods = [(AuthorityInformationAccessOID.OCSP, each) for each in ocsp]
         methods += [(AuthorityInformationAccessOID.CA_ISSUERS, each) for each in issuer]
         access = x509.AuthorityInformationAccess(
             [x509.AccessDescription(oid, x509.UniformResourceIdentifier(each)) for oid, each in methods]
         )
-        extensions.append(x509.Extension(access.oid, False, access))
+        extensions.append(encoded(access, critical=False))
     return extensions
