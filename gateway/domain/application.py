@@ -87,8 +87,7 @@ class EnrollmentSettings:
                 return self.est is not None
             case Protocol.SCEP:
                 return self.scep is not None
-            case _:
-                assert_never(protocol)
+        assert_never(protocol)
 
     def enabled(self) -> frozenset[Protocol]:
         """The protocols that this pair enrolls over."""

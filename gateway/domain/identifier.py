@@ -204,5 +204,4 @@ def canonical(kind: SanType, text: str) -> str:
             return uri(text)
         case SanType.UPN:
             return upn(text)
-        case _:
-            assert_never(kind)
+    assert_never(kind)

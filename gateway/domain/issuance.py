@@ -74,7 +74,8 @@ class Pending:
     retry_after: int
 
 
-# RFC 5280, appendix A.1, upper bounds in characters; DC has none there and is a DNS label.
+# RFC 5280, appendix A.1, upper bounds; DC has none there and is a DNS label. The RFC counts characters, but many
+# implementations, the signer's builder among them, count octets of UTF-8: what satisfies these satisfies all.
 _LONGEST_VALUES: Final[dict[SubjectType, int]] = {
     SubjectType.COMMON_NAME: 64,
     SubjectType.ORGANIZATION: 64,
@@ -193,9 +194,9 @@ def _subject(request: EnrollmentRequest, profile: Profile, violations: list[str]
             violations.append(f"subject {each.type.value}: {quoted(value)} holds characters that cannot be printed")
         elif each.type is SubjectType.COUNTRY and not (len(value) == 2 and value.isascii() and value.isalpha()):
             violations.append(f"subject country: {quoted(value)} is not a country code of two letters")
-        elif len(value) > _LONGEST_VALUES[each.type]:
+        elif len(value.encode()) > _LONGEST_VALUES[each.type]:
             limit = _LONGEST_VALUES[each.type]
-            violations.append(f"subject {each.type.value}: {quoted(value)} is longer than {limit} characters")
+            violations.append(f"subject {each.type.value}: {quoted(value)} is longer than {limit} octets")
     return subject
 
 

@@ -154,8 +154,7 @@ def san_pattern(kind: SanType, pattern: str) -> Matcher:
             return lambda text: matcher(text.casefold())
         case SanType.URI:
             return _uri_pattern(pattern)
-        case _:
-            assert_never(kind)
+    assert_never(kind)
 
 
 def denied_pattern(kind: SanType, pattern: str) -> Matcher:

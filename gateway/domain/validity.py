@@ -41,6 +41,8 @@ def validity(request: EnrollmentRequest, pair: Pair, now: datetime, violations: 
         # An end of "now plus the maximum" is within the maximum: the backdating gives way.
         maximum = pair.profile.policy.max_validity or LONGEST
         beginning = _beginning(request, pair, now, min(now, end - maximum + SECOND))
+        if end - beginning == maximum:
+            end -= SECOND  # whoever adds the maximum to a beginning does not count both ends
     issuers_end = pair.authority.not_after
     if end > issuers_end:
         if not pair.profile.clip_validity:
@@ -56,7 +58,9 @@ def validity(request: EnrollmentRequest, pair: Pair, now: datetime, violations: 
 def _wrong_wishes(request: EnrollmentRequest, pair: Pair, now: datetime) -> list[str]:
     """What is wrong with the dates asked for, whatever the policy says."""
     wrong: list[str] = []
-    ttl, first, last = request.ttl, request.not_before, request.not_after
+    ttl = request.ttl
+    first = None if request.not_before is None else _whole(request.not_before)
+    last = None if request.not_after is None else _whole(request.not_after)
     if pair.authority.not_after <= now:
         wrong.append("validity: the certificate authority's own certificate has expired")
     if isinstance(ttl, timedelta):
@@ -79,11 +83,11 @@ def _lifetime(request: EnrollmentRequest, pair: Pair) -> timedelta:
     """How long, where no end was asked for. A default is ours, so it bends to the maximum; a wish is judged by it."""
     maximum = pair.profile.policy.max_validity
     if isinstance(request.ttl, timedelta):
-        return request.ttl // SECOND * SECOND
+        return _whole_seconds(request.ttl)
     default = pair.profile.defaults.ttl if isinstance(request.ttl, Unset) else None
     if default is None:
         default = FALLBACK if maximum is None else maximum
-    return default if maximum is None else min(default, maximum)
+    return _whole_seconds(default if maximum is None else min(default, maximum))
 
 
 def _beginning(request: EnrollmentRequest, pair: Pair, now: datetime, earliest: datetime) -> datetime:
@@ -95,3 +99,7 @@ def _beginning(request: EnrollmentRequest, pair: Pair, now: datetime, earliest: 
 
 def _whole(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _whole_seconds(duration: timedelta) -> timedelta:
+    return duration // SECOND * SECOND
