@@ -18,7 +18,7 @@ def certificates_only(certificates: Iterable[bytes]) -> bytes:
     """A ContentInfo with these certificates (DER), in this order.
 
     The order is kept although a SET OF is sorted in DER: SCEP clients take the first one for the RA's, or the leaf
-    (S27, S86), and no reader minds.
+    (S27, S86). A caller that means nothing by the order gives them sorted, which is DER for the strictest reader.
     """
     bag = der.tlv(0xA0, b"".join(certificates))
     signed = der.sequence(_VERSION_DIGESTS_CONTENT, bag, _NO_SIGNERS)

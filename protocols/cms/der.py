@@ -49,7 +49,8 @@ def octet_string(value: bytes) -> bytes:
 
 def integer(value: int) -> bytes:
     """INTEGER, in two's complement and the fewest octets."""
-    return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    bits = value.bit_length() if value >= 0 else (~value).bit_length()  # -128 fits into one octet
+    return tlv(INTEGER, value.to_bytes(bits // 8 + 1, "big", signed=True))
 
 
 def object_identifier(dotted: str) -> bytes:

@@ -85,9 +85,10 @@ def request(body: bytes) -> CertificationRequest:
 def certs_only(certificates: Sequence[bytes], wrap: int) -> bytes:
     """Base64 of a certs-only message: in one line without an end (0), or wrapped at 64 with LF, or 76 with CRLF (E28).
 
+    A SET OF is sorted in DER, and strict readers insist on it, since here no order means anything (E23).
     strongSwan before 5.9.11 wants no white space at all, libest no line without an end.
     """
-    text = binascii.b2a_base64(degenerate.certificates_only(certificates), newline=False)
+    text = binascii.b2a_base64(degenerate.certificates_only(sorted(certificates)), newline=False)
     if not wrap:
         return text
     end = b"\r\n" if wrap == 76 else b"\n"

@@ -41,7 +41,9 @@ from protocols.scep.needs import (
 
 # Words and case as clients compare them; AES, SHA-256 and POSTPKIOperation beside SCEPStandard, which implies them,
 # since jscep and sscep look for the words themselves (S18, S19). Neither "Update" (S24) nor a refused cipher (S20).
-_CAPABILITIES: Final = ("AES", "SHA-256", "SHA-512", "SHA-1", "POSTPKIOperation", "SCEPStandard")
+# "SHA-384" is no word of RFC 8894, and true: strongSwan's pki 5.9.8 mixes up its own flags, and finds neither AES nor
+# SHA-256 in a list without it.
+_CAPABILITIES: Final = ("AES", "SHA-256", "SHA-384", "SHA-512", "SHA-1", "POSTPKIOperation", "SCEPStandard")
 _CAPS: Final = "\n".join(_CAPABILITIES).encode()
 _CAPS_WITH_RENEWAL: Final = "\n".join(("Renewal", *_CAPABILITIES)).encode()
 
