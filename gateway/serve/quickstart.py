@@ -146,7 +146,7 @@ def strongswan_est(quickstart: Quickstart) -> str:
         f"pki --estca --url {url} --cacert {root} --caout est-ca --outform pem --force"
         " && pki --gen --type ecdsa --size 256 --outform pem > est.key"
         " && pki --req --in est.key --type priv --dn CN=dev1 --san dev1.example --outform der > est.req"
-        f" && pki --est --url {url} --in est.req --cacert {root} $(printf -- ' --cacert %s' est-ca*)"
+        f" && pki --est --url {url} --in est.req --cacert {root} $(printf -- ' --cacert %s' est-ca*.pem)"
         f" --userpass {user} --interval 2 --maxpolltime 60 --outform pem > est.pem"
     )
 
@@ -159,7 +159,7 @@ def strongswan_scep(quickstart: Quickstart) -> str:
         f"pki --scepca --url {url} --caout scep-ca --raout scep-ra --outform pem --force"
         " && pki --gen --type rsa --size 2048 --outform pem > scep.key"
         f" && pki --scep --url {url} --in scep.key --dn CN=dev2 --san dev2.example --password {challenge}"
-        " --cacert-enc scep-ra --cacert-sig scep-ra $(printf -- ' --cacert %s' scep-ca*)"
+        " --cacert-enc scep-ra.pem --cacert-sig scep-ra.pem $(printf -- ' --cacert %s' scep-ca*.pem)"
         " --cipher aes --digest sha256 --interval 2 --maxpolltime 60 --outform pem > scep.pem"
     )
 

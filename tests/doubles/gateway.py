@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60.0  # a first start takes three; a busy machine takes its time
 END_SECONDS = 30.0
+READY = re.compile(rb"^ready \S+\n", re.MULTILINE)
 
 
 class GatewayDidNotStart(Exception):
@@ -34,7 +36,7 @@ class RunningGateway:
     """A gateway that is ready. `quickstart` is what its `quickstart.json` says; `greeting` what it printed."""
 
     folder: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     quickstart: dict[str, Any]
     greeting: str
     log_file: Path
@@ -88,20 +90,19 @@ def start_gateway(
             stdout=subprocess.PIPE,
             stderr=log,
             stdin=subprocess.DEVNULL,
-            text=True,
             cwd=folder.parent,
             env=environment(**(variables or {})),
         )
-    printed = ""
-    while "\nready " not in f"\n{printed}":
-        line = _line(process, began + START_SECONDS)
-        if not line:
+    printed = b""
+    while not READY.search(printed):
+        part = _more(process, began + START_SECONDS)
+        if not part:
             process.kill()
             raise GatewayDidNotStart(process.wait(), log_file.read_text())
-        printed += line
+        printed += part
     seconds = time.monotonic() - began
     quickstart = json.loads((folder / "quickstart.json").read_text())
-    return RunningGateway(folder, process, quickstart, printed, log_file, seconds, arguments)
+    return RunningGateway(folder, process, quickstart, printed.decode(), log_file, seconds, arguments)
 
 
 @contextlib.contextmanager
@@ -134,8 +135,7 @@ def muster(*arguments: str, cwd: Path | None = None, **variables: str) -> subpro
     )
 
 
-def _line(process: subprocess.Popen[str], deadline: float) -> str:
-    # A line of a gateway is written at once, so a readable pipe has a whole one.
+def _more(process: subprocess.Popen[bytes], deadline: float) -> bytes:
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-    return process.stdout.readline() if readable else ""
+    return os.read(process.stdout.fileno(), 65536) if readable else b""

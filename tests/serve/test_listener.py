@@ -251,11 +251,13 @@ async def test_a_new_context_rules_the_next_connection(pki: Pki) -> None:
 
 
 async def test_a_silent_handshake_is_given_up_and_holds_up_nobody(pki: Pki) -> None:
-    async with serving(settings(pki.folder, "[limits]\nhandshake-seconds = 1"), pki.server()) as (port, _, _):
-        async with await trio.open_tcp_stream("127.0.0.1", port) as silent:
-            await ask(port, pki.client())
-            with trio.fail_after(5):
-                assert await silent.receive_some() == b""
+    async with (
+        serving(settings(pki.folder, "[limits]\nhandshake-seconds = 1"), pki.server()) as (port, _, _),
+        await trio.open_tcp_stream("127.0.0.1", port) as silent,
+    ):
+        await ask(port, pki.client())
+        with trio.fail_after(5):
+            assert await silent.receive_some() == b""
 
 
 async def test_connections_beyond_the_room_wait_until_there_is_some(tmp_path: Path) -> None:
