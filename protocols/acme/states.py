@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
-from typing import Final
+from typing import Final, TypeVar
+
+S = TypeVar("S", bound=StrEnum)
 
 
 @unique
@@ -185,3 +187,14 @@ ACCOUNT_TRANSITIONS: Final[Mapping[AccountStatus, frozenset[AccountStatus]]] = {
     AccountStatus.DEACTIVATED: frozenset(),
     AccountStatus.REVOKED: frozenset(),
 }
+
+
+def advance(table: Mapping[S, frozenset[S]], before: S, after: S) -> S:
+    """The next status, where the table allows it.
+
+    Raises:
+        ValueError: it does not; a bug of the caller's, who asks the table before he promises a peer anything.
+    """
+    if after not in table[before]:
+        raise ValueError(f"what is {before} cannot become {after}")
+    return after

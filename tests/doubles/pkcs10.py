@@ -53,6 +53,7 @@ def request(
     *dns: str,
     key: PrivateKey | None = None,
     common_name: str | None = None,
+    organization: str | None = None,
     ips: tuple[str, ...] = (),
     others: tuple[x509.GeneralName, ...] = (),
     extensions: tuple[x509.ExtensionType, ...] = (),
@@ -62,6 +63,8 @@ def request(
     """A request by cryptography's builder, DER."""
     key = key or p256()
     names = [] if common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if organization is not None:
+        names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
     sans: list[x509.GeneralName] = [x509.DNSName(name) for name in dns]
     sans += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ips]
