@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.exchange import Malformed, Reason, Refused
@@ -88,15 +89,10 @@ def parse(der: bytes) -> CertificationRequest:
     """
     if len(der) > LIMIT:
         raise Malformed(f"The certification request has {len(der)} octets; at most {LIMIT} are accepted.", field="csr")
-    try:
-        request = x509.load_der_x509_csr(der)
-    except (ValueError, x509.InvalidVersion):
-        raise Malformed(
-            "The certification request is not one DER-encoded PKCS#10 of version 1 (RFC 2986).", field="csr"
-        ) from None
+    request, signed = _load(der)
     signature = _signature_algorithm(request)
     kind, spki = _key(request)
-    if not request.is_signature_valid:
+    if not (request.is_signature_valid if signed is None else _verifies(request, signed)):
         raise Refused(Reason.BAD_CSR, "The certification request's signature does not verify with its own public key.")
     try:
         return _read(der, request, kind, spki, signature)
@@ -110,6 +106,61 @@ def parse(der: bytes) -> CertificationRequest:
         raise Malformed(
             "The certification request has a subject or an extension that cannot be read.", field="csr"
         ) from None
+
+
+def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, bytes | None]:
+    """The request, and what its signature is over where that is not what the library has read.
+
+    The attributes are a SET OF, which DER sorts. strongSwan writes them unsorted (seen in 5.9.8), and the library
+    refuses that: so they are sorted for reading, and the signature is checked over the bytes that came.
+    """
+    try:
+        return x509.load_der_x509_csr(der), None
+    except (ValueError, x509.InvalidVersion):
+        pass
+    try:
+        in_order, signed = _in_order(der)
+        return x509.load_der_x509_csr(in_order), signed
+    except (Malformed, ValueError, x509.InvalidVersion):
+        raise Malformed(
+            "The certification request is not one DER-encoded PKCS#10 of version 1 (RFC 2986).", field="csr"
+        ) from None
+
+
+def _in_order(der: bytes) -> tuple[bytes, bytes]:
+    """The request with its attributes sorted, in as many octets, and the CertificationRequestInfo as it came."""
+    outer, _ = _der.expect(der, 0, len(der), _der.SEQUENCE)
+    start, stop = _der.expect(der, outer, len(der), _der.SEQUENCE)
+    *_, (_, first, last) = _der.elements(der, start, stop)
+    attributes = []
+    at = first
+    for _, _, end in _der.elements(der, first, last):
+        attributes.append(der[at:end])
+        at = end
+    return der[:first] + b"".join(sorted(attributes)) + der[last:], der[outer:stop]
+
+
+def _verifies(request: x509.CertificateSigningRequest, signed: bytes) -> bool:
+    """Whether the request's signature is over `signed`, by its own key and algorithm, which have been checked."""
+    key = request.public_key()
+    try:
+        match key:
+            case rsa.RSAPublicKey():
+                scheme, digest = request.signature_algorithm_parameters, request.signature_hash_algorithm
+                assert isinstance(scheme, padding.PKCS1v15 | padding.PSS)
+                assert digest is not None
+                key.verify(request.signature, signed, scheme, digest)
+            case ec.EllipticCurvePublicKey():
+                scheme = request.signature_algorithm_parameters
+                assert isinstance(scheme, ec.ECDSA)
+                key.verify(request.signature, signed, scheme)
+            case ed25519.Ed25519PublicKey():
+                key.verify(request.signature, signed)
+            case _:
+                return False  # nobody who writes such keys forgets to sort
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _signature_algorithm(request: x509.CertificateSigningRequest) -> str:
