@@ -42,7 +42,7 @@ class Entry:
 
 def append(unit: Unit, events: Sequence[AuditEvent]) -> None:
     """Append a batch of events behind the head. Called by the group commit alone, in the transaction it closes."""
-    head = _head(unit)
+    head = _head(unit, "audit.head_to_append")
     position, previous = head.integer("position"), head.blob("hash")
     rows: list[dict[str, Value]] = []
     for event in events:
@@ -87,8 +87,8 @@ def entries(unit: Unit, *, after: int = 0, limit: int = _PAGE) -> list[Entry]:
     return [_entry(row) for row in unit.all("audit.page", after=after, limit=limit)]
 
 
-def _head(unit: Unit) -> Row:
-    head = unit.one("audit.head")
+def _head(unit: Unit, query: str = "audit.head") -> Row:
+    head = unit.one(query)
     if head is None:
         raise TypeError("the audit chain has no head")
     return head

@@ -1,0 +1,124 @@
+"""Connections to PostgreSQL, units of work on them, and errors in the store's words. Never here: a thread, a retry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NoReturn
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+
+from gateway.domain.audit import AuditEvent
+from gateway.store.statements import for_postgres
+from gateway.store.unit import DamagedStore, Duplicate, Row, StoreUnavailable, Value
+
+# Seconds and milliseconds after which a peer that does not answer counts as gone; nobody waits for ever.
+_TIMEOUTS: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+_OPTIONS: Final = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+
+Connection = psycopg.Connection[DictRow]
+
+
+class Again(StoreUnavailable):
+    """The transaction is gone and nothing of it was committed: the batch may be run again."""
+
+
+class PostgresUnit:
+    """A unit of work on one connection."""
+
+    __slots__ = ("_connection", "_queries", "events")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queries = for_postgres()
+        self.events: list[AuditEvent] | None = None
+
+    def one(self, query: str, **parameters: Value) -> Row | None:
+        """The first row, or None."""
+        values = self._execute(query, parameters).fetchone()
+        return None if values is None else Row(values)
+
+    def all(self, query: str, **parameters: Value) -> list[Row]:
+        """All rows."""
+        return [Row(values) for values in self._execute(query, parameters)]
+
+    def run(self, query: str, **parameters: Value) -> int:
+        """Change rows; how many were changed."""
+        return self._execute(query, parameters).rowcount
+
+    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
+        """Run one change for each of `rows`, in one pipeline."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(self._queries[query], rows)
+        except psycopg.Error as error:
+            fail(error)
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append to the audit chain, with the unit."""
+        if self.events is None:
+            raise TypeError("a unit that reads has nothing to audit")
+        self.events.append(event)
+
+    def _execute(self, query: str, parameters: Mapping[str, Value]) -> psycopg.Cursor[DictRow]:
+        try:
+            return self._connection.execute(self._queries[query], parameters, binary=True)
+        except psycopg.Error as error:
+            fail(error)
+
+
+def connect(url: str, *, reads: bool = False) -> Connection:
+    """A connection. One for reads sees the same moment throughout a transaction, and cannot change anything."""
+    try:
+        given = conninfo_to_dict(url)
+        options = f"{_OPTIONS} {given.get('options', '')}"
+        settings = make_conninfo(url, **{**_TIMEOUTS, **given, "options": options})
+        connection: Connection = psycopg.connect(settings, row_factory=dict_row)
+        # Every query is one of ours and comes again and again: prepared at its first use.
+        connection.prepare_threshold = 0
+        connection.prepared_max = None
+        if reads:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+        else:
+            _insist_on_durability(connection)
+    except psycopg.Error as error:
+        raise Again(f"the store cannot be reached: {_sentence(error)}") from error
+    return connection
+
+
+def _insist_on_durability(connection: Connection) -> None:
+    """A server may be set to acknowledge what a crash can still undo; what was promised to a client must not vanish."""
+    row = connection.execute("SHOW synchronous_commit").fetchone()
+    if row is not None and row["synchronous_commit"] == "off":
+        connection.execute("SET synchronous_commit TO on")
+    connection.commit()
+
+
+def _sentence(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
+
+
+def fail(error: psycopg.Error) -> NoReturn:
+    """PostgreSQL's error in the store's words; what speaks of a statement is a bug, and stays as it is."""
+    match error:
+        case psycopg.errors.UniqueViolation():
+            raise Duplicate(error.diag.constraint_name or error.diag.table_name or "") from error
+        case psycopg.errors.SerializationFailure() | psycopg.errors.DeadlockDetected():
+            raise Again(f"the store is contended: {_sentence(error)}") from error
+        case psycopg.errors.DataCorrupted() | psycopg.errors.IndexCorrupted():
+            raise DamagedStore(f"the store is damaged: {_sentence(error)}") from error
+        case psycopg.errors.QueryCanceled() | psycopg.errors.LockNotAvailable() | psycopg.errors.DiskFull():
+            raise StoreUnavailable(f"the store cannot work: {_sentence(error)}") from error
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            # Whatever was under way was not committed: commits are not run through here.
+            raise Again(f"the store cannot be reached: {_sentence(error)}") from error
+        case _:
+            raise error
