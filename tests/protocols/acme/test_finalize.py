@@ -56,11 +56,9 @@ def test_an_order_that_is_ready_is_finalized():
 
 
 def test_addresses_are_names_too():
-    host, reply = finalize(
-        request("a.example", ips=("192.0.2.1", "2001:db8::1")), "a.example", "2001:DB8::1", "192.0.2.1"
-    )
+    _, reply = finalize(request("a.example", ips=("192.0.2.1", "2001:db8::1")), "a.example", "2001:DB8::1", "192.0.2.1")
     assert reply.status == 200
-    _host, reply = finalize(request(ips=("192.0.2.1",), common_name="192.0.2.1"), "192.0.2.1")
+    _, reply = finalize(request(ips=("192.0.2.1",), common_name="192.0.2.1"), "192.0.2.1")
     assert reply.status == 200
 
 

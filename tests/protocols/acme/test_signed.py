@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode
 
 import pytest
 
@@ -22,6 +23,23 @@ def test_an_account_of_each_kind_of_key_reads_itself(alg):
     assert reply.status == 200
     assert body(reply)["status"] == "valid"
     assert host.kinds() == ["FindAccount", "SpendNonce"]
+
+
+@pytest.mark.parametrize("alg", ["ES256", "ES384", "ES512", "RS256"])
+def test_requests_that_another_implementation_signs_are_admitted(alg):
+    # certbot's own library
+    import josepy
+    from acme import jws
+
+    host, key = AcmeHost(), account_key(alg)
+    kind = josepy.JWKRSA if alg == "RS256" else josepy.JWKEC
+    theirs, algorithm, new_account = kind(key=key.key), getattr(josepy, alg), f"{SITE.url}/new-account"
+    first = jws.JWS.sign(b"{}", theirs, algorithm, urlsafe_b64decode(host.nonce()), url=new_account)
+    created = host.send("new-account", first.json_dumps().encode())
+    assert created.status == 201
+    (url,) = headers(created, "Location")
+    second = jws.JWS.sign(b"", theirs, algorithm, urlsafe_b64decode(host.nonce()), url=url, kid=url)
+    assert host.send(url.removeprefix(f"{SITE.url}/"), second.json_dumps().encode()).status == 200
 
 
 @pytest.mark.parametrize(
