@@ -144,7 +144,7 @@ def creation(body: bytes) -> Creation:
         return _creation.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise Malformed("The body is not JSON in UTF-8.") from None
 
 
@@ -173,9 +173,9 @@ _MEMBERS: Final = {
 
 def nearest(given: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` where something known is near, else what is known."""
-    names = tuple(known)
-    near = difflib.get_close_matches(given[:64], names, 1)
-    return f"; did you mean {near[0]}" if near else f"; known are {', '.join(names)}"
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given[:64].lower(), names, 1)
+    return f"; did you mean {names[near[0]]}" if near else f"; known are {', '.join(names.values())}"
 
 
 def encode(body: Created | One | Page) -> bytes:
