@@ -3,7 +3,9 @@
 import ast
 import inspect
 import itertools
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -131,6 +133,13 @@ def test_a_whole_declaration_becomes_nouns():
         EstSettings("p", "payments", 64),
         ScepSettings("c", allow_renewal=False, include="chain"),
     )  # fmt: skip
+
+
+def test_settings_in_the_same_file_are_passed_by():
+    text = "https = '127.0.0.1:8443'\n[store]\nurl = 'x'\n" + WHOLE
+    assert read(text, settings={"https", "store"}) == read(WHOLE)
+    with pytest.raises(DeclarationError, match="https: unknown key"):
+        read(text, settings={"store"})
 
 
 def test_doors_that_are_left_out_are_closed():
@@ -289,6 +298,40 @@ def test_no_text_makes_reading_stumble(text):
         assert isinstance(read(text), Declaration)
     except DeclarationError as error:
         assert error.problems  # noqa: PT017 - one of two outcomes
+
+
+def documented() -> dict[str, set[str]]:
+    """The keys of each section in docs/declaration.md, by the section's heading."""
+    sections: dict[str, set[str]] = {}
+    for line in (Path(__file__).parents[2] / "docs" / "declaration.md").read_text().splitlines():
+        if line.startswith("## "):
+            keys = sections.setdefault(line.removeprefix("## ").strip("`"), set())
+        elif line.startswith("| `"):
+            keys.update(re.findall(r"`(\w+)`", line.split("|")[1]))
+    return sections
+
+
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [
+        ("[[authorities]]", shape.AuthorityDeclaration),
+        ("[[policies]]", shape.PolicyDeclaration),
+        ("[[profiles]]", shape.ProfileDeclaration),
+        ("[profiles.defaults]", shape.DefaultsDeclaration),
+        ("[[applications]]", shape.ApplicationDeclaration),
+        ("[applications.enrollment.<profile>.acme]", shape.AcmeDeclaration),
+        ("[applications.enrollment.<profile>.est]", shape.EstDeclaration),
+        ("[applications.enrollment.<profile>.scep]", shape.ScepDeclaration),
+    ],
+)
+def test_the_manual_has_exactly_the_keys_that_there_are(heading, section):
+    assert documented()[heading] == {field.encode_name for field in msgspec.structs.fields(section)}
+
+
+def test_the_manuals_example_is_a_declaration():
+    manual = (Path(__file__).parents[2] / "docs" / "declaration.md").read_text()
+    example = manual.split("```toml\n", 1)[1].split("```", 1)[0]
+    assert found(example) == []
 
 
 def test_every_key_is_documented():

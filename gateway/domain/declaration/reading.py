@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -25,12 +25,16 @@ class DeclarationError(ValueError):
         self.problems = tuple(problems)
 
 
-def read(text: str) -> Declaration:
-    """The declaration in a TOML text. Raises DeclarationError; what the keys mean is checked by `nouns.problems`."""
+def read(text: str, *, settings: Collection[str] = ()) -> Declaration:
+    """The declaration in a TOML text. `settings` are top-level keys that belong to `muster serve` and are passed by.
+
+    Raises DeclarationError; what the keys mean is checked by `nouns.problems`.
+    """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DeclarationError([f"this is not TOML: {error}"]) from None
+    document = {key: value for key, value in document.items() if key not in settings}
     unknown = list(_unknown_keys(Declaration, document, ""))
     if unknown:
         raise DeclarationError(unknown)
