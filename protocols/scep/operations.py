@@ -47,9 +47,7 @@ _CAPABILITIES: Final = ("AES", "SHA-256", "SHA-384", "SHA-512", "SHA-1", "POSTPK
 _CAPS: Final = "\n".join(_CAPABILITIES).encode()
 _CAPS_WITH_RENEWAL: Final = "\n".join(("Renewal", *_CAPABILITIES)).encode()
 
-_UNREADABLE: Final = (
-    "The envelope cannot be opened with this RA's key, or holds no certification request that verifies."
-)
+_UNREADABLE: Final = "The envelope is not for this RA, or holds no request that verifies with SHA-256 or stronger."
 
 
 @dataclass(frozen=True, slots=True)
