@@ -161,7 +161,7 @@ def canonical_ip(value: str) -> str:
     """An address as RFC 5952 and RFC 8738, 3 write it.
 
     Raises:
-        ValueError: with a sentence; no address, one with a zone, or one not in its canonical form's family.
+        ValueError: with a sentence; no address, one with a zone, or an IPv4 address in IPv6's form.
     """
     try:
         address = ipaddress.ip_address(value)
@@ -169,6 +169,8 @@ def canonical_ip(value: str) -> str:
         raise ValueError("is not an IP address") from None
     if "%" in value:
         raise ValueError("has a zone, which means nothing elsewhere")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        raise ValueError("is an IPv4 address written as IPv6; write it as IPv4")
     return str(address)
 
 

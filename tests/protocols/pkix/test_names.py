@@ -7,9 +7,10 @@ import ipaddress
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.domain import identifier
 from protocols.exchange import Malformed, Reason, Refused
 from protocols.pkix import names
 from protocols.pkix.names import AlternativeName, Attribute
@@ -122,13 +123,15 @@ def test_what_is_no_dns_name_is_told_why(wrong):
 
 @pytest.mark.parametrize(
     ("given_", "canonical"),
-    [("192.0.2.1", "192.0.2.1"), ("2001:0db8:0000::0001", "2001:db8::1"), ("::FFFF:0:1", "::ffff:0:1")],
+    [("192.0.2.1", "192.0.2.1"), ("2001:0db8:0000::0001", "2001:db8::1"), ("FF02::0:1", "ff02::1")],
 )
 def test_addresses_become_what_rfc_5952_writes(given_, canonical):
     assert names.canonical_ip(given_) == canonical
 
 
-@pytest.mark.parametrize("wrong", ["", "192.0.2", "192.0.02.1", "[::1]", "fe80::1%eth0", "example.com", "192.0.2.0/24"])
+@pytest.mark.parametrize(
+    "wrong", ["", "192.0.2", "192.0.02.1", "[::1]", "fe80::1%eth0", "example.com", "192.0.2.0/24", "::ffff:192.0.2.1"]
+)
 def test_what_is_no_address_is_told_why(wrong):
     with pytest.raises(ValueError, match=r"^(is|has) "):
         names.canonical_ip(wrong)
@@ -142,6 +145,28 @@ def test_canonical_forms_are_fixed_points(text):
         except ValueError:
             continue
         assert form(once) == once
+
+
+@given(st.text("aZ0-_.*\u212a", max_size=12) | st.text(max_size=8))
+@example("*.A.example")
+@example("a.1")
+def test_a_dns_name_that_is_accepted_is_written_as_the_policy_writes_it(text):
+    # What was authorized, what is judged and what is issued are one spelling.
+    try:
+        accepted = names.canonical_dns(text)
+    except ValueError:
+        return
+    assert identifier.dns_name(accepted) == identifier.dns_name(text) == accepted
+
+
+@given(st.ip_addresses().map(str) | st.text("0123456789abcdef:.%", max_size=20))
+@example("::ffff:192.0.2.1")
+def test_an_address_that_is_accepted_is_written_as_the_policy_writes_it(text):
+    try:
+        accepted = names.canonical_ip(text)
+    except ValueError:
+        return
+    assert identifier.ip_address(accepted) == identifier.ip_address(text) == accepted
 
 
 def test_a_distinguished_name_is_written_as_rfc_4514_does():
