@@ -22,6 +22,7 @@ from gateway.outbound.reach import Address
 _HEAD_CAP: Final = 16 * 1024
 _RECEIVE: Final = 16 * 1024
 
+_STATUSES: Final = range(100, 600)  # RFC 9110, 15
 _INTERIM: Final = range(100, 200)
 
 
@@ -96,7 +97,8 @@ async def get(stream: trio.SocketStream, destination: Destination, *, agent: str
     except httptools.HttpParserError as error:
         raise FetchFailed(f"the answer of {where} is not HTTP", passing=False) from error
     finally:
-        await trio.aclose_forcefully(stream)
+        # No farewell: nobody is owed a close_notify, and a peer that does not read must not hold us.
+        stream.socket.close()
 
 
 def spell(address: Address, port: int) -> str:
@@ -203,6 +205,9 @@ async def _read(channel: trio.abc.Stream, body_cap: int) -> Fetched:
         # Chunk extensions and trailers never reach the body: the raw count bounds them as well as the head.
         if received > _HEAD_CAP + body_cap and not answer.enough:
             raise FetchFailed("the server's answer is too large", passing=False)
+    if answer.status not in _STATUSES:
+        # llhttp reads a status line without a status as 0.
+        raise FetchFailed("the server's answer is not HTTP", passing=False)
     if answer.status in _INTERIM:
         # We never send Expect: a server that answers so speaks out of turn (RFC 9110, 15.2).
         raise FetchFailed("the server sent an interim answer that nobody asked for", passing=False)

@@ -75,7 +75,7 @@ class Acme:
         limits = self._front.limits
         seconds = limits.admission(who.address, pair)
         if seconds:
-            return self.wording(503, "too much to do at the moment", retry_after(seconds))
+            return self.wording(503, "too much to do at the moment", retry_after(failures.seconds(seconds)))
         path, method = _path(scope, parameters["path"]), scope["method"]
         if method != "POST":
             return get(self._site(pair), path, method)

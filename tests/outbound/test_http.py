@@ -1,0 +1,57 @@
+"""The HTTP client for strangers' servers: whatever arrives, it is an answer or a failure with a name (A76, A120)."""
+
+import pytest
+
+from gateway.outbound import http
+from gateway.outbound.http import Fetched, FetchFailed
+from tests.doubles.mutation import mutations
+from tests.doubles.webserver import plain
+
+CORPUS = [
+    plain(b"token.thumbprint"),
+    plain(b"", status="302 Found", headers=("Location: http://a.example/b",)),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+]
+
+
+class Pieces:
+    """What a connection gives: the data in small pieces, then its end."""
+
+    def __init__(self, data, size):
+        self._pieces = [data[at : at + size] for at in range(0, len(data), size)]
+
+    async def receive_some(self, _):
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+async def read(data, cap=128, size=64):
+    return await http._read(Pieces(data, size), cap)
+
+
+@pytest.mark.parametrize("seed", [b"one", b"two", b"three"])
+async def test_damaged_answers_are_answers_or_named_failures(seed):
+    for number, data in enumerate(mutations(seed, 1000, CORPUS)):
+        try:
+            fetched = await read(data, size=number % 70 + 1)
+        except (FetchFailed, http.httptools.HttpParserError):
+            continue
+        assert isinstance(fetched, Fetched)
+        assert len(fetched.body) <= 129
+        assert 200 <= fetched.status <= 599
+
+
+async def test_the_first_answer_counts_and_what_follows_it_does_not():
+    two = plain(b"first") + plain(b"second", status="500 No", headers=("Location: /x",))
+    assert await read(two) == Fetched(200, None, b"first")
+
+
+async def test_a_body_is_cut_one_byte_after_its_cap():
+    assert await read(plain(b"x" * 5000), cap=10) == Fetched(200, None, b"x" * 11)
+
+
+async def test_chunk_extensions_do_not_get_around_the_cap():
+    endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"1;" + b"e" * 2000 + b"\r\nx\r\n") * 100
+    with pytest.raises((FetchFailed, http.httptools.HttpParserError)):
+        await read(endless)
