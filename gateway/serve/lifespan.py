@@ -1,6 +1,6 @@
 """The running gateway: every nursery is opened here, one inside the other, and closed in the reverse order.
 
-    store > signer (its supervisor, its client) > jobs (catalogue, validations, publication, retention) > connections
+    store > signer (supervisor, client) > jobs (catalogue, validations, publication, retention, renewal) > connections
 
 So a request always finds what it needs, and the store outlives them all. Nothing is decided here.
 """
@@ -36,6 +36,7 @@ from gateway.serve.guard import guard, ready
 from gateway.serve.listener import Door, listen
 from gateway.serve.opening import now, opened_store
 from gateway.serve.quickstart import Quickstart
+from gateway.serve.renewal import keep_listener_certificate
 from gateway.serve.start import House
 from gateway.serve.telemetry import Counters
 from gateway.serve.tls import server_context
@@ -68,11 +69,12 @@ async def _obey(signals: AsyncIterator[int], ending: trio.Event, everything: tri
 
 
 async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
+    workers = await ready(house.supervisor, house.runtime)
+    # From here on nothing refuses to start, and the folder may change.
     folder.note_holder(house.folder)
     burnt = await store.write(partial(issuance.recover, at=now()))
     if burnt:
         logger.warning("serials of a stop in mid-signature are marked burnt", extra={"serials": ",".join(burnt)})
-    workers = await ready(house.supervisor, house.runtime)
     async with trio.open_nursery() as signers:
         signers.start_soon(guard, house.settings, house.secret, house.runtime, house.supervisor)
         async with open_signer(workers, queue=house.settings.signer_queue) as signer:
@@ -115,6 +117,7 @@ async def _with_signer(
         await jobs.start(validate_challenges, resources, validations)
         jobs.start_soon(keep_published, resources, publications)
         jobs.start_soon(sweep, resources)
+        jobs.start_soon(keep_listener_certificate, house.settings, house.secret, lambda: changed(current()))
         async with trio.open_nursery() as serving:
             asgi = application(routes(front), counters)
             await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], ending))

@@ -52,12 +52,15 @@ class RunningGateway:
         """End it by SIGTERM and give its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(END_SECONDS)
+        status = self.process.wait(END_SECONDS)
+        _release(self.process)
+        return status
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash does."""
         self.process.kill()
         self.process.wait(END_SECONDS)
+        _release(self.process)
 
 
 def command(*arguments: str) -> list[str]:
@@ -98,7 +101,9 @@ def start_gateway(
         part = _more(process, began + START_SECONDS)
         if not part:
             process.kill()
-            raise GatewayDidNotStart(process.wait(), log_file.read_text())
+            status = process.wait()
+            _release(process)
+            raise GatewayDidNotStart(status, log_file.read_text())
         printed += part
     seconds = time.monotonic() - began
     quickstart = json.loads((folder / "quickstart.json").read_text())
@@ -117,9 +122,6 @@ def running_gateway(folder: Path, *arguments: str) -> Iterator[RunningGateway]:
         except subprocess.TimeoutExpired:
             gateway.kill()
             raise
-        finally:
-            if gateway.process.stdout is not None:
-                gateway.process.stdout.close()
 
 
 def muster(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -133,6 +135,11 @@ def muster(*arguments: str, cwd: Path | None = None, **variables: str) -> subpro
         timeout=60,
         check=False,
     )
+
+
+def _release(process: subprocess.Popen[bytes]) -> None:
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _more(process: subprocess.Popen[bytes], deadline: float) -> bytes:
