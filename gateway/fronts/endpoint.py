@@ -15,7 +15,7 @@ from gateway.actions.outage import OUTAGES, outage
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.carry import ReplyResponse
 from gateway.fronts.front import Front
-from gateway.fronts.limits import BodyRefused, Disconnected
+from gateway.fronts.limits import BodyRefused, Disconnected, Incoming
 from gateway.fronts.peer import Peer, peer
 from gateway.fronts.problem import retry_after
 from protocols.exchange import Reply
@@ -54,13 +54,13 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         who = peer(scope, self._dice)
+        incoming = Incoming(scope, receive)
         try:
-            reply = await self._answer(scope, receive, who)
+            reply = await self._answer(scope, incoming.receive, who)
         except Disconnected:
             return
         except BodyRefused as refused:
-            # The rest of the body is still on its way: the connection cannot be used again.
-            reply = self._wording(refused.status, refused.sentence, (("Connection", "close"),))
+            reply = self._wording(refused.status, refused.sentence, ())
         except Refusal as refusal:
             reply = self._refused(refusal)
         except OUTAGES as error:
@@ -69,7 +69,25 @@ class Endpoint:
         except Exception:
             log.exception("request %s failed", who.id)
             reply = self._wording(500, "something went wrong on this side; nothing of it is your doing", ())
-        await ReplyResponse(reply)(scope, receive, send)
+        if incoming.unread:
+            await _answer_early(reply, incoming, scope, send)
+        else:
+            await ReplyResponse(reply)(scope, receive, send)
 
     def _refused(self, refusal: Refusal) -> Reply:
         return self._wording(STATUS[refusal.reason], refusal.detail, retry_after(refusal.retry_after))
+
+
+async def _answer_early(reply: Reply, incoming: Incoming, scope: Scope, send: Send) -> None:
+    """Answer while the body is still on its way: the whole answer first, its end when the body has been let in."""
+    response = ReplyResponse(reply, _last_answer(scope))
+    body = b"" if scope["method"] == "HEAD" else response.body
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await incoming.discard()
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _last_answer(scope: Scope) -> tuple[tuple[str, str], ...]:
+    """HTTP/1.1: the client may still be sending, so the connection is of no more use (RFC 9112, 9.3 and 9.6)."""
+    return (("Connection", "close"),) if scope["http_version"] in {"1.0", "1.1"} else ()

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from gateway.actions.authenticate import Guesses
 from gateway.domain.application import Pair
 
 KIB = 1024
+
+# What may still come in after a refusal: a client that reads has stopped by then, and nobody listens to another.
+DISCARD_BYTES = 1024 * KIB
+DISCARD_SECONDS = 2.0
 
 
 class BodyRefused(Exception):
@@ -49,6 +53,47 @@ class Limits:
     body_seconds: float = 30.0
     guesses: Guesses = field(default_factory=Guesses)
     admission: Callable[[str, Pair | None], int] = _everyone
+
+
+class Incoming:
+    """The receiving side of one request, which knows whether a body is still on its way."""
+
+    __slots__ = ("_receive", "unread")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self.unread = _announces_body(scope)
+
+    async def receive(self) -> Message:
+        """The next message from the peer."""
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self.unread = False
+        return message
+
+    async def discard(self) -> None:
+        """Let the rest of the body come in and forget it, within bounds.
+
+        A connection that is closed on bytes that nobody read is reset, and a reset overtakes the answer: the client
+        would never hear why it was refused.
+        """
+        length = 0
+        with trio.move_on_after(DISCARD_SECONDS):
+            while self.unread and length <= DISCARD_BYTES:
+                message = await self.receive()
+                length += len(message.get("body", b""))
+
+
+def _announces_body(scope: Scope) -> bool:
+    if scope["method"] in {"GET", "HEAD"}:
+        return False
+    declared = header(scope, b"content-length")
+    # Without a length HTTP/1.1 has a body only if it is chunked; HTTP/2 may have one unannounced.
+    return declared != "0" and (
+        declared is not None
+        or header(scope, b"transfer-encoding") is not None
+        or scope["http_version"] not in {"1.0", "1.1"}
+    )
 
 
 def header(scope: Scope, name: bytes) -> str | None:

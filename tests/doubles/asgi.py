@@ -44,6 +44,7 @@ async def ask(
             raw_headers.append((b"content-length", str(len(body)).encode()))
     else:
         pieces = list(body)
+        raw_headers.append((b"transfer-encoding", b"chunked"))
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},

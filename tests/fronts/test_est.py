@@ -262,7 +262,7 @@ async def test_an_expired_certificate_is_refused(house: House):
 @pytest.mark.parametrize("length", [64 * 1024 + 1, 1024 * 1024])
 async def test_a_body_over_the_cap_is_refused(house: House, length: int):
     """E20."""
-    for body in (b"A" * length, [b"A" * 1000] * (length // 1000 + 1)):
+    for body in (b"A" * length, [b"A" * 1000] * (length // 1000 + 5)):
         answer = await house.ask("POST", BASE + "simpleenroll", body, headers=WITH_PASSPHRASE)
         assert answer.status == 413
         assert answer.header("Content-Type") == "text/plain; charset=utf-8"

@@ -3,7 +3,15 @@
 import pytest
 import trio
 
-from gateway.fronts.limits import BodyRefused, Disconnected, header, read_body
+from gateway.fronts.limits import (
+    DISCARD_BYTES,
+    DISCARD_SECONDS,
+    BodyRefused,
+    Disconnected,
+    Incoming,
+    header,
+    read_body,
+)
 
 
 def stream(*pieces: bytes, end: bool = True):
@@ -68,3 +76,50 @@ def test_a_header_is_found_whatever_its_case():
     scope = {"headers": [(b"Content-Type", b"a"), (b"content-type", b"b")]}
     assert header(scope, b"content-type") == "a"
     assert header(scope, b"authorization") is None
+
+
+def request(method: str = "POST", version: str = "1.1", **headers: str) -> dict[str, object]:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"method": method, "http_version": version, "headers": raw}
+
+
+@pytest.mark.parametrize(
+    ("scope", "announced"),
+    [
+        (request(content_length="3"), True),
+        (request(content_length="0"), False),
+        (request(), False),
+        (request(transfer_encoding="chunked"), True),
+        (request(version="2"), True),
+        (request("GET", content_length="3"), False),
+        (request("HEAD", version="2"), False),
+    ],
+)
+def test_a_body_is_expected_where_the_head_announces_one(scope: dict[str, object], announced: bool):
+    """RFC 9112, 6.3; RFC 9113, 8.1."""
+    receive, _ = stream(b"x")
+    assert Incoming(scope, receive).unread is announced
+
+
+async def test_what_is_left_of_a_body_is_let_in_and_forgotten():
+    receive, taken = stream(b"a", b"b", b"c")
+    incoming = Incoming(request(content_length="3"), receive)
+    await incoming.receive()
+    assert incoming.unread
+    await incoming.discard()
+    assert taken == [b"a", b"b", b"c"]
+    assert not incoming.unread
+
+
+async def test_a_body_without_an_end_is_let_in_within_bounds(autojump_clock: trio.abc.Clock):
+    part = b"x" * 100_000
+    receive, taken = stream(*[part] * 100)
+    await Incoming(request(content_length="10000000"), receive).discard()
+    assert len(taken) == DISCARD_BYTES // len(part) + 1
+
+    async def nothing():
+        await trio.sleep_forever()
+
+    began = trio.current_time()
+    await Incoming(request(content_length="3"), nothing).discard()
+    assert trio.current_time() - began == pytest.approx(DISCARD_SECONDS)
