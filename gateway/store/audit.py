@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain.audit import AuditEvent
-from gateway.store.unit import Row, Unit, Value, millis
+from gateway.store.unit import Row, Unit, Value, millis, storable
 
 _PAGE: Final = 1000
 _COLUMNS: Final = (
@@ -50,14 +50,15 @@ def append(unit: Unit, events: Sequence[AuditEvent]) -> None:
         row: dict[str, Value] = {
             "position": position,
             "at": millis(event.at),
-            "actor": event.actor,
+            # What a peer wrote stands in some of these; in a batch of many it must not fail for all.
+            "actor": storable(event.actor),
             "action": event.action,
-            "target": event.target,
+            "target": storable(event.target),
             "outcome": event.outcome,
             "application_id": event.application_id,
-            "detail": event.detail,
-            "source": event.source,
-            "request_id": event.request_id,
+            "detail": storable(event.detail),
+            "source": storable(event.source),
+            "request_id": storable(event.request_id),
         }
         previous = row["hash"] = _link(previous, list(row.values()))
         rows.append(row)

@@ -9,11 +9,18 @@ import msgspec
 from gateway.domain.certificate import Certificate
 from gateway.domain.request import San
 from gateway.store import outbox
-from gateway.store.unit import Row, Unit, maybe_millis, millis
+from gateway.store.unit import Row, Unit, maybe_millis, millis, storable
 
 encode_json = msgspec.json.Encoder().encode
 decode_sans = msgspec.json.Decoder(tuple[San, ...]).decode
 _decode_metadata = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+def encode_sans(sans: tuple[San, ...]) -> str:
+    """Alternative names as JSON that both engines can keep and search."""
+    if any(storable(san.value) != san.value for san in sans):
+        sans = tuple(San(san.type, storable(san.value)) for san in sans)
+    return encode_json(sans).decode()
 
 
 def find(unit: Unit, certificate_id: str) -> Certificate | None:
@@ -72,8 +79,8 @@ def insert(unit: Unit, certificate: Certificate) -> None:
         issuer_id=certificate.issuer_id,
         serial=certificate.serial,
         der=certificate.der,
-        subject=certificate.subject,
-        sans=encode_json(certificate.sans).decode(),
+        subject=storable(certificate.subject),
+        sans=encode_sans(certificate.sans),
         not_before=millis(certificate.not_before),
         not_after=millis(certificate.not_after),
         sha1=certificate.sha1,

@@ -13,8 +13,8 @@ from gateway.domain.audit import AuditEvent
 from gateway.domain.certificate import Certificate, SerialStatus
 from gateway.domain.request import CertificateRequest, RequestStatus
 from gateway.store import certificates, outbox, requests
-from gateway.store.certificates import encode_json
-from gateway.store.unit import Duplicate, StateConflict, Unit, millis
+from gateway.store.certificates import encode_sans
+from gateway.store.unit import Duplicate, StateConflict, Unit, millis, storable
 
 STOPPED: Final = "the gateway stopped while this was being signed"
 
@@ -176,9 +176,9 @@ def _taken_up(unit: Unit, request: CertificateRequest, deduplication: bytes | No
         id=earlier.id,
         at=millis(at),
         proof_kind=request.proof_kind.value,
-        proof_subject=request.proof_subject,
-        subject=request.subject,
-        sans=encode_json(request.sans).decode(),
+        proof_subject=storable(request.proof_subject),
+        subject=storable(request.subject),
+        sans=encode_sans(request.sans),
     ):
         return earlier.id
     return existing(unit, earlier.id)

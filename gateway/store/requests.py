@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.domain.request import CertificateRequest, ProofKind, Protocol, RequestStatus
-from gateway.store.certificates import decode_sans, encode_json
-from gateway.store.unit import Duplicate, Row, Unit, Value, millis
+from gateway.store.certificates import decode_sans, encode_json, encode_sans
+from gateway.store.unit import Duplicate, Row, Unit, Value, millis, storable
 
 
 def find(unit: Unit, request_id: str) -> CertificateRequest | None:
@@ -45,7 +45,7 @@ def search(
     """One page of requests, newest first, and how many there are in all pages.
 
     `application_ids` None means all of them, empty none. `search` is looked for in subject and SANs, without regard to
-    case; its characters stand for themselves.
+    the case of ASCII letters; its characters stand for themselves.
     """
     parameters: dict[str, Value] = {
         "applications": None if application_ids is None else encode_json(list(application_ids)).decode(),
@@ -80,14 +80,14 @@ def insert(unit: Unit, row: CertificateRequest, *, deduplication: bytes | None) 
             protocol=row.protocol.value,
             status=row.status.value,
             proof_kind=row.proof_kind.value,
-            proof_subject=row.proof_subject,
+            proof_subject=storable(row.proof_subject),
             deduplication=deduplication,
-            subject=row.subject,
-            sans=encode_json(row.sans).decode(),
+            subject=storable(row.subject),
+            sans=encode_sans(row.sans),
             created_at=millis(row.created_at),
             updated_at=millis(row.updated_at),
             certificate_id=row.certificate_id,
-            failure=row.failure,
+            failure=None if row.failure is None else storable(row.failure),
         )
         == 1
     )

@@ -270,6 +270,9 @@ def _connect(file: Path, cache: int) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=STATEMENTS,
         )
+    except sqlite3.Error as error:
+        _fail(error)
+    try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -278,6 +281,7 @@ def _connect(file: Path, cache: int) -> sqlite3.Connection:
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
         connection.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.Error as error:
+        connection.close()
         _fail(error)
     return connection
 

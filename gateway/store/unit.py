@@ -127,6 +127,13 @@ def maybe_millis(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // MILLISECOND
 
 
+def storable(text: str) -> str:
+    """Text from a peer as both engines can keep it: PostgreSQL knows no NUL, and no encoding a lone surrogate."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+
+
 class Unit(Protocol):
     """One unit of work under way. `query` is `noun.name`, as in `queries/{noun}.sql`."""
 

@@ -72,14 +72,14 @@ def test_a_fresh_schema_equals_the_sum_of_the_migrations_on_postgresql(postgresq
                     connection.execute(in_postgres_words(statement))  # type: ignore[arg-type]
             columns = connection.execute(
                 "SELECT table_name, column_name, data_type, is_nullable, column_default"
-                " FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
+                " FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY 1, 2"
             ).fetchall()
             indexes = connection.execute(
-                "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2"
+                "SELECT tablename, indexname, replace(indexdef, current_schema() || '.', '') FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1, 2"
             ).fetchall()
             constraints = connection.execute(
                 "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-                " WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2, 3"
+                " WHERE connamespace = current_schema()::regnamespace ORDER BY 1, 2, 3"
             ).fetchall()
             return columns + indexes + constraints
 

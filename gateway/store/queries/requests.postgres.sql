@@ -4,7 +4,10 @@ WHERE (CAST(:applications AS TEXT) IS NULL
        OR application_id IN (SELECT json_array_elements_text(CAST(CAST(:applications AS TEXT) AS JSON))))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
   AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR lower(sans) LIKE :pattern ESCAPE '!')
+  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
+    SELECT 1 FROM json_array_elements(CAST(sans AS JSON)) AS san
+    WHERE lower(san ->> 'value') LIKE :pattern ESCAPE '!'
+  ))
 ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
 
 -- count --
@@ -13,4 +16,7 @@ WHERE (CAST(:applications AS TEXT) IS NULL
        OR application_id IN (SELECT json_array_elements_text(CAST(CAST(:applications AS TEXT) AS JSON))))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
   AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR lower(sans) LIKE :pattern ESCAPE '!')
+  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
+    SELECT 1 FROM json_array_elements(CAST(sans AS JSON)) AS san
+    WHERE lower(san ->> 'value') LIKE :pattern ESCAPE '!'
+  ))

@@ -23,7 +23,9 @@ SELECT * FROM certificate_requests
 WHERE (CAST(:applications AS TEXT) IS NULL OR application_id IN (SELECT value FROM json_each(:applications)))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
   AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR lower(sans) LIKE :pattern ESCAPE '!')
+  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
+    SELECT 1 FROM json_each(sans) AS san WHERE lower(json_extract(san.value, '$.value')) LIKE :pattern ESCAPE '!'
+  ))
 ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
 
 -- count --
@@ -31,4 +33,6 @@ SELECT count(*) AS total FROM certificate_requests
 WHERE (CAST(:applications AS TEXT) IS NULL OR application_id IN (SELECT value FROM json_each(:applications)))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
   AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR lower(sans) LIKE :pattern ESCAPE '!')
+  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
+    SELECT 1 FROM json_each(sans) AS san WHERE lower(json_extract(san.value, '$.value')) LIKE :pattern ESCAPE '!'
+  ))
