@@ -47,7 +47,7 @@ async def pair_to_issue_from(resources: Resources, identity: Identity, pair: Pai
         raise Refusal(RefusalReason.NOT_FOUND, UNKNOWN_PAIR)
     if not allowed(identity.product_role, role, Permission.ISSUE_CERTIFICATE):
         raise Refusal(RefusalReason.FORBIDDEN, f"you may not issue certificates in application {pair.application.name}")
-    if Protocol.API not in pair.settings.enabled():
+    if not pair.settings.enables(Protocol.API):
         raise Refusal(
             RefusalReason.FORBIDDEN,
             f"enrollment over REST is not enabled for application {pair.application.name}, profile {pair.profile.slug}",

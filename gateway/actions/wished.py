@@ -15,6 +15,8 @@ from gateway.domain.request import (
     KeyUsage,
     Proof,
     PublicKey,
+    SubjectAttribute,
+    SubjectType,
     Unset,
 )
 from protocols.rest.needs import Wishes
@@ -35,20 +37,17 @@ KEY_BITS: Final[dict[KeyAlgorithm, int]] = {
     KeyAlgorithm.ML_DSA_87: 2592 * 8,
 }
 
-# The names in `Wishes.given` that do not speak of the subject; every other one is an attribute of it.
-_BESIDE_THE_SUBJECT: Final = frozenset(
-    {
-        "altNames",
-        "keyUsages",
-        "extendedKeyUsages",
-        "keyAlgorithm",
-        "signatureAlgorithm",
-        "ttl",
-        "notBefore",
-        "notAfter",
-        "metadata",
-    }
-)
+# The names in `Wishes.given` that speak of the subject (D12).
+_SUBJECT: Final[dict[str, SubjectType]] = {
+    "commonName": SubjectType.COMMON_NAME,
+    "organization": SubjectType.ORGANIZATION,
+    "organizationalUnit": SubjectType.ORGANIZATIONAL_UNIT,
+    "country": SubjectType.COUNTRY,
+    "state": SubjectType.STATE,
+    "locality": SubjectType.LOCALITY,
+    "domainComponent": SubjectType.DOMAIN_COMPONENT,
+    "serialNumber": SubjectType.SERIAL_NUMBER,
+}
 _KEY_USAGES: Final[dict[str, KeyUsage]] = {usage.value: usage for usage in KeyUsage}
 
 
@@ -74,7 +73,7 @@ def from_wishes(wishes: Wishes, key: PublicKey, proof: Proof, *, managed_key: by
         Refusal: POLICY, with a violation for every name or usage that no policy could judge.
     """
     violations: list[str] = []
-    subject = subject_attributes(wishes.subject, violations)
+    subject = _subject(wishes, violations)
     sans = subject_alternative_names(wishes.sans, violations)
     usages = []
     for name in wishes.key_usages or ():
@@ -88,7 +87,7 @@ def from_wishes(wishes: Wishes, key: PublicKey, proof: Proof, *, managed_key: by
     return EnrollmentRequest(
         proof=proof,
         key=key,
-        subject=(subject or None) if wishes.given - _BESIDE_THE_SUBJECT else UNSET,
+        subject=subject or UNSET,
         sans=_given(wishes, "altNames", sans or None),
         key_usages=_given(wishes, "keyUsages", None if wishes.key_usages is None else tuple(usages)),
         extended_key_usages=_given(wishes, "extendedKeyUsages", wishes.extended_key_usages),
@@ -98,6 +97,14 @@ def from_wishes(wishes: Wishes, key: PublicKey, proof: Proof, *, managed_key: by
         metadata=wishes.metadata,
         managed_key=managed_key,
     )
+
+
+def _subject(wishes: Wishes, violations: list[str]) -> tuple[SubjectAttribute, ...]:
+    """The attributes that were given; an empty one for each that null clears, which keeps the default away (D5)."""
+    given = subject_attributes(wishes.subject, violations)
+    present = {each.type for each in given}
+    spoken_of = [kind for name, kind in _SUBJECT.items() if name in wishes.given]
+    return (*given, *(SubjectAttribute(kind, "") for kind in spoken_of if kind not in present))
 
 
 def ttl(wishes: Wishes) -> timedelta | Unset | None:

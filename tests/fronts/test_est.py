@@ -4,11 +4,12 @@ import base64
 import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
 from gateway.domain.application import EstSettings
 from gateway.domain.certificate import Certificate
@@ -256,6 +257,36 @@ async def test_an_expired_certificate_is_refused(house: House):
     old = await enroll(house)
     house.now = (await record(house, old)).not_after + dt.timedelta(seconds=1)
     answer = await house.ask("POST", BASE + "simplereenroll", csr(), headers=TYPE, certificate=old)
+    assert answer.status == 403
+
+
+async def test_a_revoked_certificate_is_refused_at_once(house: House):
+    """E62: also where only a passphrase was missing."""
+    old = await enroll(house)
+    found = await record(house, old)
+    await house.store.write(lambda unit: certificates.revoke(unit, found.id, reason=1, at=house.now))
+    for operation, status in (("simplereenroll", 403), ("simpleenroll", 401)):
+        answer = await house.ask("POST", BASE + operation, csr(), headers=TYPE, certificate=old)
+        assert answer.status == status
+    assert len(house.signer.signed) == 1
+
+
+async def test_a_certificate_that_is_not_valid_yet_is_refused(house: House):
+    old = await enroll(house)
+    house.now = (await record(house, old)).not_before - dt.timedelta(seconds=1)
+    answer = await house.ask("POST", BASE + "simplereenroll", csr(), headers=TYPE, certificate=old)
+    assert answer.status == 403
+
+
+async def test_an_imported_certificate_vouches_for_nobody(house: House):
+    """E60: somebody put it into the inventory; that is no proof that its holder was ever enrolled here."""
+    request = x509.load_der_x509_csr(csr())
+    spki = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    row = await record(house, await enroll(house))
+    imported = replace(row, id="imported", serial="77", der=spki, source="imported", request_id=None)
+    imported = replace(imported, sha256=hashlib.sha256(spki).hexdigest(), sha1=hashlib.sha1(spki).hexdigest())
+    await house.store.write(lambda unit: certificates.record(unit, imported))
+    answer = await house.ask("POST", BASE + "simplereenroll", csr(), headers=TYPE, certificate=spki)
     assert answer.status == 403
 
 

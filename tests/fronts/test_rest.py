@@ -159,13 +159,17 @@ async def test_the_default_key_is_the_profiles(house: House):
 async def test_a_subject_that_is_left_out_is_the_profiles_and_null_clears_it(house: House):
     """D5."""
     organization = SubjectAttribute(SubjectType.ORGANIZATION, "Example")
-    await house.profile(defaults=Defaults(subject=(organization,)))
+    country = SubjectAttribute(SubjectType.COUNTRY, "CH")
+    await house.profile(defaults=Defaults(subject=(organization, country)))
     names = {"altNames": [{"type": "dns_name", "value": "a.example"}]}
     document = {"profileId": "profile", "applicationId": "application", "attributes": names}
     assert (await ask(house, "POST", "/certificates", document)).status == 200
-    assert house.signer.signed[-1].subject == (organization,)
+    assert house.signer.signed[-1].subject == (organization, country)
     cleared = {**document, "attributes": {**names, "organization": None}}
     assert (await ask(house, "POST", "/certificates", cleared)).status == 200
+    assert house.signer.signed[-1].subject == (country,)
+    nameless = {**document, "attributes": {**names, "organization": None, "country": None}}
+    assert (await ask(house, "POST", "/certificates", nameless)).status == 200
     assert house.signer.signed[-1].subject == ()
     assert house.signer.signed[-1].san_critical
 
