@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from protocols.cms import algorithms, ber, der
-from protocols.cms.ber import Element
 from protocols.exchange import Malformed
 
 # Below, a key is not worth encrypting to (S90); above, one verification costs milliseconds.
@@ -24,14 +23,28 @@ _RSA_BITS = range(2048, 8193)
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate's names and key, each as the whole element. `key_identifier` is computed where it has none."""
+    """A certificate's names and key, each as the whole element; `extensions` is None where it has none."""
 
     encoded: bytes
     serial: bytes
     issuer: bytes
     subject: bytes
     spki: bytes
-    key_identifier: bytes
+    extensions: bytes | None
+
+    @property
+    def key_identifier(self) -> bytes:
+        """The subject key identifier, computed where it has none that can be read. Raises Malformed for a strange key.
+
+        Read when it is asked for, since few messages name anybody by it.
+        """
+        written = None if self.extensions is None else _key_identifier(self.extensions)
+        if written is not None:
+            return written
+        fields = ber.parse(self.spki).fields()
+        fields.take(der.SEQUENCE)
+        # RFC 5280, 4.2.1.2, method 1, which is how everyone computes an identifier that is not written down.
+        return hashlib.sha1(fields.take(der.BIT_STRING).contents[1:], usedforsecurity=False).digest()
 
     @property
     def issuer_and_serial(self) -> bytes:
@@ -75,26 +88,20 @@ def read(encoded: bytes) -> Certificate:
     issuer = tbs.take(der.SEQUENCE).received
     tbs.take(der.SEQUENCE)  # validity
     subject = tbs.take(der.SEQUENCE).received
-    spki = tbs.take(der.SEQUENCE)
+    spki = tbs.take(der.SEQUENCE).received
     tbs.maybe(0x81)  # the unique identifiers of version 2
     tbs.maybe(0x82)
     extensions = tbs.maybe(0xA3)
-    identifier = _key_identifier(extensions) if extensions is not None else None
-    if identifier is None:
-        spki_fields = spki.fields()
-        spki_fields.take(der.SEQUENCE)
-        # RFC 5280, 4.2.1.2, method 1, which is how everyone computes an identifier that is not written down.
-        identifier = hashlib.sha1(spki_fields.take(der.BIT_STRING).contents[1:], usedforsecurity=False).digest()
-    return Certificate(encoded, serial, issuer, subject, spki.received, identifier)
+    return Certificate(encoded, serial, issuer, subject, spki, None if extensions is None else extensions.received)
 
 
-def _key_identifier(extensions: Element) -> bytes | None:
-    for wrapped in extensions.children(1):
-        for extension in wrapped.children():
-            parts = extension.children(3)
-            if parts and parts[0].received == algorithms.SUBJECT_KEY_IDENTIFIER:
-                try:
+def _key_identifier(extensions: bytes) -> bytes | None:
+    try:
+        for wrapped in ber.parse(extensions).children(1):
+            for extension in wrapped.children():
+                parts = extension.children(3)
+                if parts and parts[0].received == algorithms.SUBJECT_KEY_IDENTIFIER:
                     return ber.parse(parts[-1].octets()).octets()
-                except Malformed:
-                    return None  # an identifier that cannot be read is as good as none
+    except Malformed:
+        return None  # an identifier that cannot be read is as good as none
     return None

@@ -157,10 +157,10 @@ def _find_signer(signer: SignerIdentifier, certificates: Iterable[Element]) -> C
     for element in certificates:
         try:
             candidate = certificate.read(element.received)
+            if signer.names(candidate):
+                return candidate
         except Malformed:
             continue  # a chain that cannot be read is no reason to refuse a signer that can
-        if signer.names(candidate):
-            return candidate
     return None
 
 

@@ -109,8 +109,16 @@ def test_what_is_no_certificate_is_malformed():
     read = 0
     for damaged in mutations(b"certificate", 1500, [encoded]):
         try:
-            certificate.read(damaged).key()
+            found = certificate.read(damaged)
+            found.key()
+            assert found.key_identifier
             read += 1
         except Malformed:
             pass
     assert 0 < read < 1500
+
+
+def test_an_identifier_can_be_asked_for_as_often_as_there_are_messages():
+    """The RA's certificate is read once and asked by every client that names it by its key; limits are per message."""
+    read = certificate.read(_der(self_signed(ec_key("a"), ski=True)))
+    assert len({read.key_identifier for _ in range(2000)}) == 1
