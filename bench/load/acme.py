@@ -58,6 +58,10 @@ class Client:
             order = json.loads(self._post(made.headers["location"], None).body)
         return self._post(str(order["certificate"]), None).body
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def _authorize(self, url: str, responder: Responder) -> None:
         authorization = json.loads(self._post(url, None).body)
         (challenge,) = [each for each in authorization["challenges"] if each["type"] == "http-01"]

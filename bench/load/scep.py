@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+from asn1crypto import cms
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from bench.load.requests import csr, name
@@ -54,7 +55,11 @@ class Client:
             raise RuntimeError("the reply is for somebody else")
         content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
         inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
-        return pkcs7.load_der_pkcs7_certificates(inside)[0]
+        return _certificates(inside)[0]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     def move_to(self, url: str) -> None:
         """Go on with the same keys at another address."""
@@ -105,10 +110,16 @@ def by_challenge(url: str, challenge: str) -> Callable[[], None]:
 
 def _ra(answer: bytes) -> Certificate:
     """The certificate to encrypt to: the first that may encipher keys."""
-    for certificate in pkcs7.load_der_pkcs7_certificates(answer):
+    for certificate in _certificates(answer):
         if certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment:
             return read(certificate.public_bytes(Encoding.DER))
     raise RuntimeError("no certificate of the authority may encipher keys")
+
+
+def _certificates(degenerate: bytes) -> list[x509.Certificate]:
+    """The certificates of a certs-only message, in the order in which they were sent, which cryptography would mind."""
+    bag = cms.ContentInfo.load(degenerate)["content"]["certificates"]
+    return [x509.load_der_x509_certificate(each.dump()) for each in bag]
 
 
 def _attribute(kind: bytes, tag: int, value: bytes) -> bytes:

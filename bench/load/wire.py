@@ -89,4 +89,8 @@ class Connection:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             return raw
-        return self._tls.wrap_socket(raw, server_hostname=self._host)
+        try:
+            return self._tls.wrap_socket(raw, server_hostname=self._host)
+        except OSError:
+            raw.close()
+            raise

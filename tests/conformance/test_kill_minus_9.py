@@ -5,9 +5,11 @@ that was reserved and not issued is marked burnt.
 """
 
 import base64
+import contextlib
 import shutil
 import sqlite3
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from bench.load.wire import Connection
 from gateway.store import audit
 from gateway.store.unit import open_store
 from tests.doubles.faulty_gateway import POINTS
-from tests.doubles.gateway import RunningGateway, start_faulty_gateway, start_gateway
+from tests.doubles.gateway import ROOT, RunningGateway, running_gateway, start_gateway
 
 pytestmark = pytest.mark.conformance
 
@@ -51,7 +53,7 @@ def responder() -> Iterator[Responder]:
 def made(tmp_path_factory: pytest.TempPathFactory, responder: Responder) -> Path:
     """A data folder after its first start, to be copied."""
     folder = tmp_path_factory.mktemp("made") / "data"
-    with start_gateway(folder, "--acme-http01-port", str(responder.port)):
+    with running_gateway(folder, "--acme-http01-port", str(responder.port)):
         pass
     return folder
 
@@ -62,7 +64,8 @@ def enroll_over_est(gateway: RunningGateway) -> x509.Certificate:
     connection = Connection(est["url"], tls(gateway))
     path = "/" + est["url"].split("/", 3)[3] + "/simpleenroll"
     headers = ("Content-Type: application/pkcs10", f"Authorization: Basic {credentials}", "Connection: close")
-    answer = connection.send("POST", path, base64.b64encode(csr(elliptic(), name())), headers)
+    with contextlib.closing(connection):
+        answer = connection.send("POST", path, base64.b64encode(csr(elliptic(), name())), headers)
     assert answer.status == 200, answer
     from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -87,21 +90,24 @@ def enroll_over_rest(gateway: RunningGateway) -> x509.Certificate:
         },
     }
     headers = ("Content-Type: application/json", f"Authorization: Bearer {facts['adminToken']}")
-    answer = connection.send("POST", path, json.dumps(body).encode(), headers)
+    with contextlib.closing(connection):
+        answer = connection.send("POST", path, json.dumps(body).encode(), headers)
     assert answer.status in {200, 201}, answer
     return x509.load_pem_x509_certificate(json.loads(answer.body)["certificate"]["certificate"].encode())
 
 
 def enroll_over_scep(gateway: RunningGateway) -> x509.Certificate:
     scep = gateway.quickstart["scep"]
-    return ScepClient(scep["url"], scep["challenge"]).enroll()
+    with contextlib.closing(ScepClient(scep["url"], scep["challenge"])) as client:
+        return client.enroll()
 
 
 @pytest.fixture
 def enroll_over_acme(responder: Responder) -> Enroll:
     def enroll(gateway: RunningGateway) -> x509.Certificate:
-        client = AcmeClient(gateway.quickstart["acmeDirectory"], gateway.quickstart["root"])
-        return x509.load_pem_x509_certificates(client.issue("localhost", responder))[0]
+        facts = gateway.quickstart
+        with contextlib.closing(AcmeClient(facts["acmeDirectory"], facts["root"])) as client:
+            return x509.load_pem_x509_certificates(client.issue("localhost", responder))[0]
 
     return enroll
 
@@ -124,7 +130,7 @@ async def test_whatever_step_a_crash_hits_nothing_received_is_missing_and_nothin
     received: list[x509.Certificate] = []
     known = statuses(folder)
     for point in POINTS:
-        with start_faulty_gateway(folder, point, armed) as gateway:
+        with faulty_gateway(folder, point, armed) as gateway:
             known = check_inventory(folder, received, known)
             received.append(enroll(gateway))
             known = statuses(folder)
@@ -143,8 +149,8 @@ async def test_whatever_step_a_crash_hits_nothing_received_is_missing_and_nothin
         elif LEFT_BEHIND[point] == "burnt":
             assert list(left.values()) == ["reserved"], "durable before any signature, and not yet recovered"
         else:
-            assert list(left.values()) == ["issued"]
-    with start_gateway(folder) as gateway:
+            assert list(left.values()) == ["issued"], point
+    with running_gateway(folder) as gateway:
         check_inventory(folder, received, known)
         received.append(enroll_over_est(gateway))
     check_inventory(folder, received, known)
@@ -158,7 +164,7 @@ def test_a_retransmission_after_a_crash_gets_the_certificate_that_was_made_befor
     """S83: crash between issue and reply; the client sends the same bytes again."""
     folder, armed = tmp_path / "data", tmp_path / "armed"
     shutil.copytree(made, folder)
-    with start_faulty_gateway(folder, "after-complete", armed) as gateway:
+    with faulty_gateway(folder, "after-complete", armed) as gateway:
         scep = gateway.quickstart["scep"]
         client = ScepClient(scep["url"], scep["challenge"])
         message = client.message(csr(client.key, name(), scep["challenge"]))
@@ -168,11 +174,25 @@ def test_a_retransmission_after_a_crash_gets_the_certificate_that_was_made_befor
         assert gateway.process.wait(timeout=30) == -9
         armed.unlink()
     before = statuses(folder)
-    with start_gateway(folder) as gateway:
+    with running_gateway(folder) as gateway:
         client.move_to(gateway.quickstart["scep"]["url"])
         certificate = client.send(message)
         assert statuses(folder) == before
         assert f"{certificate.serial_number:x}" in before
+        client.close()
+
+
+@contextlib.contextmanager
+def faulty_gateway(folder: Path, point: str, armed: Path) -> Iterator[RunningGateway]:
+    """A gateway that dies at `point` once `armed` exists."""
+    program = [sys.executable, "-P", str(ROOT / "tests/doubles/faulty_gateway.py"), point, str(armed)]
+    gateway = start_gateway(folder, program=program)
+    try:
+        yield gateway
+    finally:
+        gateway.kill()
+        assert gateway.process.stdout is not None
+        gateway.process.stdout.close()
 
 
 def tls(gateway: RunningGateway) -> ssl.SSLContext:

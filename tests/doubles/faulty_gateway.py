@@ -48,11 +48,11 @@ def install(point: str, armed: Path) -> None:
     elif point == "after-reply":
         from gateway.actions import enroll
 
-        # Only the reply of the enrollment itself counts: the flag is raised once a certificate is on its way out.
+        # Only the reply of an enrollment that began under arms counts: an earlier one may still be on its way out.
         leaving = [False]
 
         def leave() -> None:
-            leaving[0] = True
+            leaving[0] = armed.exists()
 
         enroll.issued = after(enroll.issued, leave)
         carry.ReplyResponse.__call__ = after_await(carry.ReplyResponse.__call__, lambda: die() if leaving[0] else None)
