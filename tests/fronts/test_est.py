@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
+from gateway.actions.authenticate import Guesses
+from gateway.actions.throttle import Throttle
 from gateway.domain.application import EstSettings
 from gateway.domain.certificate import Certificate
 from gateway.fronts.est import est_routes
 from gateway.fronts.limits import Limits
 from gateway.outbound.signer import SignerBusy
-from gateway.store import certificates
+from gateway.store import audit, certificates
 from tests.doubles.asgi import Answered
 from tests.doubles.house import PASSPHRASE, House, open_house
 from tests.doubles.requests import csr
@@ -190,6 +193,34 @@ async def test_guessing_is_locked_out_for_the_address_and_for_nobody_else(house:
     await enroll(house, address="192.0.2.2")
     house.now += dt.timedelta(seconds=int(answer.header("Retry-After") or ""))
     await enroll(house)
+
+
+async def test_guesses_that_come_all_at_once_are_counted_one_by_one(house: House):
+    """E90: none is checked before the one ahead of it was counted."""
+    statuses: list[int] = []
+
+    async def guess(number: int) -> None:
+        headers = {**TYPE, **basic("dev1", f"guess {number}")}
+        statuses.append((await house.ask("POST", BASE + "simpleenroll", csr(), headers=headers)).status)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(guess, number)
+    assert sorted(statuses) == [401] * 10 + [429] * 30
+
+
+async def test_a_flood_of_wrong_credentials_does_not_fill_the_disk(house: House):
+    """D17 asks for an event; the disk asks for an end of them: a burst, then one a second."""
+    house.set_front(limits=Limits(guesses=Guesses(audited=Throttle(burst=3, interval=1.0, capacity=1))))
+    headers = {**TYPE, **basic("dev1", "wrong-wrong")}
+    for number in range(6):
+        await house.ask("POST", BASE + "simpleenroll", csr(), headers=headers, address=f"192.0.2.{number}")
+    house.now += dt.timedelta(seconds=1)
+    await house.ask("POST", BASE + "simpleenroll", csr(), headers=headers, address="192.0.2.99")
+    entries = await house.store.read(audit.entries)
+    sources = [each.event.source for each in entries if each.event.action == "credential.check"]
+    assert sources == ["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.99"]
+    assert "wrong-wrong" not in str(entries)
 
 
 async def test_a_passphrase_that_is_not_configured_is_never_right(house: House):
