@@ -29,7 +29,7 @@ from gateway.jobs.validations import validate_challenges
 from gateway.outbound.challenges.http01 import Http01
 from gateway.outbound.resolver.resolver import NameResolver
 from gateway.outbound.signer import open_signer
-from gateway.serve import first_start, folder, quickstart, sockets
+from gateway.serve import folder, quickstart, sockets
 from gateway.serve.asgi import application
 from gateway.serve.current import Current
 from gateway.serve.guard import guard, ready
@@ -82,9 +82,9 @@ async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
             if house.made is None:
                 kept = quickstart.kept_secrets(house.folder)
             else:
-                kept = await first_start.declare(
-                    house.settings, house.made, store, urls, now=now(), dice=secrets.token_bytes
-                )
+                from gateway.serve.first_start import declare  # a tenth of a second that later starts need not spend
+
+                kept = await declare(house.settings, house.made, store, urls, now=now(), dice=secrets.token_bytes)
             current = Current(store, await store.read(catalogue.load))
             resources = Resources(store, signer, current, now, secrets.token_bytes)
             facts = quickstart.facts(house.folder, kept, https=urls.https, http=urls.http)

@@ -6,6 +6,7 @@ heavy ones load while the signer's processes come up.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -82,10 +83,15 @@ def _start(
         with signer_process.runtime_folder() as runtime:
             supervisor = signer_process.start(settings, secret, runtime)
             try:
+                # A thousand classes are made now and never let go: looking through them for garbage, now or under
+                # load, costs a tenth of the start, and pauses later.
+                gc.disable()
                 import trio
 
                 from gateway.serve.lifespan import live
 
+                gc.freeze()
+                gc.enable()
                 house = House(settings, place, https, http, supervisor, runtime, secret, made)
                 trio.run(partial(live, house), strict_exception_groups=True)
             except BaseExceptionGroup as group:
