@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,7 @@ RA_DAYS: Final = 5 * 365 + 1
 TLS_DAYS: Final = 397  # what browsers accept at most of an authority that a person installed
 LEAF_DAYS: Final = RA_DAYS + 1  # the ceiling of an issuing authority, unless it is told otherwise
 
+_NO_BOUND: Final = 10**10  # seconds
 _AUTHORITY_USAGES: Final = ["keyCertSign", "cRLSign"]
 _COMMON_NAME: Final = "2.5.4.3"
 _SERVER: Final = "1.3.6.1.5.5.7.3.1"
@@ -268,8 +269,8 @@ def parse_subject(text: str) -> list[tuple[str, str]]:
     """A distinguished name in RFC 4514's form as (OID, value) in the certificate's order. Raises `ValueError`."""
     try:
         name = x509.Name.from_rfc4514_string(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a distinguished name such as 'CN=Devices CA,O=Example'") from None
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a name such as 'CN=Devices CA,O=Example': {error}") from None
     if any(len(list(each)) != 1 for each in name.rdns):
         raise ValueError("each part of a subject has one attribute")
     return [(each.oid.dotted_string, str(each.value)) for each in name]
@@ -295,7 +296,8 @@ def _self_signed(private_key: PrivateKey, plan: Plan, ceiling: Ceiling, ask: Iss
 
 
 def _issued(authority: StoredKey, ask: IssueCertificate) -> x509.Certificate:
-    issuer = issuer_of(authority)
+    # How long the certificate of a ceremony is good says the person who holds it; the rest of the ceiling stands.
+    issuer = issuer_of(replace(authority, ceiling=msgspec.structs.replace(authority.ceiling, max_validity=_NO_BOUND)))
     within = msgspec.structs.replace(
         ask, not_before=max(ask.not_before, issuer.not_before), not_after=min(ask.not_after, issuer.not_after)
     )

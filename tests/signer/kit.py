@@ -59,9 +59,13 @@ def root(algorithm: str = "EC_prime256v1") -> StoredKey:
     return _ceremony().authority(Plan("root", [(COMMON_NAME, "Root")], algorithm, None, 2, 7300))
 
 
-@cache
 def issuing(algorithm: str = "EC_prime256v1", path_length: int | None = 0) -> StoredKey:
-    """An authority under `root()`."""
+    """An authority under `root()`; the same for the same arguments."""
+    return _issuing(algorithm, path_length)
+
+
+@cache
+def _issuing(algorithm: str, path_length: int | None) -> StoredKey:
     plan = Plan("issuing", [(COMMON_NAME, "Issuing")], algorithm, root(), path_length, 3650)
     return _ceremony().authority(plan)
 

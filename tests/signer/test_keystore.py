@@ -154,9 +154,7 @@ def test_a_key_whose_bytes_are_no_key_is_told(folder):
     whole = json.loads(path.read_bytes())
     facts = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])["facts"]
     whole["sealed"] = seal.close_box(unlock(folder, SECRET), b"no key", b"muster private key\0" + bytes(facts))
-    path.write_bytes(
-        msgspec.json.encode({"version": 1, "facts": msgspec.Raw(bytes(facts)), "sealed": whole["sealed"]})
-    )
+    path.write_bytes(msgspec.json.encode({"version": 1, "facts": msgspec.Raw(bytes(facts)), "sealed": whole["sealed"]}))
     refused(StoreFailure.DAMAGED, lambda: store.find("issuing"))
 
 
@@ -182,7 +180,9 @@ def test_a_header_whose_box_is_of_a_newer_version_is_told_apart_from_a_wrong_sec
     refused(StoreFailure.UNSUPPORTED, lambda: unlock(folder, SECRET))
 
 
-@pytest.mark.parametrize("change", [{"n": 3}, {"n": 1}, {"n": 2**21}, {"r": 0}, {"r": 17}, {"p": 0}, {"salt": b"short"}])
+@pytest.mark.parametrize(
+    "change", [{"n": 3}, {"n": 1}, {"n": 2**21}, {"r": 0}, {"r": 17}, {"p": 0}, {"salt": b"short"}]
+)
 def test_a_header_cannot_make_the_derivation_cheap_or_endless(change):
     derivation = msgspec.structs.replace(seal.Derivation(bytes(16)), **change)
     refused(StoreFailure.DAMAGED, lambda: seal.derive(SECRET, derivation))
