@@ -13,9 +13,7 @@ from pathlib import Path
 from bench import floors
 from bench.gateway import Quickstart, gateway
 from bench.load import acme, est, rest, scep
-from bench.load.closed_loop import Figures, run
-
-Clients = Callable[[Quickstart, acme.Responder], Callable[[], None]]
+from bench.load.closed_loop import Client, Figures, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class Work:
     title: str
     budget: float
     floor: Callable[[floors.Operations], float]
-    client: Clients
+    client: Callable[[Quickstart, acme.Responder], Client]
 
 
 WORKS: Sequence[Work] = (

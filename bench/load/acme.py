@@ -8,7 +8,6 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from bench.load.closed_loop import Client
 from bench.load.requests import csr, elliptic
 from bench.load.wire import Answer, Connection
 
@@ -23,7 +23,7 @@ JsonObject = dict[str, object]
 _POLL: Final = 0.01  # seconds; the driver asks at once and then often, as the quickest clients do
 
 
-class Client:
+class Account:
     """An account with its connection and its nonce. One thread at a time."""
 
     def __init__(self, directory: str, root: str) -> None:
@@ -123,17 +123,17 @@ class Responder:
         self._server.server_close()
 
 
-def with_validation(directory: str, root: str, responder: Responder, name: str = "localhost") -> Callable[[], None]:
+def with_validation(directory: str, root: str, responder: Responder, name: str = "localhost") -> Client:
     """A client whose every order is for a new account's first name, so that each needs its validation."""
-    client = Client(directory, root)
-    return lambda: _check(client.issue(name, responder))
+    account = Account(directory, root)
+    return Client(lambda: _check(account.issue(name, responder)), account.close)
 
 
-def ready_at_once(directory: str, root: str, responder: Responder, name: str = "localhost") -> Callable[[], None]:
+def ready_at_once(directory: str, root: str, responder: Responder, name: str = "localhost") -> Client:
     """A client that proved its name once; from then on its orders are born ready."""
-    client = Client(directory, root)
-    client.issue(name, responder)
-    return lambda: _check(client.issue(name))
+    account = Account(directory, root)
+    account.issue(name, responder)
+    return Client(lambda: _check(account.issue(name)), account.close)
 
 
 def _check(chain: bytes) -> None:

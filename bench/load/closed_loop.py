@@ -29,22 +29,29 @@ class Figures:
     first_failure: str = ""
 
 
-def run(clients: Sequence[Callable[[], None]], *, server: int, seconds: float, warm_up: float = 1.0) -> Figures:
-    """Run each of `clients` in a thread of its own, over and over, for `seconds`; `server` is the root pid.
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client with its connection. `enroll` is one enrollment, and raises where it failed."""
 
-    A client's call is one enrollment; it raises where the enrollment failed. What finishes during `warm_up` is not
-    counted.
+    enroll: Callable[[], object]
+    close: Callable[[], None]
+
+
+def run(clients: Sequence[Client], *, server: int, seconds: float, warm_up: float = 1.0) -> Figures:
+    """Run each of `clients` in a thread of its own, over and over, for `seconds`, and close it.
+
+    `server` is the root pid. What finishes during `warm_up` is not counted.
     """
     latencies: list[list[float]] = [[] for _ in clients]
     failures: list[str] = []
     counting = threading.Event()
     ending = threading.Event()
 
-    def loop(client: Callable[[], None], into: list[float]) -> None:
+    def loop(client: Client, into: list[float]) -> None:
         while not ending.is_set():
             begun = time.perf_counter()
             try:
-                client()
+                client.enroll()
             except Exception as error:  # noqa: BLE001, a failure of any kind is counted and shown
                 failures.append(f"{type(error).__name__}: {error}")
                 if len(failures) > 100:
@@ -69,6 +76,8 @@ def run(clients: Sequence[Callable[[], None]], *, server: int, seconds: float, w
     ending.set()
     for thread in threads:
         thread.join(timeout=30)
+    for client in clients:
+        client.close()
     count = len(done)
     return Figures(
         enrollments=count,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench.load.closed_loop import Client
 from bench.load.requests import csr, elliptic, name
 from bench.load.wire import Connection
 
 
-def by_csr(url: str, root: str, token: str, application: str, profile: str) -> Callable[[], None]:
+def by_csr(url: str, root: str, token: str, application: str, profile: str) -> Client:
     """A client that enrolls with a bearer token. `url` is the API's prefix, up to `cert-manager`."""
     connection = Connection(url, ssl.create_default_context(cafile=root))
     path = "/" + url.split("/", 3)[3] + "/certificates"
@@ -29,4 +29,4 @@ def by_csr(url: str, root: str, token: str, application: str, profile: str) -> C
         if "BEGIN CERTIFICATE" not in json.loads(answer.body)["certificate"]["certificate"]:
             raise RuntimeError("no certificate in the answer")
 
-    return enroll
+    return Client(enroll, connection.close)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import secrets
-from collections.abc import Callable
 from typing import Final
 
 from asn1crypto import cms
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from bench.load.closed_loop import Client
 from bench.load.requests import csr, name
 from bench.load.wire import Connection
 from protocols.cms import algorithms, der, enveloped, signed
@@ -25,7 +25,7 @@ _AES_128: Final = next(each for each in algorithms.CIPHERS.values() if each.name
 _SUCCESS: Final = b"0"
 
 
-class Client:
+class Device:
     """An RSA-2048 device: one key, a self-signed certificate, the RA's certificate read once."""
 
     def __init__(self, url: str, challenge: str) -> None:
@@ -98,14 +98,10 @@ class Client:
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def by_challenge(url: str, challenge: str) -> Callable[[], None]:
+def by_challenge(url: str, challenge: str) -> Client:
     """A client that enrolls with the pair's static challenge."""
-    client = Client(url, challenge)
-
-    def enroll() -> None:
-        client.enroll()
-
-    return enroll
+    device = Device(url, challenge)
+    return Client(device.enroll, device.close)
 
 
 def _ra(answer: bytes) -> Certificate:

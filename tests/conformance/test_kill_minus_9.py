@@ -17,10 +17,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from bench.load.acme import Client as AcmeClient
-from bench.load.acme import Responder
+from bench.load.acme import Account, Responder
 from bench.load.requests import csr, elliptic, name
-from bench.load.scep import Client as ScepClient
+from bench.load.scep import Device
 from bench.load.wire import Connection
 from gateway.store import audit
 from gateway.store.unit import open_store
@@ -98,7 +97,7 @@ def enroll_over_rest(gateway: RunningGateway) -> x509.Certificate:
 
 def enroll_over_scep(gateway: RunningGateway) -> x509.Certificate:
     scep = gateway.quickstart["scep"]
-    with contextlib.closing(ScepClient(scep["url"], scep["challenge"])) as client:
+    with contextlib.closing(Device(scep["url"], scep["challenge"])) as client:
         return client.enroll()
 
 
@@ -106,7 +105,7 @@ def enroll_over_scep(gateway: RunningGateway) -> x509.Certificate:
 def enroll_over_acme(responder: Responder) -> Enroll:
     def enroll(gateway: RunningGateway) -> x509.Certificate:
         facts = gateway.quickstart
-        with contextlib.closing(AcmeClient(facts["acmeDirectory"], facts["root"])) as client:
+        with contextlib.closing(Account(facts["acmeDirectory"], facts["root"])) as client:
             return x509.load_pem_x509_certificates(client.issue("localhost", responder))[0]
 
     return enroll
@@ -166,7 +165,7 @@ def test_a_retransmission_after_a_crash_gets_the_certificate_that_was_made_befor
     shutil.copytree(made, folder)
     with faulty_gateway(folder, "after-complete", armed) as gateway:
         scep = gateway.quickstart["scep"]
-        client = ScepClient(scep["url"], scep["challenge"])
+        client = Device(scep["url"], scep["challenge"])
         message = client.message(csr(client.key, name(), scep["challenge"]))
         armed.touch()
         with pytest.raises((OSError, EOFError)):
