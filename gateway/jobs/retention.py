@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 # A client that was away for a month still finds its order, and learns from it what became of it.
 KEPT = timedelta(days=30)
 PAUSE = 3600.0  # seconds
+# Between two rounds of a long sweep, so that enrollments do not wait behind a queue of sweeps.
+_BREATH = 0.1  # seconds
 
 
 async def sweep(resources: Resources, *, pause: float = PAUSE) -> None:
@@ -27,6 +29,7 @@ async def sweep(resources: Resources, *, pause: float = PAUSE) -> None:
     while True:
         await trio.sleep(pause)
         try:
-            await resources.store.write(partial(acme.collect, before=resources.now() - KEPT))
+            while await resources.store.write(partial(acme.collect, before=resources.now() - KEPT)):
+                await trio.sleep(_BREATH)
         except OUTAGES as trouble:
             log.warning("nothing was swept: %s", trouble)

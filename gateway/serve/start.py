@@ -72,8 +72,9 @@ def _start(
         folder.make(place)
     with folder.held(place):
         telemetry.start(settings)
-        # Until the loop runs there is nothing to drain: SIGTERM unwinds from here, children and folders with it.
-        signal.signal(signal.SIGTERM, _unwind)
+        # Until the loop runs there is nothing to drain: a signal unwinds from here, children and folders with it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _unwind)
         made: Manifest | None = None
         if secret is None:
             secret = ceremony.make_secret(place)

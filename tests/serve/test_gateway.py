@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.gateway import GatewayDidNotStart, RunningGateway, muster, running_gateway, start_gateway
+from tests.doubles.gateway import (
+    GatewayDidNotStart,
+    RunningGateway,
+    command,
+    environment,
+    muster,
+    running_gateway,
+    start_gateway,
+)
 from tests.serve.test_folder import photograph
 
 DECLARATION = """
@@ -267,6 +276,28 @@ def test_a_first_start_that_was_interrupted_is_taken_up_again(tmp_path: Path) ->
     with running_gateway(data) as again:
         assert (data / "root.pem").read_bytes() == root
         assert enroll(again) in {200, 201}
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [(signal.SIGTERM, 0.6), (signal.SIGINT, 1.1), (signal.SIGKILL, 0.5), (signal.SIGKILL, 1.2)],
+)
+def test_a_first_start_that_is_ended_midway_leaves_no_process_and_is_finished_next_time(
+    tmp_path: Path, number: signal.Signals, seconds: float
+) -> None:
+    data = tmp_path / "data"
+    words = command("serve", "--data", str(data), "--https", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    with (tmp_path / "log").open("w+b") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment())
+        time.sleep(seconds)
+        below = children(process.pid)
+        process.send_signal(number)
+        status = process.wait(30)
+    if data.exists() and number is not signal.SIGKILL:
+        assert status == 0  # before that Python itself was still starting
+    assert gone(below)
+    with running_gateway(data) as again:
+        assert get(again, "/readyz")[0] == 200
 
 
 def test_apply_shows_the_difference_applies_it_once_and_a_running_gateway_agrees(

@@ -1,0 +1,54 @@
+"""The snapshot of the catalogue follows the store within a second, whoever changed it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.domain.application import Application
+from gateway.serve.current import Current
+from gateway.store import catalogue
+from gateway.store.catalogue import Catalogue
+from gateway.store.unit import Store, StoreUnavailable, open_store
+
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(f"sqlite:///{tmp_path}/store.sqlite") as opened:
+        yield opened
+
+
+async def test_a_change_by_another_process_is_seen_within_a_second(store: Store, tmp_path: Path, nursery) -> None:
+    current = Current(store, await store.read(catalogue.load))
+    told: list[Catalogue] = []
+    nursery.start_soon(current.watch, told.append)
+    async with open_store(f"sqlite:///{tmp_path}/store.sqlite") as another:
+        await another.write(lambda unit: catalogue.save_application(unit, Application("a1", "payments-api", NOW)))
+    await trio.sleep(1.0)
+    assert [application.name for application in current().applications] == ["payments-api"]
+    assert told == [current()]
+
+
+async def test_a_store_that_is_away_for_a_moment_does_not_end_the_watch(store: Store, nursery, monkeypatch) -> None:
+    current = Current(store, await store.read(catalogue.load))
+    read, away = store.read, True
+
+    async def sometimes(work):
+        if away:
+            raise StoreUnavailable("away")
+        return await read(work)
+
+    monkeypatch.setattr(type(store), "read", lambda self, work: sometimes(work), raising=False)
+    nursery.start_soon(current.watch, lambda _: None)
+    await store.write(lambda unit: catalogue.save_application(unit, Application("a1", "payments-api", NOW)))
+    await trio.sleep(0.6)
+    assert not list(current().applications)
+    away = False
+    await trio.sleep(1.0)
+    assert [application.name for application in current().applications] == ["payments-api"]
