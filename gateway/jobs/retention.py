@@ -26,10 +26,11 @@ _BREATH = 0.1  # seconds
 
 async def sweep(resources: Resources, *, pause: float = PAUSE) -> None:
     """Sweep for ever; ends by cancellation only. A store that is away is tried again next time."""
+    swept = 0
     while True:
-        await trio.sleep(pause)
+        await trio.sleep(_BREATH if swept else pause)
         try:
-            while await resources.store.write(partial(acme.collect, before=resources.now() - KEPT)):
-                await trio.sleep(_BREATH)
+            swept = await resources.store.write(partial(acme.collect, before=resources.now() - KEPT))
         except OUTAGES as trouble:
             log.warning("nothing was swept: %s", trouble)
+            swept = 0
