@@ -111,9 +111,11 @@ def start_gateway(
 
 
 @contextlib.contextmanager
-def running_gateway(folder: Path, *arguments: str) -> Iterator[RunningGateway]:
+def running_gateway(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> Iterator[RunningGateway]:
     """The same for the length of a block; ended at its end, by SIGKILL if it does not end by itself."""
-    gateway = start_gateway(folder, *arguments)
+    gateway = start_gateway(folder, *arguments, variables=variables)
     try:
         yield gateway
     finally:

@@ -1,24 +1,11 @@
 """Every test of the store runs on both engines: SQLite in a file, PostgreSQL in a cluster of the tests' own."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.store.unit import Store, open_store
-from tests.doubles.postgresql import Cluster, PostgresqlIsMissing, cluster
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Cluster]:
-    try:
-        with cluster() as running:
-            yield running
-    except PostgresqlIsMissing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
