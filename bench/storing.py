@@ -218,7 +218,8 @@ def _bare(connection: sqlite3.Connection, number: int) -> None:
     digest = hashlib.sha256(number.to_bytes(8, "big"))
     key = f"{number:020x}"
     connection.execute(
-        "INSERT INTO certificate_requests VALUES (?,'a','p','acme','signing','acme-order','x',?,'CN=x','[]',1,1,NULL,NULL)",
+        "INSERT INTO certificate_requests"
+        " VALUES (?,'a','p','acme','signing','acme-order','x',?,'CN=x','[]',1,1,NULL,NULL)",
         (key, digest.digest()),
     )
     connection.execute(
