@@ -39,7 +39,7 @@ async def declare(
     await _refuse_another_house(made, store)
     passphrase, challenge = _secret(dice), _secret(dice)
     declaration = demo(
-        passphrase=passphrase, challenge=challenge, http_url=urls.http, http01_port=settings.acme_http01_port
+        passphrase=passphrase, challenge=challenge, http_url=urls.http, http01_port=settings.acme_http01_port or 80
     )
 
     async def ceremony(declared: AuthorityDeclaration, parent: Authority | None) -> AuthorityManifest:  # noqa: ARG001

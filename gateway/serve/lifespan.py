@@ -32,10 +32,11 @@ from gateway.outbound.signer import open_signer
 from gateway.serve import folder, quickstart, sockets
 from gateway.serve.asgi import application
 from gateway.serve.current import Current
+from gateway.serve.follow import follow
 from gateway.serve.guard import guard, ready
 from gateway.serve.listener import Door, listen
 from gateway.serve.opening import now, opened_store
-from gateway.serve.quickstart import Quickstart
+from gateway.serve.quickstart import APPLICATION, SERVERS, Quickstart, Secrets
 from gateway.serve.renewal import keep_listener_certificate
 from gateway.serve.start import House
 from gateway.serve.telemetry import Counters
@@ -79,17 +80,24 @@ async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
         signers.start_soon(guard, house.settings, house.secret, house.runtime, house.supervisor)
         async with open_signer(workers, queue=house.settings.signer_queue) as signer:
             urls = external_urls(house)
-            if house.made is None:
-                kept = quickstart.kept_secrets(house.folder)
-            else:
-                from gateway.serve.first_start import declare  # a tenth of a second that later starts need not spend
-
-                kept = await declare(house.settings, house.made, store, urls, now=now(), dice=secrets.token_bytes)
+            known = await _known(house, store, urls)
             current = Current(store, await store.read(catalogue.load))
             resources = Resources(store, signer, current, now, secrets.token_bytes)
-            facts = quickstart.facts(house.folder, kept, https=urls.https, http=urls.http)
+            facts = quickstart.facts(house.folder, known, https=urls.https, http=urls.http)
             await _with_signer(house, resources, current, facts, ending)
         signers.cancel_scope.cancel()
+
+
+async def _known(house: House, store: Store, urls: Urls) -> Secrets:
+    """What a first start makes, or what a later one finds; the catalogue speaks of the addresses of this start then."""
+    if house.made is not None:
+        from gateway.serve.first_start import declare  # a tenth of a second that later starts need not spend
+
+        return await declare(house.settings, house.made, store, urls, now=now(), dice=secrets.token_bytes)
+    last = quickstart.earlier(house.folder)
+    addresses = (last.http if last is not None else "", urls.http)
+    await follow(store, http=addresses, http01_port=house.settings.acme_http01_port, now=now())
+    return quickstart.kept_secrets(house.folder, last)
 
 
 async def _with_signer(
@@ -121,7 +129,7 @@ async def _with_signer(
         async with trio.open_nursery() as serving:
             asgi = application(routes(front), counters)
             await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], ending))
-            announce(house, facts)
+            announce(house, facts, current())
         logger.info("ended", extra=counters.facts())
         jobs.cancel_scope.cancel()
 
@@ -152,9 +160,11 @@ def external_urls(house: House) -> Urls:
     )
 
 
-def announce(house: House, facts: Quickstart) -> None:
+def announce(house: House, facts: Quickstart, snapshot: Catalogue) -> None:
     """Write `quickstart.json`, close a first start, and print the greeting and the line that scripts wait for."""
     quickstart.write(house.folder, facts)
     folder.finish(house.folder)
-    print(quickstart.greeting(facts, house.folder, house.settings.acme_http01_port))  # noqa: T201 - the greeting
+    demo = snapshot.pair(APPLICATION, SERVERS)
+    port = 80 if demo is None or demo.settings.acme is None else demo.settings.acme.http01_port
+    print(quickstart.greeting(facts, house.folder, port))  # noqa: T201 - the greeting
     print(f"ready {sockets.origin('https', house.settings.https, house.https)}", flush=True)  # noqa: T201 - the greeting

@@ -64,14 +64,19 @@ class Secrets(msgspec.Struct, frozen=True):
 _DECODER: Final = msgspec.json.Decoder(Quickstart)
 
 
-def kept_secrets(folder: Folder) -> Secrets:
-    """The secrets that an earlier start left in the folder; empty texts where they were deleted."""
+def earlier(folder: Folder) -> Quickstart | None:
+    """What the last start left in the folder; None where it was deleted or cannot be read."""
     try:
-        earlier = _DECODER.decode(folder.quickstart.read_bytes())
-        passphrase, challenge = earlier.est.passphrase, earlier.scep.challenge
+        return _DECODER.decode(folder.quickstart.read_bytes())
     except (OSError, msgspec.DecodeError):
-        passphrase = challenge = ""
-    return Secrets(read_token(folder), passphrase, challenge)
+        return None
+
+
+def kept_secrets(folder: Folder, last: Quickstart | None) -> Secrets:
+    """The secrets that the last start knew; empty texts where they were deleted."""
+    if last is None:
+        return Secrets(read_token(folder), "", "")
+    return Secrets(read_token(folder), last.est.passphrase, last.scep.challenge)
 
 
 def read_token(folder: Folder) -> str:

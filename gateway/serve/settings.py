@@ -84,8 +84,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key(
         "acme-http01-port",
         Kind.PORT,
-        80,
-        "the port on which the demo application's http-01 challenges are fetched; read at the first start only",
+        "",
+        "the port on which the demo application's http-01 challenges are fetched; empty: 80, or as it was",
         flag=True,
     ),
     Key("store.url", Kind.TEXT, "", "`sqlite:///path` or `postgresql://...`; empty: `store.sqlite` in the data folder"),
@@ -131,7 +131,7 @@ class Settings:
     http: str
     external_url: str
     external_http_url: str
-    acme_http01_port: int
+    acme_http01_port: int | None
     store_url: str
     store_queue: int
     signer_workers: int
@@ -233,6 +233,8 @@ def _leaves(tree: Mapping[str, object], prefix: str) -> list[tuple[str, object]]
 def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
     wrong = CannotStart(f"{where}: {value!r} is not {key.kind.value}")
     match key.kind:
+        case Kind.PORT if value == "":
+            return value
         case Kind.COUNT | Kind.PORT:
             try:
                 number = int(value)
@@ -288,7 +290,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         http=text("http"),
         external_url=text("external-url"),
         external_http_url=text("external-http-url"),
-        acme_http01_port=number("acme-http01-port"),
+        acme_http01_port=number("acme-http01-port") if values["acme-http01-port"] else None,
         store_url=text("store.url"),
         store_queue=number("store.queue"),
         signer_workers=number("signer.workers"),

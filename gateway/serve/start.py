@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from types import FrameType
+from typing import Final
 
 from gateway.serve import ceremony, folder, signer_process, sockets, telemetry
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder, State
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
+
+DESCRIPTORS: Final = 65536
 
 logger = logging.getLogger("muster.serve")
 
@@ -72,6 +76,7 @@ def _start(
         folder.make(place)
     with folder.held(place):
         telemetry.start(settings)
+        _allow_descriptors()
         # Until the loop runs there is nothing to drain: a signal unwinds from here, children and folders with it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _unwind)
@@ -99,6 +104,14 @@ def _start(
                 raise _sentence(group) from None
             finally:
                 signer_process.end(supervisor)
+
+
+def _allow_descriptors() -> None:
+    """Every connection is a descriptor, and shells allow 1024 of them unless a process asks for what it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wished = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wished:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
 
 
 def _sentence(group: BaseExceptionGroup[BaseException]) -> BaseException:

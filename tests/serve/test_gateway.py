@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.doubles.gateway import (
     GatewayDidNotStart,
@@ -160,6 +161,21 @@ def test_a_second_start_serves_the_same_authorities_and_keeps_the_demos_secrets(
         assert (status, issuing) == get(third, "/ca/issuing.crt", plain=True)
 
 
+def test_a_later_start_at_another_address_writes_certificates_that_name_it(folder: Path) -> None:
+    """A certificate that names an address of long ago has no CRL."""
+    with running_gateway(folder):
+        pass
+    with running_gateway(folder, "--acme-http01-port", "5002") as moved:
+        leaf = x509.load_pem_x509_certificate(enrolled(moved)["certificate"].encode())
+        points = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+        url = points[0].full_name[0].value
+        assert url == f"{moved.quickstart['http']}/ca/issuing.crl"
+        assert get(moved, "/ca/issuing.crl", plain=True)[0] == 200
+        assert "--http-01-port 5002 " in moved.greeting
+    with running_gateway(folder) as again:
+        assert "--http-01-port 5002 " in again.greeting
+
+
 def test_sigterm_and_sigint_end_it_cleanly_and_its_signer_with_it(folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         running = start_gateway(folder)
@@ -202,6 +218,10 @@ def cmdline(pid: int) -> bytes:
 
 
 def enroll(gateway: RunningGateway) -> int:
+    return 200 if "BEGIN CERTIFICATE" in enrolled(gateway)["certificate"] else 500
+
+
+def enrolled(gateway: RunningGateway) -> dict[str, str]:
     body = {
         "applicationName": "demo",
         "profileName": "tls-server",
@@ -214,7 +234,8 @@ def enroll(gateway: RunningGateway) -> int:
     )
     trust = ssl.create_default_context(cafile=gateway.quickstart["root"])
     with urllib.request.urlopen(request, context=trust, timeout=20) as answer:
-        return int(answer.status)
+        made: dict[str, str] = json.loads(answer.read())["certificate"]
+        return made
 
 
 @pytest.mark.parametrize("flag", ["--https", "--http"])

@@ -24,7 +24,7 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
     settings = load({}, {}, folder=tmp_path)
     assert settings.data == tmp_path / "muster-data"
     assert (settings.https, settings.http) == ("127.0.0.1:8443", "127.0.0.1:8080")
-    assert settings.acme_http01_port == 80
+    assert settings.acme_http01_port is None
 
 
 def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path) -> None:
