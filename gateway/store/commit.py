@@ -7,8 +7,6 @@ being made durable the next one gathers, so the batches grow exactly as the disk
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -119,63 +117,22 @@ def run_units(
     return events
 
 
-class Errands:
-    """One thread beside the loop that does blocking calls, one at a time. Its owner is whoever closes it.
-
-    A hop of `trio.to_thread` costs 75 microseconds; a thread that waits for the next errand costs a third of it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._waiting: queue.SimpleQueue[_Errand | None] = queue.SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
-        self._thread.start()
-
-    async def do(self, call: Callable[[], None]) -> None:
-        """Run `call` on the thread and wait for it, whatever cancels: what is being made durable cannot be called back.
-
-        Raises what `call` raises.
-        """
-        errand = _Errand(call, trio.lowlevel.current_task())
-        self._waiting.put(errand)
-        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
-        if errand.error is not None:
-            raise errand.error
-
-    def close(self) -> None:
-        """End the thread. Nothing may be under way."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _live(self) -> None:
-        while (errand := self._waiting.get()) is not None:
-            try:
-                errand.call()
-            except BaseException as error:  # noqa: BLE001, whatever it is belongs to the one who waits
-                errand.error = error
-            try:
-                self._token.run_sync_soon(trio.lowlevel.reschedule, errand.task)
-            except trio.RunFinishedError:
-                return
-
-
-class _Errand:
-    __slots__ = ("call", "error", "task")
-
-    def __init__(self, call: Callable[[], None], task: trio.lowlevel.Task) -> None:
-        self.call = call
-        self.task = task
-        self.error: BaseException | None = None
-
-
 class Batches:
     """The queue before an engine, and the task that empties it.
 
     `carry_out` makes a batch durable, or raises: then each of its units that has no error of its own gets that one.
+    `rest` is run after each batch, when its askers have been woken; it does not raise.
     """
 
-    def __init__(self, carry_out: Callable[[list[Job]], Awaitable[None]], most_waiting: int) -> None:
+    def __init__(
+        self,
+        carry_out: Callable[[list[Job]], Awaitable[None]],
+        most_waiting: int,
+        *,
+        rest: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._carry_out = carry_out
+        self._rest = rest
         self._most_waiting = most_waiting
         self._queue: deque[Job] = deque()
         self._open = 0  # jobs that have not been answered
@@ -213,6 +170,11 @@ class Batches:
                 for job in batch:
                     if not job.abandoned and job.task is not None:
                         trio.lowlevel.reschedule(job.task)
+                if self._rest is not None:
+                    await self._rest()
+                if self._queue:
+                    # An engine that never waits must not keep the loop from all others until the queue is empty.
+                    await trio.lowlevel.cancel_shielded_checkpoint()
 
     def close(self) -> None:
         """Take no more units; those that wait are still carried out, and then `drive` ends."""
@@ -265,15 +227,28 @@ def _tell(batch: list[Job], error: StoreError) -> None:
 
 
 @asynccontextmanager
-async def driven(batches: Batches, store: S) -> AsyncIterator[S]:
-    """Run the batches' task for as long as `store` is used. What is raised inside comes out as it is, in no group."""
+async def driven(batches: Batches, bystander: Callable[[], Awaitable[None]], store: S) -> AsyncIterator[S]:
+    """Run the batches' task, and `bystander` beside it until that has ended, for as long as `store` is used.
+
+    What is raised inside comes out as it is, in no group.
+    """
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(batches.drive)
+        ended = trio.Event()
+
+        async def drive() -> None:
+            await batches.drive()
+            ended.set()
+
+        nursery.start_soon(drive)
+        nursery.start_soon(bystander)
         try:
             yield store
         except BaseException as error:  # noqa: BLE001, raised again below, outside the nursery
             failure = error
         batches.close()
+        with trio.CancelScope(shield=True):
+            await ended.wait()
+        nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

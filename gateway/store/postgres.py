@@ -20,7 +20,8 @@ import trio
 
 from gateway.domain.audit import AuditEvent
 from gateway.store import audit
-from gateway.store.commit import Batches, Errands, Job, UnitFailed, Work, driven, run_units
+from gateway.store.commit import Batches, Job, UnitFailed, Work, driven, run_units
+from gateway.store.errands import Errands, Turns
 from gateway.store.migrate import migrate
 from gateway.store.postgres_connection import Again, Connection, PostgresUnit, connect, fail
 from gateway.store.unit import Store, StoreBusy, StoreUnavailable, Unit
@@ -32,6 +33,7 @@ T = TypeVar("T")
 READERS: Final = 4  # threads and connections: reads by key are short, and a batch of them shares a snapshot
 MOST_READS: Final = 32  # in one snapshot: the longest that the first of them waits for the others
 MOST_WAITING_READS: Final = 4096
+LONGEST_TURN: Final = 0.0005  # seconds: a thread here needs the interpreter after each statement
 
 # Seconds before a batch is tried again: after a serialization failure or a deadlock, or when the server was away.
 PAUSES: Final = (0.05, 0.2, 0.8)
@@ -79,9 +81,10 @@ class PostgresStore:
 
     def __init__(self, url: str, *, queue: int) -> None:
         self._url = url
-        self._errands = Errands("store-writer")
+        self.turns = Turns(LONGEST_TURN)
+        self._errands = Errands("store-writer", self.turns)
         self._connection: Connection | None = None
-        self._reads = _Readers(url)
+        self._reads = _Readers(url, self.turns)
         self.batches = Batches(self._carry_out, queue)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
@@ -166,8 +169,9 @@ class PostgresStore:
 class _Readers:
     """Threads that read. Each takes all reads that wait, runs them in one snapshot, and wakes their askers together."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, turns: Turns) -> None:
         self._url = url
+        self._turns = turns
         self._token = trio.lowlevel.current_trio_token()
         self._waiting: queues.SimpleQueue[Job | None] = queues.SimpleQueue()
         self._open = 0
@@ -184,6 +188,7 @@ class _Readers:
             raise StoreBusy(f"{self._open} reads are waiting")
         job = Work(work, trio.lowlevel.current_task())
         self._open += 1
+        self._turns.begin()
         self._waiting.put(job)
 
         def abandon(_: object) -> trio.lowlevel.Abort:
@@ -255,6 +260,7 @@ class _Readers:
     def _wake(self, batch: list[Job]) -> None:
         self._open -= len(batch)
         for job in batch:
+            self._turns.end()
             if not job.abandoned and job.task is not None:
                 trio.lowlevel.reschedule(job.task)
 
@@ -287,7 +293,7 @@ async def open_postgres(url: str, *, queue: int, post: bool) -> AsyncIterator[St
     await trio.to_thread.run_sync(lambda: _migrate(url, post=post))
     store = PostgresStore(url, queue=queue)
     try:
-        async with driven(store.batches, store) as ready:
+        async with driven(store.batches, store.turns.run, store) as ready:
             yield ready
     finally:
         await store.close()

@@ -1,13 +1,15 @@
 """SQLite: the embedded engine. Never here: SQL of a noun, a wait on the loop's thread.
 
-Units run on the loop's own thread, between two commits; only the commit, which waits for the disk, runs beside it
-(docs/decisions/units-on-the-loop.md says what was measured). Reads run inline, on a connection of their own.
+Units run on the loop's own thread, and so does the commit while the disk is quick; a slow disk's commits, and all
+checkpoints, run beside it (docs/decisions/0002-units-on-the-loop.md says what was measured). Reads run inline.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,22 +19,30 @@ import trio
 
 from gateway.domain.audit import AuditEvent
 from gateway.store import audit
-from gateway.store.commit import Batches, Errands, Job, UnitFailed, driven, run_units
+from gateway.store.commit import Batches, Job, UnitFailed, driven, run_units
+from gateway.store.errands import Errands, Turns
 from gateway.store.migrate import migrate
 from gateway.store.statements import for_sqlite
 from gateway.store.unit import DamagedStore, Duplicate, Row, Store, StoreUnavailable, Unit, Value
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # `muster apply` and `muster doctor` may write to the same file while the gateway does; their transactions are short.
 BUSY_TIMEOUT: Final = 5000  # milliseconds
-# Pages of the write-ahead log after which it is carried over into the file: 16 MiB. SQLite's 1,000 would have an
-# enrollment's random index pages written twice as often.
-AUTOCHECKPOINT: Final = 4000
+# A commit that waits longer for the disk than this is worth a thread's hop, and does not hold the loop.
+QUICK: Final = 0.001  # seconds
+PROBE: Final = 16  # of that many commits on a slow disk one is made on the loop, to see whether it still is slow
+# Units after which the write-ahead log is carried over into the file: a unit changes 5 to 10 pages, so 20 to 40 MiB.
+CHECKPOINT: Final = 1000
+# And pages after which SQLite does so itself within a commit: for a single unit that changes very many rows.
+AUTOCHECKPOINT: Final = 20_000
 # A log that grew in a storm gives its space back after the next checkpoint.
 JOURNAL_LIMIT: Final = 64 * 1024 * 1024
 WRITER_CACHE: Final = 32 * 1024  # KiB, of the 150 MiB that a gateway may use (P12)
 READER_CACHE: Final = 16 * 1024  # KiB
+LONGEST_TURN: Final = 0.02  # seconds: an errand here is one wait for the disk or for a lock
 STATEMENTS: Final = 256  # more than there are queries, so that none is ever prepared twice
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -134,8 +144,12 @@ class SqliteStore:
         self._reader.execute("PRAGMA query_only = ON")
         self._reading = SqliteUnit(self._reader)
         self._writing = _Writing(self._writer)
-        self._errands = Errands("store-writer")
-        self.batches = Batches(self._carry_out, queue)
+        self.turns = Turns(LONGEST_TURN)
+        self._errands = Errands("store-writer", self.turns)
+        self._pace = 0.0  # seconds that a commit takes, of late
+        self._slow = 0  # commits beside the loop since the last look
+        self._since_checkpoint = 0  # units
+        self.batches = Batches(self._carry_out, queue, rest=self._rest)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
         """Run `work` at once, on this thread: a read by key takes 10 microseconds, a hop to a thread 75."""
@@ -173,11 +187,41 @@ class SqliteStore:
                 events = run_units(self._writing, batch, (StoreUnavailable,), savepoints=True)
             if events:
                 audit.append(self._writing.unit, events)
-            await self._errands.do(self._commit)
+            await self._make_durable()
         finally:
             if self._writer.in_transaction:
                 with suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
+        self._since_checkpoint += len(batch)
+
+    async def _make_durable(self) -> None:
+        """Commit: here while the disk is quick, beside the loop while it is not, with a look now and then."""
+        self._slow = 0 if self._pace < QUICK else (self._slow + 1) % PROBE
+        if self._slow:
+            await self._errands.do(self._commit)
+            return
+        start = time.perf_counter()
+        self._commit()
+        # One slow commit in a hundred does not make a slow disk, and one quick one halves the doubt. Measured here
+        # alone: beside the loop the wait for the interpreter would be measured with it.
+        took = min(time.perf_counter() - start, 10 * QUICK)
+        self._pace += (took - self._pace) / (16 if self._pace < QUICK else 2)
+
+    async def _rest(self) -> None:
+        """Between two batches: carry the log over. Only while nobody writes does it come to its end, and begin anew.
+
+        Units that were committed are acknowledged before this.
+        """
+        if self._since_checkpoint >= CHECKPOINT:
+            self._since_checkpoint = 0
+            await self._errands.do(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            # The log only grows; the next commit says what is wrong, to those whom it concerns.
+            log.warning("the store's log was not carried over: %s", error)
 
     async def _begin(self) -> None:
         """Take the write lock: at once, as nearly always, or waiting for another process beside the loop."""
@@ -217,7 +261,7 @@ async def open_sqlite(path: str, *, queue: int, post: bool) -> AsyncIterator[Sto
             _remove(file)
         raise
     try:
-        async with driven(store.batches, store) as ready:
+        async with driven(store.batches, store.turns.run, store) as ready:
             yield ready
     finally:
         await store.close()

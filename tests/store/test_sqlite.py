@@ -97,7 +97,7 @@ async def test_a_schema_that_was_scribbled_over_is_damaged(tmp_path: Path):
 async def test_a_page_that_is_damaged_later_is_an_outage_for_who_needs_it(tmp_path: Path):
     file = tmp_path / "store.db"
     async with open_store(f"sqlite:///{file}") as store:
-        await store.write(lambda unit: [note(f"{number:04}")(unit) for number in range(2000)])
+        await store.write(lambda unit: [note(f"{number:04}")(unit) for number in range(4000)])
     whole = bytearray(file.read_bytes())
     half = len(whole) // 8192 * 4096
     assert half > 60 * 4096, "the schema's own pages come first, and must stay whole"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 import trio
+import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,6 +170,8 @@ async def test_two_gateways_on_one_store_append_to_one_chain(store: Store, url: 
 
 async def test_a_full_queue_says_busy_at_once_and_what_it_had_taken_is_done(url: str):
     async with open_store(url, queue=5) as store:
+        # Only a writer that has nothing to do takes nothing in the round in which they all come.
+        await trio.testing.wait_all_tasks_blocked()
         outcomes = await together(store, [note(str(number)) for number in range(8)])
         busy = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, StoreBusy)]
         assert len(busy) == 3

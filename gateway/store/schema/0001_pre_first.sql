@@ -51,8 +51,10 @@ CREATE TABLE pairs (
 CREATE TABLE identities (
   id TEXT NOT NULL PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  kind TEXT NOT NULL CONSTRAINT identity_kind CHECK (kind IN ('user', 'machine')),
-  product_role TEXT NOT NULL CONSTRAINT product_role CHECK (product_role IN ('product_admin', 'product_member')),
+  kind TEXT NOT NULL CONSTRAINT identity_kind CHECK (kind = 'user' OR kind = 'machine'),
+  product_role TEXT NOT NULL CONSTRAINT product_role CHECK (
+    product_role = 'product_admin' OR product_role = 'product_member'
+  ),
   created_at INTEGER NOT NULL
 ) STRICT;
 
@@ -68,7 +70,7 @@ CREATE TABLE tokens (
 CREATE TABLE members (
   application_id TEXT NOT NULL REFERENCES applications (id),
   identity_id TEXT NOT NULL REFERENCES identities (id),
-  role TEXT NOT NULL CONSTRAINT member_role CHECK (role IN ('admin', 'operator', 'auditor')),
+  role TEXT NOT NULL CONSTRAINT member_role CHECK (role = 'admin' OR role = 'operator' OR role = 'auditor'),
   created_at INTEGER NOT NULL,
   PRIMARY KEY (application_id, identity_id)
 ) STRICT;
@@ -80,12 +82,16 @@ CREATE TABLE certificate_requests (
   id TEXT NOT NULL PRIMARY KEY,
   application_id TEXT NOT NULL,
   profile_id TEXT NOT NULL,
-  protocol TEXT NOT NULL CONSTRAINT request_protocol CHECK (protocol IN ('api', 'acme', 'est', 'scep')),
+  protocol TEXT NOT NULL CONSTRAINT request_protocol CHECK (
+    protocol = 'api' OR protocol = 'acme' OR protocol = 'est' OR protocol = 'scep'
+  ),
   status TEXT NOT NULL CONSTRAINT request_status CHECK (
-    status IN ('pending_approval', 'approved', 'signing', 'issued', 'failed', 'rejected', 'cancelled', 'expired')
+    status = 'pending_approval' OR status = 'approved' OR status = 'signing' OR status = 'issued'
+    OR status = 'failed' OR status = 'rejected' OR status = 'cancelled' OR status = 'expired'
   ),
   proof_kind TEXT NOT NULL CONSTRAINT proof_kind CHECK (
-    proof_kind IN ('acme-order', 'est-passphrase', 'est-certificate', 'scep-challenge', 'scep-certificate', 'api-token')
+    proof_kind = 'acme-order' OR proof_kind = 'est-passphrase' OR proof_kind = 'est-certificate'
+    OR proof_kind = 'scep-challenge' OR proof_kind = 'scep-certificate' OR proof_kind = 'api-token'
   ),
   proof_subject TEXT NOT NULL,
   deduplication BLOB,
@@ -106,7 +112,7 @@ CREATE INDEX requests_of_application ON certificate_requests (application_id, cr
 CREATE TABLE serials (
   issuer_id TEXT NOT NULL,
   serial TEXT NOT NULL,
-  status TEXT NOT NULL CONSTRAINT serial_status CHECK (status IN ('reserved', 'issued', 'burnt')),
+  status TEXT NOT NULL CONSTRAINT serial_status CHECK (status = 'reserved' OR status = 'issued' OR status = 'burnt'),
   request_id TEXT,
   certificate_id TEXT,
   plan BLOB,
@@ -131,7 +137,9 @@ CREATE TABLE certificates (
   spki_sha256 TEXT NOT NULL,
   key_algorithm TEXT NOT NULL,
   signature_algorithm TEXT NOT NULL,
-  source TEXT NOT NULL CONSTRAINT certificate_source CHECK (source IN ('issued', 'imported', 'ceremony')),
+  source TEXT NOT NULL CONSTRAINT certificate_source CHECK (
+    source = 'issued' OR source = 'imported' OR source = 'ceremony'
+  ),
   created_at INTEGER NOT NULL,
   application_id TEXT,
   profile_id TEXT,
@@ -156,7 +164,9 @@ CREATE TABLE acme_accounts (
   pair_id TEXT NOT NULL,
   thumbprint TEXT NOT NULL,
   jwk BLOB NOT NULL,
-  status TEXT NOT NULL CONSTRAINT account_status CHECK (status IN ('valid', 'deactivated', 'revoked')),
+  status TEXT NOT NULL CONSTRAINT account_status CHECK (
+    status = 'valid' OR status = 'deactivated' OR status = 'revoked'
+  ),
   contact TEXT NOT NULL,
   created_at INTEGER NOT NULL
 ) STRICT;
@@ -167,7 +177,7 @@ CREATE TABLE acme_orders (
   pair_id TEXT NOT NULL,
   account_id TEXT NOT NULL,
   status TEXT NOT NULL CONSTRAINT order_status CHECK (
-    status IN ('pending', 'ready', 'processing', 'valid', 'invalid')
+    status = 'pending' OR status = 'ready' OR status = 'processing' OR status = 'valid' OR status = 'invalid'
   ),
   identifiers TEXT NOT NULL,
   authorization_ids TEXT NOT NULL,
@@ -190,15 +200,16 @@ CREATE TABLE acme_authorizations (
   pair_id TEXT NOT NULL,
   account_id TEXT NOT NULL,
   status TEXT NOT NULL CONSTRAINT authorization_status CHECK (
-    status IN ('pending', 'valid', 'invalid', 'deactivated', 'expired', 'revoked')
+    status = 'pending' OR status = 'valid' OR status = 'invalid' OR status = 'deactivated' OR status = 'expired'
+    OR status = 'revoked'
   ),
-  identifier_type TEXT NOT NULL CONSTRAINT identifier_type CHECK (identifier_type IN ('dns', 'ip')),
+  identifier_type TEXT NOT NULL CONSTRAINT identifier_type CHECK (identifier_type = 'dns' OR identifier_type = 'ip'),
   identifier_value TEXT NOT NULL,
-  wildcard INTEGER NOT NULL CHECK (wildcard IN (0, 1)),
+  wildcard INTEGER NOT NULL CHECK (wildcard = 0 OR wildcard = 1),
   created_at INTEGER NOT NULL,
   expires INTEGER NOT NULL,
   challenges TEXT NOT NULL,
-  validating INTEGER NOT NULL CHECK (validating IN (0, 1)) -- whether one of its challenges is `processing`
+  validating INTEGER NOT NULL CHECK (validating = 0 OR validating = 1) -- whether one of its challenges is `processing`
 ) STRICT;
 CREATE INDEX authorizations_of_account ON acme_authorizations (account_id, identifier_value);
 CREATE INDEX authorizations_by_end ON acme_authorizations (expires);
@@ -218,7 +229,9 @@ CREATE TABLE outbox (
   application_id TEXT,
   subject_id TEXT NOT NULL,
   at INTEGER NOT NULL,
-  status TEXT NOT NULL CONSTRAINT outbox_status CHECK (status IN ('pending', 'delivered', 'abandoned')),
+  status TEXT NOT NULL CONSTRAINT outbox_status CHECK (
+    status = 'pending' OR status = 'delivered' OR status = 'abandoned'
+  ),
   attempts INTEGER NOT NULL,
   due INTEGER NOT NULL
 ) STRICT;
@@ -232,7 +245,9 @@ CREATE TABLE audit (
   actor TEXT NOT NULL,
   action TEXT NOT NULL,
   target TEXT NOT NULL,
-  outcome TEXT NOT NULL CONSTRAINT audit_outcome CHECK (outcome IN ('success', 'refused', 'failed')),
+  outcome TEXT NOT NULL CONSTRAINT audit_outcome CHECK (
+    outcome = 'success' OR outcome = 'refused' OR outcome = 'failed'
+  ),
   application_id TEXT,
   detail TEXT NOT NULL,
   source TEXT NOT NULL,
