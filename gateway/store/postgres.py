@@ -23,7 +23,7 @@ from gateway.store import audit
 from gateway.store.commit import Batches, Job, UnitFailed, Work, driven, run_units
 from gateway.store.errands import Errands, Turns
 from gateway.store.migrate import migrate
-from gateway.store.postgres_connection import Again, Connection, PostgresUnit, connect, fail
+from gateway.store.postgres_connection import Again, Columns, Connection, PostgresUnit, connect, fail
 from gateway.store.unit import Store, StoreBusy, StoreUnavailable, Unit
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ _WORDS: Final = (
 class _Writing:
     """The writer's transaction, for `run_units`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, columns: Columns) -> None:
         self._connection = connection
-        self._unit = PostgresUnit(connection)
+        self._unit = PostgresUnit(connection, columns)
         self.unit: Unit = self._unit
 
     def begin_unit(self, events: list[AuditEvent]) -> None:
@@ -84,7 +84,8 @@ class PostgresStore:
         self.turns = Turns(LONGEST_TURN)
         self._errands = Errands("store-writer", self.turns)
         self._connection: Connection | None = None
-        self._reads = _Readers(url, self.turns)
+        self._columns: Columns = {}
+        self._reads = _Readers(url, self.turns, self._columns)
         self.batches = Batches(self._carry_out, queue)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
@@ -120,7 +121,7 @@ class PostgresStore:
     def _attempt(self, batch: list[Job]) -> None:
         """Run the batch once. Raises Again if nothing of it was committed and running it again can help."""
         connection = self._connected()
-        writing = _Writing(connection)
+        writing = _Writing(connection, self._columns)
         try:
             try:
                 events = run_units(writing, batch, (StoreUnavailable,), savepoints=False)
@@ -169,8 +170,9 @@ class PostgresStore:
 class _Readers:
     """Threads that read. Each takes all reads that wait, runs them in one snapshot, and wakes their askers together."""
 
-    def __init__(self, url: str, turns: Turns) -> None:
+    def __init__(self, url: str, turns: Turns, columns: Columns) -> None:
         self._url = url
+        self._columns = columns
         self._turns = turns
         self._token = trio.lowlevel.current_trio_token()
         self._waiting: queues.SimpleQueue[Job | None] = queues.SimpleQueue()
@@ -232,7 +234,7 @@ class _Readers:
             try:
                 if connection is None or connection.closed:
                     connection = connect(self._url, reads=True)
-                _read(connection, batch)
+                _read(PostgresUnit(connection, self._columns), connection, batch)
             except Again as error:
                 if pause is None:
                     raise StoreUnavailable(*error.args) from error
@@ -265,9 +267,8 @@ class _Readers:
                 trio.lowlevel.reschedule(job.task)
 
 
-def _read(connection: Connection, batch: list[Job]) -> None:
+def _read(unit: Unit, connection: Connection, batch: list[Job]) -> None:
     """Run reads in one snapshot; one that fails ends it, and the others go on in a new one. Raises Again."""
-    unit = PostgresUnit(connection)
     for job in batch:
         job.error = None
         try:
@@ -305,10 +306,10 @@ class _PostgresGround:
 
     def tables(self) -> frozenset[str]:
         rows = self._connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-        return frozenset(str(row["tablename"]) for row in rows)
+        return frozenset(str(name) for (name,) in rows)
 
     def applied(self) -> frozenset[str]:
-        return frozenset(str(row["name"]) for row in self._connection.execute("SELECT name FROM migrations"))
+        return frozenset(str(name) for (name,) in self._connection.execute("SELECT name FROM migrations"))
 
     def execute(self, statement: str) -> None:
         self._connection.execute(in_postgres_words(statement))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import TupleRow
 
 from gateway.domain.audit import AuditEvent
 from gateway.store.statements import for_postgres
@@ -23,31 +23,38 @@ _TIMEOUTS: Final = {
 }
 _OPTIONS: Final = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
 
-Connection = psycopg.Connection[DictRow]
+Connection = psycopg.Connection[TupleRow]
 
 
 class Again(StoreUnavailable):
     """The transaction is gone and nothing of it was committed: the batch may be run again."""
 
 
+Columns: TypeAlias = dict[str, dict[str, int]]
+
+
 class PostgresUnit:
-    """A unit of work on one connection."""
+    """A unit of work on one connection. `columns` remembers, for all units of a store, where a query's columns stand."""
 
-    __slots__ = ("_connection", "_queries", "events")
+    __slots__ = ("_columns", "_connection", "_queries", "events")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, columns: Columns) -> None:
         self._connection = connection
+        self._columns = columns
         self._queries = for_postgres()
         self.events: list[AuditEvent] | None = None
 
     def one(self, query: str, **parameters: Value) -> Row | None:
         """The first row, or None."""
-        values = self._execute(query, parameters).fetchone()
-        return None if values is None else Row(values)
+        cursor = self._execute(query, parameters)
+        values = cursor.fetchone()
+        return None if values is None else Row(self._columns.get(query) or self._learn(query, cursor), values)
 
     def all(self, query: str, **parameters: Value) -> list[Row]:
         """All rows."""
-        return [Row(values) for values in self._execute(query, parameters)]
+        cursor = self._execute(query, parameters)
+        columns = self._columns.get(query) or self._learn(query, cursor)
+        return [Row(columns, values) for values in cursor]
 
     def run(self, query: str, **parameters: Value) -> int:
         """Change rows; how many were changed."""
@@ -67,7 +74,11 @@ class PostgresUnit:
             raise TypeError("a unit that reads has nothing to audit")
         self.events.append(event)
 
-    def _execute(self, query: str, parameters: Mapping[str, Value]) -> psycopg.Cursor[DictRow]:
+    def _learn(self, query: str, cursor: psycopg.Cursor[TupleRow]) -> dict[str, int]:
+        columns = self._columns[query] = {column.name: place for place, column in enumerate(cursor.description or ())}
+        return columns
+
+    def _execute(self, query: str, parameters: Mapping[str, Value]) -> psycopg.Cursor[TupleRow]:
         try:
             return self._connection.execute(self._queries[query], parameters, binary=True)
         except psycopg.Error as error:
@@ -80,7 +91,7 @@ def connect(url: str, *, reads: bool = False) -> Connection:
         given = conninfo_to_dict(url)
         options = f"{_OPTIONS} {given.get('options', '')}"
         settings = make_conninfo(url, **{**_TIMEOUTS, **given, "options": options})
-        connection: Connection = psycopg.connect(settings, row_factory=dict_row)
+        connection: Connection = psycopg.connect(settings)
         # Every query is one of ours and comes again and again: prepared at its first use.
         connection.prepare_threshold = 0
         connection.prepared_max = None
@@ -97,7 +108,7 @@ def connect(url: str, *, reads: bool = False) -> Connection:
 def _insist_on_durability(connection: Connection) -> None:
     """A server may be set to acknowledge what a crash can still undo; what was promised to a client must not vanish."""
     row = connection.execute("SHOW synchronous_commit").fetchone()
-    if row is not None and row["synchronous_commit"] == "off":
+    if row is not None and row[0] == "off":
         connection.execute("SET synchronous_commit TO on")
     connection.commit()
 

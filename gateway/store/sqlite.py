@@ -66,27 +66,32 @@ _UNIQUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CON
 class SqliteUnit:
     """A unit of work on one connection."""
 
-    __slots__ = ("_connection", "_queries", "events")
+    __slots__ = ("_columns", "_connection", "_queries", "events")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._columns: dict[str, dict[str, int]] = {}
         self._queries = for_sqlite()
         self.events: list[AuditEvent] | None = None
 
     def one(self, query: str, **parameters: Value) -> Row | None:
         """The first row, or None."""
         try:
-            values: sqlite3.Row | None = self._connection.execute(self._queries[query], parameters).fetchone()
+            cursor = self._connection.execute(self._queries[query], parameters)
+            values: tuple[Value, ...] | None = cursor.fetchone()
         except sqlite3.Error as error:
             _fail(error)
-        return None if values is None else Row(values)
+        return None if values is None else Row(self._columns.get(query) or self._learn(query, cursor), values)
 
     def all(self, query: str, **parameters: Value) -> list[Row]:
         """All rows."""
         try:
-            return [Row(values) for values in self._connection.execute(self._queries[query], parameters)]
+            cursor = self._connection.execute(self._queries[query], parameters)
+            found: list[tuple[Value, ...]] = cursor.fetchall()
         except sqlite3.Error as error:
             _fail(error)
+        columns = self._columns.get(query) or self._learn(query, cursor)
+        return [Row(columns, values) for values in found]
 
     def run(self, query: str, **parameters: Value) -> int:
         """Change rows; how many were changed."""
@@ -107,6 +112,11 @@ class SqliteUnit:
         if self.events is None:
             raise TypeError("a unit that reads has nothing to audit")
         self.events.append(event)
+
+    def _learn(self, query: str, cursor: sqlite3.Cursor) -> dict[str, int]:
+        """Where a query's columns stand, once: `sqlite3.Row` would search for each name in each row."""
+        columns = self._columns[query] = {column[0]: place for place, column in enumerate(cursor.description)}
+        return columns
 
 
 class _Writing:
@@ -317,7 +327,6 @@ def _connect(file: Path, cache: int) -> sqlite3.Connection:
     except sqlite3.Error as error:
         _fail(error)
     try:
-        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{cache}")
@@ -338,10 +347,10 @@ class _SqliteGround:
         rows = self._connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         )
-        return frozenset(str(row["name"]) for row in rows)
+        return frozenset(str(name) for (name,) in rows)
 
     def applied(self) -> frozenset[str]:
-        return frozenset(str(row["name"]) for row in self._connection.execute("SELECT name FROM migrations"))
+        return frozenset(str(name) for (name,) in self._connection.execute("SELECT name FROM migrations"))
 
     def execute(self, statement: str) -> None:
         self._connection.execute(statement)

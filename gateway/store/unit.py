@@ -6,7 +6,7 @@ the same commit failed), so it has no effect outside the store, and it never wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, TypeAlias, TypeVar
@@ -59,62 +59,58 @@ class StateConflict(StoreError):
     """A row was not in the state that the change starts from: somebody else was quicker, or the caller has a bug."""
 
 
-class Named(Protocol):
-    """Values by column name: what `sqlite3.Row` and a dict have in common."""
-
-    def __getitem__(self, name: str, /) -> Value:
-        """The value of a column. Raises KeyError or IndexError."""
-        ...
-
-
 class Row:
-    """One row, read by column name and type. A value of another type is a bug, and raises TypeError."""
+    """One row, read by column name and type. A value of another type is a bug, and raises TypeError.
 
-    __slots__ = ("_values",)
+    `columns` says at which place a name stands; one mapping serves all rows of a query.
+    """
 
-    def __init__(self, values: Named) -> None:
+    __slots__ = ("_columns", "_values")
+
+    def __init__(self, columns: Mapping[str, int], values: Sequence[Value]) -> None:
+        self._columns = columns
         self._values = values
 
     def text(self, name: str) -> str:
         """A TEXT column."""
-        value = self._values[name]
+        value = self._values[self._columns[name]]
         if isinstance(value, str):
             return value
         raise TypeError(name)
 
     def integer(self, name: str) -> int:
         """An INTEGER column."""
-        value = self._values[name]
+        value = self._values[self._columns[name]]
         if isinstance(value, int):
             return value
         raise TypeError(name)
 
     def blob(self, name: str) -> bytes:
         """A BLOB column."""
-        value = self._values[name]
+        value = self._values[self._columns[name]]
         if isinstance(value, bytes):
             return value
         raise TypeError(name)
 
     def time(self, name: str) -> datetime:
         """An INTEGER column of milliseconds since the epoch: aware, UTC."""
-        return EPOCH + timedelta(milliseconds=self.integer(name))
+        return datetime.fromtimestamp(self.integer(name) / 1000, UTC)
 
     def maybe_text(self, name: str) -> str | None:
         """A TEXT column that may be NULL."""
-        return None if self._values[name] is None else self.text(name)
+        return None if self._values[self._columns[name]] is None else self.text(name)
 
     def maybe_integer(self, name: str) -> int | None:
         """An INTEGER column that may be NULL."""
-        return None if self._values[name] is None else self.integer(name)
+        return None if self._values[self._columns[name]] is None else self.integer(name)
 
     def maybe_blob(self, name: str) -> bytes | None:
         """A BLOB column that may be NULL."""
-        return None if self._values[name] is None else self.blob(name)
+        return None if self._values[self._columns[name]] is None else self.blob(name)
 
     def maybe_time(self, name: str) -> datetime | None:
         """A time that may be NULL."""
-        return None if self._values[name] is None else self.time(name)
+        return None if self._values[self._columns[name]] is None else self.time(name)
 
 
 def millis(at: datetime) -> int:

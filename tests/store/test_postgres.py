@@ -174,7 +174,7 @@ async def test_a_server_set_to_forget_commits_is_told_to_keep_them(postgresql: C
             connection = await store.write(
                 lambda unit: unit._connection.execute("SHOW synchronous_commit").fetchone()  # type: ignore[attr-defined]
             )
-        assert connection == {"synchronous_commit": "on"}
+        assert connection == ("on",)
     finally:
         postgresql.execute("ALTER SYSTEM RESET synchronous_commit")
         postgresql.execute("SELECT pg_reload_conf()")
