@@ -91,10 +91,12 @@ def _show(changes: Sequence[Change]) -> None:
 
 def _declaration(file: str) -> Declaration:
     from gateway.domain.declaration.reading import read, with_secrets
+    from gateway.serve.settings import KEYS
 
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CannotStart(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
     folder = Path() if file == "-" else Path(file).parent
-    return with_secrets(read(text), lambda name: (folder / name).read_text(), os.environ)
+    ours = {key.name.split(".")[0] for key in KEYS}
+    return with_secrets(read(text, settings=ours), lambda name: (folder / name).read_text(), os.environ)

@@ -326,7 +326,7 @@ def test_apply_shows_the_difference_applies_it_once_and_a_running_gateway_agrees
 ) -> None:
     """D28."""
     file = tmp_path / "muster.toml"
-    file.write_text(DECLARATION)
+    file.write_text(f'https = "127.0.0.1:0"\n[log]\nlevel = "info"\n{DECLARATION}')  # one file may hold both
     data = ("--data", str(gateway.folder))
     directory = "/acme/payments-api/internal/directory"
     assert get(gateway, directory)[0] == 404
