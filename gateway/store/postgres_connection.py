@@ -34,7 +34,7 @@ Columns: TypeAlias = dict[str, dict[str, int]]
 
 
 class PostgresUnit:
-    """A unit of work on one connection. `columns` remembers, for all units of a store, where a query's columns stand."""
+    """A unit of work on one connection. `columns` remembers, for a whole store, where a query's columns stand."""
 
     __slots__ = ("_columns", "_connection", "_queries", "events")
 
