@@ -24,6 +24,7 @@ from gateway.actions.validate import Validations
 from gateway.fronts.front import Front, Urls
 from gateway.fronts.routes import routes
 from gateway.jobs.publication import keep_published
+from gateway.jobs.recovery import recover_overdue
 from gateway.jobs.retention import sweep
 from gateway.jobs.validations import validate_challenges
 from gateway.outbound.challenges.http01 import Http01
@@ -124,6 +125,7 @@ async def _with_signer(
         jobs.start_soon(current.watch, changed)
         await jobs.start(validate_challenges, resources, validations)
         jobs.start_soon(keep_published, resources, publications)
+        jobs.start_soon(recover_overdue, resources)
         jobs.start_soon(sweep, resources)
         jobs.start_soon(keep_listener_certificate, house.settings, house.secret, lambda: changed(current()))
         async with trio.open_nursery() as serving:

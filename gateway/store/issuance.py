@@ -16,7 +16,7 @@ from gateway.store import certificates, outbox, requests
 from gateway.store.certificates import encode_sans
 from gateway.store.unit import Duplicate, StateConflict, Unit, millis, storable
 
-STOPPED: Final = "the gateway stopped while this was being signed"
+STOPPED: Final = "the gateway or its store stopped while this was being signed"
 
 _ALWAYS: Final = 2**62  # milliseconds: later than any clock that ever reserved a serial
 
@@ -129,21 +129,21 @@ def burn(unit: Unit, *, request_id: str, issuer_id: str, serial: str, failure: s
 
 
 def recover(unit: Unit, *, at: datetime, before: datetime | None = None) -> list[str]:
-    """After a stop without warning: burn every reserved serial, fail its request, make ACME orders ready again.
+    """Burn reserved serials, fail their requests, make ACME orders that were being signed ready again.
 
-    `before` spares what was reserved since, which gateways that share the store may be signing just now; None spares
-    nothing. Gives the serials that were burnt.
+    `before` spares what was reserved or claimed since, which may be in a signer's hands just now; None spares nothing,
+    and is for the start after a stop without warning. Gives the serials that were burnt.
     """
     burnt: list[str] = []
-    for row in unit.all("issuance.reserved", before=_ALWAYS if before is None else millis(before)):
+    until = _ALWAYS if before is None else millis(before)
+    for row in unit.all("issuance.reserved", before=until):
         serial, request_id = row.text("serial"), row.text("request_id")
         burn(unit, request_id=request_id, issuer_id=row.text("issuer_id"), serial=serial, failure=STOPPED, at=at)
         unit.audit(
             AuditEvent(at, "system", "certificate.request", request_id, "failed", detail=f"serial {serial} burnt")
         )
         burnt.append(serial)
-    if before is None:
-        unit.run("issuance.release_orders")
+    unit.run("issuance.release_orders", before=until)
     return burnt
 
 

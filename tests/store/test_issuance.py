@@ -223,8 +223,22 @@ async def test_after_a_crash_every_reserved_serial_is_burnt_and_its_request_says
 
 async def test_a_gateway_that_starts_spares_what_others_reserved_since(store: Store):
     await store.write(lambda unit: reserve(unit, things.request(), "01"))
+    account = things.account()
+    authorization = things.authorization(account.id, status=AuthorizationStatus.VALID)
+    order = things.order(account.id, (authorization,))
+    await store.write(lambda unit: acme.create_account(unit, account))
+    await store.write(lambda unit: acme.create_order(unit, order, (authorization,), things.PAIR, NOW))
+    assert await store.write(lambda unit: acme.claim_order(unit, order.id, b"csr", NOW))
+
+    async def status() -> OrderStatus:
+        found = await store.read(lambda unit: acme.find_order(unit, things.PAIR, order.id, NOW))
+        assert found is not None
+        return found.status
+
     assert await store.write(lambda unit: issuance.recover(unit, at=LATER, before=NOW)) == []
+    assert await status() is OrderStatus.PROCESSING
     assert await store.write(lambda unit: issuance.recover(unit, at=LATER, before=LATER)) == ["01"]
+    assert await status() is OrderStatus.READY
 
 
 async def test_a_revocation_is_noted_once_and_listed_for_its_issuer(store: Store):

@@ -87,7 +87,7 @@ WHERE status IN ('pending', 'ready') AND id IN (
 )
 
 -- claim_order --
-UPDATE acme_orders SET status = 'processing', csr_hash = :csr_hash
+UPDATE acme_orders SET status = 'processing', csr_hash = :csr_hash, claimed_at = :at
 WHERE id = :id AND status = 'ready' AND expires > :at
 
 -- finish_order --
@@ -98,7 +98,7 @@ UPDATE acme_orders SET status = 'invalid', error = :error
 WHERE id = :id AND status IN ('pending', 'ready', 'processing')
 
 -- release_order --
-UPDATE acme_orders SET status = 'ready', csr_hash = NULL WHERE id = :id AND status = 'processing'
+UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL WHERE id = :id AND status = 'processing'
 
 -- unfinished --
 SELECT * FROM acme_authorizations WHERE validating = 1 AND expires > :at ORDER BY id

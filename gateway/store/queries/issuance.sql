@@ -31,4 +31,5 @@ SELECT serial, status, request_id, certificate_id, plan, at FROM serials WHERE i
 SELECT issuer_id, serial, request_id FROM serials WHERE status = 'reserved' AND at < :before ORDER BY at, serial
 
 -- release_orders --
-UPDATE acme_orders SET status = 'ready', csr_hash = NULL WHERE status = 'processing'
+UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL
+WHERE status = 'processing' AND claimed_at < :before

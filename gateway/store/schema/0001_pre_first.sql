@@ -189,6 +189,7 @@ CREATE TABLE acme_orders (
   error TEXT,
   certificate_id TEXT,
   csr_hash BLOB,
+  claimed_at INTEGER, -- when its finalize was accepted, while it is processing
   CHECK ((status = 'valid') = (certificate_id IS NOT NULL))
 ) STRICT;
 CREATE INDEX orders_of_account ON acme_orders (account_id, id);
