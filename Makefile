@@ -16,7 +16,7 @@ run: install
 	@$(BIN)/muster serve $(ARGS)
 
 test: system lint
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$$(nproc) --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn, TypeAlias
 
@@ -21,6 +22,7 @@ _TIMEOUTS: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 _OPTIONS: Final = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
 
 Connection = psycopg.Connection[TupleRow]
@@ -88,10 +90,7 @@ class PostgresUnit:
 def connect(url: str, *, reads: bool = False) -> Connection:
     """A connection. One for reads sees the same moment throughout a transaction, and cannot change anything."""
     try:
-        given = conninfo_to_dict(url)
-        options = f"{_OPTIONS} {given.get('options', '')}"
-        settings = make_conninfo(url, **{**_TIMEOUTS, **given, "options": options})
-        connection: Connection = psycopg.connect(settings)
+        connection: Connection = psycopg.connect(conninfo(url))
         # Every query is one of ours and comes again and again: prepared at its first use.
         connection.prepare_threshold = 0
         connection.prepared_max = None
@@ -103,6 +102,21 @@ def connect(url: str, *, reads: bool = False) -> Connection:
     except psycopg.Error as error:
         raise Again(f"the store cannot be reached: {_sentence(error)}") from error
     return connection
+
+
+def conninfo(url: str) -> str:
+    """What libpq is told: the URL's own words first, then our deadlines, and the system's roots where TLS is verified.
+
+    The libpq in psycopg's wheels was built elsewhere, and does not find this system's roots by itself.
+    Raises psycopg.Error for a URL that it cannot read.
+    """
+    given = conninfo_to_dict(url)
+    settings = {**_TIMEOUTS, **given, "options": f"{_OPTIONS} {given.get('options', '')}"}
+    if given.get("sslmode") in _VERIFYING and "sslrootcert" not in given and "PGSSLROOTCERT" not in os.environ:
+        from oscrypto import trust_list
+
+        settings["sslrootcert"] = trust_list.get_path()
+    return make_conninfo(url, **settings)
 
 
 def _insist_on_durability(connection: Connection) -> None:

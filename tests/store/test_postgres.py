@@ -1,13 +1,16 @@
 """PostgreSQL when things go wrong: lost connections, contention, a server that is away."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 import trio
+from oscrypto import trust_list
+from psycopg.conninfo import conninfo_to_dict
 
 from gateway.store import outbox, postgres
-from gateway.store.postgres_connection import Again
+from gateway.store.postgres_connection import Again, conninfo
 from gateway.store.unit import Store, StoreUnavailable, Unit, open_store
 from tests.doubles.postgresql import Cluster
 from tests.store.things import NOW
@@ -178,3 +181,18 @@ async def test_a_server_set_to_forget_commits_is_told_to_keep_them(postgresql: C
     finally:
         postgresql.execute("ALTER SYSTEM RESET synchronous_commit")
         postgresql.execute("SELECT pg_reload_conf()")
+
+
+def test_a_verified_connection_trusts_the_systems_roots_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    """The file is the one that oscrypto finds, not the one of the machine on which libpq was built."""
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    roots = trust_list.get_path()
+    for mode in ("verify-ca", "verify-full"):
+        told = conninfo_to_dict(conninfo(f"postgresql://muster@db.example/muster?sslmode={mode}"))
+        assert told["sslrootcert"] == roots
+        assert "BEGIN CERTIFICATE" in Path(roots).read_text()
+    told = conninfo_to_dict(conninfo("postgresql://muster@db.example/muster?sslmode=verify-full&sslrootcert=/ours.pem"))
+    assert told["sslrootcert"] == "/ours.pem"
+    assert "sslrootcert" not in conninfo_to_dict(conninfo("postgresql://muster@db.example/muster?sslmode=require"))
+    monkeypatch.setenv("PGSSLROOTCERT", "/theirs.pem")
+    assert "sslrootcert" not in conninfo_to_dict(conninfo("postgresql://db.example/muster?sslmode=verify-full"))
