@@ -20,8 +20,10 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.serve.conversation import WRITE_SECONDS, Http1, Http2, Work
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
 
@@ -31,8 +33,6 @@ Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 # A request line and its headers. SCEP puts whole messages into a query (S94); Hypercorn's own 16 KiB cut RSA-4096 off.
 HEAD_LIMIT: Final = 64 * 1024
-# How long a peer may leave an answer unread before the connection is dropped; answers are a few KiB.
-WRITE_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
 
 
@@ -75,6 +75,7 @@ class Connection(TCPServer):
         self._asgi = asgi
         self._door = door
         self._gone = False
+        self._work = Work(self._drop)
 
     async def run(self) -> None:
         """Serve the connection until it ends; whatever happens in it ends this connection alone."""
@@ -84,12 +85,40 @@ class Connection(TCPServer):
                 if facts_of_peer is None:
                     return
                 self.app = wrapped(with_tls(self._asgi, facts_of_peer))
-            await super().run()
+            await self._converse()
         except* Exception:
             # A peer that finds a bug in a parser must not end the gateway.
             logger.exception("a connection failed")
         finally:
             self._door.room.release()
+
+    async def _converse(self) -> None:
+        """What Hypercorn's own `run` does once hands are shaken, with our `conversation`."""
+        stream: Stream = self.stream
+        secure = isinstance(stream, trio.SSLStream)
+        sock = stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+        modern = isinstance(stream, trio.SSLStream) and stream.selected_alpn_protocol() == "h2"
+        try:
+            client, server = (parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname()))
+            async with self._work as self._task_group:
+                self.protocol = (Http2 if modern else Http1)(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    self.context,
+                    self._work,
+                    ConnectionState(self.state),
+                    secure,
+                    client,
+                    server,
+                    self.protocol_send,
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(self._work, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # they have gone before they were asked who they are
+        finally:
+            await self._close()
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact] | None:
         try:
@@ -121,6 +150,10 @@ class Connection(TCPServer):
         # The peer has closed. Hypercorn would wait for its own idle time to run out before it lets the socket go.
         self._gone = True
         await self.idle_task.stop()
+        self._work.end_soon()
+
+    async def _drop(self) -> None:
+        await trio.aclose_forcefully(self.stream)
 
     async def _write(self, data: bytes) -> None:
         try:

@@ -110,7 +110,8 @@ def _common_name(value: str) -> Identifier:
     try:
         return Identifier(IdentifierType.IP, canonical_ip(value))
     except ValueError:
-        return Identifier(IdentifierType.DNS, value.lower())
+        # Only ASCII is folded: the lower case of the Kelvin sign is a k, and nobody proved a name with that sign in it.
+        return Identifier(IdentifierType.DNS, value.lower() if value.isascii() else value)
 
 
 def _compare(ordered: frozenset[Identifier], asked: frozenset[Identifier]) -> None:

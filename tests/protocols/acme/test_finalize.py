@@ -76,6 +76,7 @@ def test_a_common_name_alone_is_enough_and_the_certificate_names_the_order():
         (request("a.example"), ("a.example", "b.example"), "does not ask for dns 'b.example'"),
         (request("a.example", common_name="b.example"), ("a.example",), "b.example"),
         (request("a.example", common_name="192.0.2.1"), ("a.example",), "ip '192.0.2.1'"),
+        (request("k.example", common_name="\u212a.example"), ("k.example",), "\u212a.example"),  # its lower case is a k
         (request("www.a.example"), ("a.example",), "www.a.example"),
         (request("*.a.example"), ("a.example",), "*.a.example"),
         (request("a.example", "a.example"), ("a.example", "b.example"), "b.example"),  # as many, not the same

@@ -24,6 +24,7 @@ from protocols.scep import needs
 from protocols.scep.operations import operate
 from tests.doubles.client_keys import ec_key, rsa_key
 from tests.doubles.mutation import mutations
+from tests.doubles.pkcs10 import raw_request
 from tests.doubles.play import play
 from tests.doubles.scep_client import RENEWAL_REQ, CertRep, ScepClient, certification_request, self_signed
 from tests.doubles.scep_ra import NOW, ScepRa
@@ -360,6 +361,7 @@ def test_nothing_tells_why_an_envelope_did_not_open():
     good = client.envelope(request(), ra.certificate)
     blocks = bytearray(good)
     blocks[-1] ^= 1
+    weak = certification_request(rsa.generate_private_key(public_exponent=3, key_size=2048))
     answers = set()
     for body in (
         client.pki_message(request(), ra.certificate, content_key=bytes(16)),  # another key than that of the content
@@ -369,12 +371,14 @@ def test_nothing_tells_why_an_envelope_did_not_open():
         client.pki_message(b"", ra.certificate),
         client.pki_message(request()[:-1] + b"\0", ra.certificate),
         client.pki_message(request() + b"\0", ra.certificate),
+        client.pki_message(raw_request(version=1), ra.certificate),  # verifies, were it a request at all
+        client.pki_message(weak[:-1] + bytes((weak[-1] ^ 1,)), ra.certificate),  # bent on the way
     ):
         said = certrep(ra, client, post(ra, body))
         answers.add((said.status, said.fail_info, said.text))
     ((status, fail_info, _),) = answers
     assert (status, fail_info) == ("2", BAD_MESSAGE_CHECK)
-    assert ra.names().count("UnwrapKey") == 7
+    assert ra.names().count("UnwrapKey") == 9
 
 
 @given(st.binary(min_size=16, max_size=16))
