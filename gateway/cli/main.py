@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "serve": "start a gateway, making what it needs at the first start",
     "apply": "declare authorities, policies, profiles, applications and enrollment settings",
     "token": "make and list bearer tokens for the REST API",
+    "doctor": "look whether what is stored is whole",
     "version": "print the version",
 }
 

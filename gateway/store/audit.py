@@ -83,6 +83,11 @@ def verify(unit: Unit) -> int | None:
     return None
 
 
+def length(unit: Unit) -> int:
+    """How many events the chain says it has."""
+    return _head(unit).integer("position")
+
+
 def entries(unit: Unit, *, after: int = 0, limit: int = _PAGE) -> list[Entry]:
     """One page of the chain, in order, behind the position `after`."""
     return [_entry(row) for row in unit.all("audit.page", after=after, limit=limit)]

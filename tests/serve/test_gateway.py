@@ -403,7 +403,7 @@ def test_a_new_token_works_at_once_and_only_where_it_may(gateway: RunningGateway
 
 
 def test_every_help_teaches_by_example() -> None:
-    for words in ([], ["serve"], ["apply"], ["token"], ["token", "create"], ["version"]):
+    for words in ([], ["serve"], ["apply"], ["token"], ["token", "create"], ["doctor"], ["version"]):
         shown = muster(*words, "--help")
         assert shown.returncode == 0
         assert "example" in shown.stdout

@@ -1,0 +1,50 @@
+"""`muster doctor`: looks at what is stored and says whether it is whole. Looks only; it mends nothing."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gateway.cli.flags import add_settings, settings
+
+if TYPE_CHECKING:
+    from gateway.serve.settings import Settings
+
+_EXAMPLES: Final = """\
+examples:
+  muster doctor --audit                          follow the chain of audit events from the first to the last
+  muster doctor --audit --data /var/lib/muster   the same, of another folder
+
+It works beside a running gateway and without one. Exit status 0: whole; 1: not whole, and the sentence says where.
+"""
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the flags and the examples."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--audit", action="store_true", required=True, help="verify the chain of audit events")
+    add_settings(parser, "data")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, and say what was found."""
+    import trio
+
+    return trio.run(partial(_audit, settings(options)))
+
+
+async def _audit(found: Settings) -> int:
+    from gateway.serve.folder import require_complete
+    from gateway.serve.opening import opened_store
+    from gateway.store import audit
+
+    require_complete(found)
+    async with opened_store(found) as store:
+        broken = await store.read(audit.verify)
+        length = await store.read(audit.length)
+    if broken is None:
+        print(f"audit: {length} events, and the chain is whole")
+        return 0
+    print(f"audit: the chain is broken at event {broken} of {length}: it, or one before it, was changed or removed")
+    return 1
