@@ -44,6 +44,8 @@ PAUSES: Final = (0.5, 2.5)  # seconds before the second and the third attempt, a
 AT_ONCE: Final = 256  # validations that talk at the same time: each holds one socket
 AT_ONE_TARGET: Final = 8  # of them with one host: a slow one cannot take all, and nobody is flooded in our name
 MOST_WAITING: Final = 4096
+# Of them for one host. Eight at a time, 20 s each: a stranger's silent host would hold all 4096 places for three hours.
+MOST_AT_ONE_TARGET: Final = 64
 
 # The store may be away for a moment just when a proof has been seen; a proof is worth repeating the write.
 _RECORD_PAUSES: Final = (0.1, 0.5, 2.0, 5.0)  # seconds
@@ -123,7 +125,12 @@ class Validations:
             or asked.challenge.status is not ChallengeStatus.PENDING
         ):
             return asked.authorization
-        running = self._running.get(asked.key) or self.start(resources, asked)
+        running = self._running.get(asked.key)
+        if running is None:
+            target = self._targets.get(asked.authorization.identifier.value)
+            if target is not None and target.present >= MOST_AT_ONE_TARGET:
+                raise Refusal(RefusalReason.BUSY, "too many validations of this name are waiting", retry_after=10)
+            running = self.start(resources, asked)
         try:
             with trio.move_on_after(self._patience):
                 await running.done.wait()

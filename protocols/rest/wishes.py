@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from msgspec import UNSET, UnsetType
@@ -142,13 +142,24 @@ def _subject(asked: Attributes) -> tuple[Attribute, ...]:
 
 
 def _validity(asked: Attributes) -> tuple[datetime | None, datetime | None, timedelta | None]:
-    not_before, not_after = asked.not_before or None, asked.not_after or None
+    not_before, not_after = _moment("notBefore", asked.not_before), _moment("notAfter", asked.not_after)
     ttl = _ttl(asked.ttl) if asked.ttl else None
     if ttl is not None and not_after is not None:
         raise Malformed("attributes.ttl: give either ttl or notAfter.", field="attributes.ttl")
     if not_before is not None and not_after is not None and not_before >= not_after:
         raise Malformed("attributes.notAfter: is not after notBefore.", field="attributes.notAfter")
     return not_before, not_after, ttl
+
+
+def _moment(member: str, written: datetime | UnsetType | None) -> datetime | None:
+    """In UTC. A moment of the year 0 or 10000 is one that only its offset keeps within the calendar."""
+    if written is UNSET or written is None:
+        return None
+    try:
+        return written.astimezone(UTC)
+    except OverflowError:
+        field = f"attributes.{member}"
+        raise Malformed(f"{field}: lies outside the years 1 to 9999 of UTC.", field=field) from None
 
 
 def _ttl(text: str) -> timedelta:

@@ -219,6 +219,23 @@ async def test_too_many_are_refused_with_a_time_to_come_back(tmp_path, monkeypat
     assert refused.value.retry_after
 
 
+async def test_one_silent_host_does_not_take_every_place_to_wait_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(validate, "MOST_AT_ONE_TARGET", 2)
+    prover = Prover()
+    prover.hold = trio.Event()
+    async with bench(tmp_path, prover, patience=0.001) as here:
+        first = await here.asked("silent.example")
+        await here.validations.begin(here.resources, first)
+        await here.validations.begin(here.resources, await here.asked("silent.example"))
+        with pytest.raises(Refusal) as refused:
+            await here.validations.begin(here.resources, await here.asked("silent.example"))
+        await here.validations.begin(here.resources, first)  # which is under way, and asks for no more room
+        await here.validations.begin(here.resources, await here.asked("other.example"))
+        assert len(prover.targets) == 3
+    assert refused.value.reason is RefusalReason.BUSY
+    assert refused.value.retry_after
+
+
 async def test_a_bug_in_a_prover_ends_its_own_validation_and_no_other(tmp_path):
     prover = Prover(ZeroDivisionError("secret"), None)
     async with bench(tmp_path, prover) as here:

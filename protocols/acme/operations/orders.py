@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -73,6 +73,7 @@ def _time(text: str | None, name: str) -> datetime | None:
     if text is None or text in _NO_TIME:
         return None
     try:
-        return msgspec.convert(text, _Time)
-    except msgspec.ValidationError:
+        # In UTC from here on: a moment of the year 0 or 10000 is one that only its offset keeps within the calendar.
+        return msgspec.convert(text, _Time).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
         raise Failure("malformed", f"The order's {name} is not a time as RFC 3339 writes it.") from None

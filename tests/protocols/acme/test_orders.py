@@ -68,6 +68,8 @@ def test_times_that_are_asked_for_are_passed_on_and_shown():
     [
         ({"notAfter": "tomorrow"}, "notAfter"),
         ({"notAfter": "2025-07-01"}, "notAfter"),
+        ({"notAfter": "9999-12-31T23:59:59-23:59"}, "notAfter"),  # the year 10000, in UTC
+        ({"notBefore": "0001-01-01T00:00:00+23:59"}, "notBefore"),
         ({"notBefore": "2025-07-01T00:00:00"}, "notBefore"),
         ({"notAfter": "2025-06-01T12:00:00Z"}, "past"),
         ({"notBefore": "2025-07-02T00:00:00Z", "notAfter": "2025-07-01T00:00:00Z"}, "notBefore"),

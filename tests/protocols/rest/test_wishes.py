@@ -168,6 +168,8 @@ def test_dates_have_an_offset_and_an_order():
     assert wished.not_after == dt.datetime(2030, 1, 1, 1, tzinfo=dt.UTC)
     backwards = {"notBefore": "2030-01-01T00:00:00Z", "notAfter": "2030-01-01T00:00:00Z"}
     assert fault(backwards).field == "attributes.notAfter"
+    assert fault({"notAfter": "9999-12-31T23:59:59-23:59"}).field == "attributes.notAfter"  # the year 10000, in UTC
+    assert fault({"notBefore": "0001-01-01T00:00:00+23:59"}).field == "attributes.notBefore"
     assert fault({"ttl": "1d", "notAfter": "2030-01-01T00:00:00Z"}).field == "attributes.ttl"
     assert meant({"ttl": "1d", "notAfter": None}).ttl == dt.timedelta(days=1)
 
