@@ -52,6 +52,8 @@ def start(settings: Settings) -> None:
     lines.setFormatter(Lines(settings.log_format))
     logging.root.handlers[:] = [lines]
     logging.root.setLevel(settings.log_level.upper())
+    # Libraries warn of what peers sent (a country of nine letters, say), in lines of their own: these are events too.
+    logging.captureWarnings(True)
 
 
 class Counters:

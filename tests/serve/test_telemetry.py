@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
+from pathlib import Path
 
 from gateway.serve.telemetry import Lines
+from tests.doubles.gateway import environment
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -39,3 +42,17 @@ def test_a_traceback_stays_within_its_line() -> None:
         line = Lines("text").format(record("failed", exc_info=sys.exc_info()))
     assert "\n" not in line
     assert "ValueError" in line
+
+
+def test_a_library_s_warning_is_an_event_too(tmp_path: Path) -> None:
+    program = (
+        "import warnings; from pathlib import Path; from gateway.serve import settings, telemetry; "
+        "telemetry.start(settings.load({}, {'MUSTER_LOG_FORMAT': 'json'}, folder=Path('.'))); "
+        "warnings.warn('a country of nine letters')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment()
+    )
+    (line,) = done.stderr.splitlines()
+    facts = json.loads(line)
+    assert (facts["level"], facts["where"]) == ("warning", "py.warnings")
