@@ -1,11 +1,18 @@
-"""What tests of several rooms share: a PostgreSQL cluster of their own, made once a run."""
+"""What tests of several rooms share: hypothesis without a stop-watch, and a PostgreSQL cluster made once a run."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.doubles.postgresql import Cluster, PostgresqlIsMissing, cluster
+
+# A slow machine is no fault of the code under test. In CI the examples are the same for the same code, so that a change
+# is judged by what it changes; new examples are found on the desks of those who can look into them.
+settings.register_profile("desk", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 @pytest.fixture(scope="session")
