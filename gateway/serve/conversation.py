@@ -107,10 +107,22 @@ class Work(TaskGroup):
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1. HTTP/2 is agreed on in TLS and nowhere else: an upgrade leads past a proxy that counts on HTTP/1.1."""
+    """HTTP/1.1 and nothing else: HTTP/2 is agreed on in TLS, WebSockets nowhere.
+
+    RFC 9110, 7.8: an upgrade may be ignored. It leads past a proxy that counts on HTTP/1.1, and what follows it is read
+    by parsers that raise.
+    """
 
     async def _check_protocol(self, event: Http1Request) -> None:
         pass
+
+    async def _create_stream(self, request: Http1Request) -> None:
+        if any(name == b"upgrade" for name, _ in request.headers):
+            kept = [(name, value) for name, value in request.headers.raw_items() if name.lower() != b"upgrade"]
+            request = Http1Request(
+                method=request.method, target=request.target, headers=kept, http_version=request.http_version
+            )
+        await super()._create_stream(request)
 
 
 class _Gone(HTTPStream):

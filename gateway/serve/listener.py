@@ -160,7 +160,8 @@ class Connection(TCPServer):
             async with self.send_lock:
                 with trio.fail_after(WRITE_SECONDS):
                     await self.stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, trio.TooSlowError):
+            # Busy: another task is closing it just now.
             await trio.aclose_forcefully(self.stream)
             await self.protocol.handle(Closed())
 

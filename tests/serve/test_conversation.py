@@ -220,12 +220,18 @@ async def test_priorities_are_passed_by_however_many_there_are(tmp_path, server,
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-async def test_http_2_is_not_upgraded_to(tmp_path: Path, caplog):
-    """RFC 9110, 7.8: an upgrade may be ignored. Its settings, if they were none, ended the connection with an exception."""
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings, close\r\nHTTP2-Settings: !!!\r\n",
+        b"Upgrade: WebSocket\r\nConnection: upgrade, close\r\n",
+    ],
+)
+async def test_no_protocol_is_upgraded_to(tmp_path: Path, caplog, upgrade):
+    """RFC 9110, 7.8: an upgrade may be ignored. Hypercorn's own were strangers' way to exceptions."""
     async with serving(tmp_path, at_once) as (port, _):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
-        head = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
-        await stream.send_all(head + b"HTTP2-Settings: !!!\r\n\r\n")
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
         answer = b""
         while part := await stream.receive_some():
             answer += part
