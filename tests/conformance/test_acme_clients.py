@@ -5,14 +5,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from tests.doubles.challenge_folder import challenge_folder
 from tests.doubles.gateway import running_gateway
 from tests.doubles.verification import verify_leaf
 
@@ -86,20 +84,8 @@ def installed(program):
 @pytest.fixture
 def web_root(gateway, tmp_path):
     """A folder that is served where http-01 looks."""
-    root = tmp_path / "www"
-    (root / ".well-known" / "acme-challenge").mkdir(parents=True)
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", gateway.http01_port), partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield root / ".well-known" / "acme-challenge"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with challenge_folder(tmp_path / "www", gateway.http01_port) as folder:
+        yield folder
 
 
 def test_dehydrated_obtains(gateway, tmp_path, web_root):
