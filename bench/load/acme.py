@@ -23,23 +23,44 @@ JsonObject = dict[str, object]
 _POLL: Final = 0.01  # seconds; the driver asks at once and then often, as the quickest clients do
 
 
+class AccountKey:
+    """An account's key, and the requests that it signs. `kid` is the account's URL, empty before there is one."""
+
+    def __init__(self) -> None:
+        self._key = elliptic()
+        numbers = self._key.public_key().public_numbers()
+        self._jwk = {"crv": "P-256", "kty": "EC", "x": _b64(numbers.x.to_bytes(32)), "y": _b64(numbers.y.to_bytes(32))}
+        canonical = json.dumps(self._jwk, separators=(",", ":"), sort_keys=True).encode()
+        self.thumbprint = _b64(hashlib.sha256(canonical).digest())
+        self.kid = ""
+
+    def signed(self, url: str, nonce: str, payload: JsonObject | None) -> bytes:
+        """The body of one request: a flattened JWS (RFC 8555, 6.2); without a payload a POST-as-GET."""
+        header: JsonObject = {"alg": "ES256", "nonce": nonce, "url": url}
+        if self.kid:
+            header["kid"] = self.kid
+        else:
+            header["jwk"] = self._jwk
+        protected = _b64(json.dumps(header).encode())
+        content = "" if payload is None else _b64(json.dumps(payload).encode())
+        r, s = decode_dss_signature(self._key.sign(f"{protected}.{content}".encode(), ec.ECDSA(hashes.SHA256())))
+        signature = _b64(r.to_bytes(32) + s.to_bytes(32))
+        return json.dumps({"protected": protected, "payload": content, "signature": signature}).encode()
+
+
 class Account:
     """An account with its connection and its nonce. One thread at a time."""
 
     def __init__(self, directory: str, root: str) -> None:
         self._connection = Connection(directory, ssl.create_default_context(cafile=root))
         self._origin = "/".join(directory.split("/", 3)[:3])
-        self._key = elliptic()
+        self._key = AccountKey()
         self._certificate_key = elliptic()
-        numbers = self._key.public_key().public_numbers()
-        self._jwk = {"crv": "P-256", "kty": "EC", "x": _b64(numbers.x.to_bytes(32)), "y": _b64(numbers.y.to_bytes(32))}
-        canonical = json.dumps(self._jwk, separators=(",", ":"), sort_keys=True).encode()
-        self.thumbprint = _b64(hashlib.sha256(canonical).digest())
+        self.thumbprint = self._key.thumbprint
         urls = json.loads(self._connection.send("GET", self._path(directory)).body)
         self._nonce = self._connection.send("HEAD", self._path(urls["newNonce"])).headers["replay-nonce"]
         self._new_order: str = urls["newOrder"]
-        self._kid = ""
-        self._kid = self._post(urls["newAccount"], {"termsOfServiceAgreed": True}).headers["location"]
+        self._key.kid = self._post(urls["newAccount"], {"termsOfServiceAgreed": True}).headers["location"]
 
     def issue(self, name: str, responder: Responder | None = None) -> bytes:
         """One certificate for `name`, PEM; `responder` answers the http-01 challenges, None expects a ready order."""
@@ -75,16 +96,7 @@ class Account:
             raise RuntimeError(f"the authorization is {status}")
 
     def _post(self, url: str, payload: JsonObject | None) -> Answer:
-        header: JsonObject = {"alg": "ES256", "nonce": self._nonce, "url": url}
-        if self._kid:
-            header["kid"] = self._kid
-        else:
-            header["jwk"] = self._jwk
-        protected = _b64(json.dumps(header).encode())
-        content = "" if payload is None else _b64(json.dumps(payload).encode())
-        r, s = decode_dss_signature(self._key.sign(f"{protected}.{content}".encode(), ec.ECDSA(hashes.SHA256())))
-        signature = _b64(r.to_bytes(32) + s.to_bytes(32))
-        body = json.dumps({"protected": protected, "payload": content, "signature": signature}).encode()
+        body = self._key.signed(url, self._nonce, payload)
         answer = self._connection.send("POST", self._path(url), body, ("Content-Type: application/jose+json",))
         self._nonce = answer.headers["replay-nonce"]
         if answer.status >= 400:

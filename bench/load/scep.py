@@ -25,46 +25,21 @@ _AES_128: Final = next(each for each in algorithms.CIPHERS.values() if each.name
 _SUCCESS: Final = b"0"
 
 
-class Device:
-    """An RSA-2048 device: one key, a self-signed certificate, the RA's certificate read once."""
+class Messages:
+    """What a device writes and reads: one RSA-2048 key with a self-signed certificate, encrypting to one RA.
 
-    def __init__(self, url: str, challenge: str) -> None:
-        self._connection = Connection(url)
-        self._path = "/" + url.split("/", 3)[3]
+    `ca_answer` is the body of the answer to GetCACert.
+    """
+
+    def __init__(self, ca_answer: bytes, challenge: str) -> None:
         self._challenge = challenge
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._signer = read(self._self_signed())
-        answer = self._connection.send("GET", f"{self._path}?operation=GetCACert")
-        self._ra = _ra(answer.body)
+        self._ra = _ra(ca_answer)
 
-    def enroll(self) -> x509.Certificate:
-        """One certificate, for a new name in a new transaction. Raises RuntimeError where there is none."""
-        return self.send(self.message(csr(self.key, name(), self._challenge)))
-
-    def send(self, message: bytes) -> x509.Certificate:
-        """Send a message, and open the reply. Raises RuntimeError where it is not SUCCESS with a certificate in it."""
-        answer = self._connection.send("POST", f"{self._path}?operation=PKIOperation", message)
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status} {answer.body[:200]!r}")
-        reply = signed.parse(answer.body)
-        if reply.attributes[PKI_STATUS][0].contents != _SUCCESS or reply.content is None:
-            raise RuntimeError("the reply is not a success")
-        envelope = enveloped.parse(reply.content)
-        recipient = envelope.recipient(self._signer)
-        if recipient is None or envelope.cipher is None:
-            raise RuntimeError("the reply is for somebody else")
-        content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
-        inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
-        return _certificates(inside)[0]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def move_to(self, url: str) -> None:
-        """Go on with the same keys at another address."""
-        self._connection.close()
-        self._connection, self._path = Connection(url), "/" + url.split("/", 3)[3]
+    def enrollment(self) -> bytes:
+        """A PKCSReq for a new name in a new transaction, DER."""
+        return self.message(csr(self.key, name(), self._challenge))
 
     def message(self, request: bytes) -> bytes:
         """A PKCSReq for a CSR, DER; the transaction id is derived from the CSR."""
@@ -89,6 +64,19 @@ class Device:
         signature = self.key.sign(to_be_signed, padding.PKCS1v15(), hashes.SHA256())
         return signed.build(content, algorithms.SHA256, self._signer, to_be_signed, signature)
 
+    def opened(self, body: bytes) -> x509.Certificate:
+        """The certificate in a CertRep. Raises RuntimeError where it is not SUCCESS with a certificate in it."""
+        reply = signed.parse(body)
+        if reply.attributes[PKI_STATUS][0].contents != _SUCCESS or reply.content is None:
+            raise RuntimeError("the reply is not a success")
+        envelope = enveloped.parse(reply.content)
+        recipient = envelope.recipient(self._signer)
+        if recipient is None or envelope.cipher is None:
+            raise RuntimeError("the reply is for somebody else")
+        content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
+        inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
+        return _certificates(inside)[0]
+
     def _self_signed(self) -> bytes:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench device")])
         now = dt.datetime.now(dt.UTC)
@@ -96,6 +84,45 @@ class Device:
             subject, subject, self.key.public_key(), 1, now - dt.timedelta(hours=1), now + dt.timedelta(days=7)
         )
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+class Device:
+    """A device with its connection; its key and certificate are made once, the RA's certificate is read once."""
+
+    def __init__(self, url: str, challenge: str) -> None:
+        self._connection = Connection(url)
+        self._path = "/" + url.split("/", 3)[3]
+        answer = self._connection.send("GET", f"{self._path}?operation=GetCACert")
+        self._messages = Messages(answer.body, challenge)
+
+    @property
+    def key(self) -> rsa.RSAPrivateKey:
+        """The device's key."""
+        return self._messages.key
+
+    def enroll(self) -> x509.Certificate:
+        """One certificate, for a new name in a new transaction. Raises RuntimeError where there is none."""
+        return self.send(self._messages.enrollment())
+
+    def message(self, request: bytes) -> bytes:
+        """A PKCSReq for a CSR, DER; the transaction id is derived from the CSR."""
+        return self._messages.message(request)
+
+    def send(self, message: bytes) -> x509.Certificate:
+        """Send a message, and open the reply. Raises RuntimeError where it is not SUCCESS with a certificate in it."""
+        answer = self._connection.send("POST", f"{self._path}?operation=PKIOperation", message)
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status} {answer.body[:200]!r}")
+        return self._messages.opened(answer.body)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def move_to(self, url: str) -> None:
+        """Go on with the same keys at another address."""
+        self._connection.close()
+        self._connection, self._path = Connection(url), "/" + url.split("/", 3)[3]
 
 
 def by_challenge(url: str, challenge: str) -> Client:
