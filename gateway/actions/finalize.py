@@ -44,8 +44,8 @@ async def finalize(
     Two finalizes at the same time meet in the enrollment's deduplication: the second waits for the first one's outcome.
 
     Raises:
-        Refusal: CONFLICT, the order is not ready; POLICY, BAD_KEY or BAD_CSR, and the order stays ready; BUSY or
-            UNAVAILABLE, nothing was issued and the order is ready again (A89).
+        Refusal: CONFLICT, the order is not ready, or another CSR was first; POLICY, BAD_KEY or BAD_CSR, and the order
+            stays ready; BUSY or UNAVAILABLE, nothing was issued and the order is ready again (A89).
     """
     claim = _Claim(resources, order, csr)
     try:
@@ -68,6 +68,9 @@ async def finalize(
     current = await resources.store.read(lambda unit: store.find_order(unit, pair.id, order.id, resources.now()))
     if current is None:
         raise Refusal(RefusalReason.NOT_FOUND, "there is no such order")
+    if current.csr_hash not in (None, csr.sha256):
+        # A twin was first, with another key: its certificate would be of no use to whoever sent this one.
+        raise Refusal(RefusalReason.CONFLICT, "the order has been finalized with another CSR")
     if current.status is OrderStatus.READY:
         # Accepted and still waiting: dehydrated, uacme and acmez take `ready` after a finalize as fatal.
         return replace(current, status=OrderStatus.PROCESSING)
@@ -93,7 +96,10 @@ class _Claim:
             evidence=self._order.authorization_ids,
         )
         same = hashlib.sha256(b"acme-order:" + self._order.id.encode()).digest()
-        request = asked.from_csr(self._csr, proof, deduplication=same)
+        # A86: clients write usages into every CSR and ask nobody (acme.sh: serverAuth and clientAuth); RFC 8555 has no
+        # way to agree on them. The profile says what its certificates are for.
+        csr = replace(self._csr, key_usages=None, extended_key_usages=None)
+        request = asked.from_csr(csr, proof, deduplication=same)
         return replace(request, not_before=self._order.not_before, not_after=self._order.not_after)
 
     def take(self, unit: Unit) -> None:

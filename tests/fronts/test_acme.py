@@ -517,14 +517,18 @@ async def test_two_finalizes_with_two_csrs_are_one_issuance(here):
     await here.client.register()
     order = await here.ready_order("localhost")
     nonces = [await here.client.fresh_nonce() for _ in range(4)]
+    answers = []
 
     async def finalize(nonce):
-        await here.client.post(order.json["finalize"], {"csr": csr("localhost")}, nonce=nonce)
+        answers.append(await here.client.post(order.json["finalize"], {"csr": csr("localhost")}, nonce=nonce))
 
     async with trio.open_nursery() as nursery:
         for nonce in nonces:
             nursery.start_soon(finalize, nonce)
     assert len(here.house.signer.signed) == 1
+    # Nobody is shown a certificate of another's key as if it were the one that he asked for.
+    assert sorted(answer.status for answer in answers) == [200, 403, 403, 403]
+    assert {answer.type for answer in answers if answer.status == 403} == {"orderNotReady"}
 
 
 async def test_the_same_finalize_again_gets_the_same_certificate(here):

@@ -61,8 +61,10 @@ def get(site: Site, path: str, method: str) -> Reply:
         case Resource.NEW_NONCE, "GET":
             # RFC 8555, 7.2; uacme wants exactly 204.
             return Reply(204, headers=(failures.index(site),))
-        case _, "OPTIONS":
+        case Resource.DIRECTORY, "OPTIONS":
             return Reply(204, headers=(("Allow", allowed),))
+        case _, "OPTIONS":
+            return Reply(204, headers=(("Allow", allowed), failures.index(site)))
         case _:
             return failures.problem(
                 "malformed",

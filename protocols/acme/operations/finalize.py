@@ -22,7 +22,7 @@ from protocols.exchange import Exchange, Malformed, Refused, Reply, ask
 from protocols.jose import base64url, jwk
 from protocols.pkix import csr as pkcs10
 from protocols.pkix.csr import CertificationRequest
-from protocols.pkix.names import COMMON_NAME, DNS_NAME, IP_ADDRESS, AlternativeName, canonical_ip
+from protocols.pkix.names import COMMON_NAME, DNS_NAME, IP_ADDRESS, AlternativeName, Attribute, canonical_ip
 
 _SAN_TYPES: Final = {DNS_NAME: IdentifierType.DNS, IP_ADDRESS: IdentifierType.IP}
 _TYPES: Final = {IdentifierType.DNS: DNS_NAME, IdentifierType.IP: IP_ADDRESS}
@@ -77,6 +77,7 @@ def _accept(account: Account, order: Order, der: bytes) -> CertificationRequest:
     ordered = frozenset(order.identifiers)
     asked = _names(request)
     _compare(ordered, asked)
+    request = replace(request, subject=tuple([_spelled(each) for each in request.subject]))
     if request.sans is None:
         # Only common names were given: the certificate names what was ordered, as RFC 9525 wants it.
         names = tuple(AlternativeName(_TYPES[each.type], each.value) for each in order.identifiers)
@@ -112,6 +113,11 @@ def _common_name(value: str) -> Identifier:
     except ValueError:
         # Only ASCII is folded: the lower case of the Kelvin sign is a k, and nobody proved a name with that sign in it.
         return Identifier(IdentifierType.DNS, value.lower() if value.isascii() else value)
+
+
+def _spelled(attribute: Attribute) -> Attribute:
+    """A common name as its SAN spells it: who compares the two, compares octets (CA/Browser Forum BR, 7.1.4.3)."""
+    return Attribute(COMMON_NAME, _common_name(attribute.value).value) if attribute.oid == COMMON_NAME else attribute
 
 
 def _compare(ordered: frozenset[Identifier], asked: frozenset[Identifier]) -> None:

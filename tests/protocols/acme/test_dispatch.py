@@ -80,6 +80,9 @@ def test_options_and_wrong_methods_are_told_what_is_allowed():
     for path, allowed in (("directory", "GET, HEAD, POST"), ("new-nonce", "GET, HEAD, POST"), ("order/1", "POST")):
         assert get(SITE, path, "OPTIONS").status == 204
         assert headers(get(SITE, path, "OPTIONS"), "Allow") == [allowed]
+        # A11: on all resources but the directory
+        index = [] if path == "directory" else [f'<{SITE.url}/directory>;rel="index"']
+        assert headers(get(SITE, path, "OPTIONS"), "Link") == index
         assert headers(get(SITE, path, "DELETE"), "Allow") == [allowed]
 
 

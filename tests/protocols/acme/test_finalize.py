@@ -55,6 +55,22 @@ def test_an_order_that_is_ready_is_finalized():
     assert issued(host).csr.der == der
 
 
+@pytest.mark.parametrize(
+    ("asked", "spelled"),
+    [
+        (request("A.Example", common_name="A.EXAMPLE"), "a.example"),
+        (request(common_name="A.Example"), "a.example"),
+        (request(ips=("2001:db8::1",), common_name="2001:DB8:0::1"), "2001:db8::1"),
+    ],
+)
+def test_the_common_name_is_spelled_as_the_san(asked, spelled):
+    # A44, A84: the SAN is in lower case whatever was asked, and the common name is a copy of it, octet by octet.
+    host, reply = finalize(asked, spelled)
+    assert reply.status == 200
+    assert [each.value for each in issued(host).csr.subject] == [spelled]
+    assert [each.value for each in issued(host).csr.sans] == [spelled]
+
+
 def test_addresses_are_names_too():
     _, reply = finalize(request("a.example", ips=("192.0.2.1", "2001:db8::1")), "a.example", "2001:DB8::1", "192.0.2.1")
     assert reply.status == 200
