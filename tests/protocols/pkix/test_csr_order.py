@@ -47,8 +47,8 @@ SIGNERS: dict[str, tuple[Callable[[], PrivateKey], bytes, Callable[[PrivateKey, 
 }
 
 
-def out_of_order(signer: str, *, spoil: bool = False) -> bytes:
-    """The extensions before the challenge: longer before shorter, so not sorted."""
+def out_of_order(signer: str, *, spoil: bool = False, claimed: bytes = b"", sort: bool = False) -> bytes:
+    """The extensions before the challenge: longer before shorter, so not sorted; `claimed` is named as algorithm."""
     make, algorithm, sign = SIGNERS[signer]
     key = make()
     names = x509.SubjectAlternativeName([x509.DNSName("dev2.example")]).public_bytes()
@@ -57,9 +57,9 @@ def out_of_order(signer: str, *, spoil: bool = False) -> bytes:
         attribute(CHALLENGE_PASSWORD, tlv(0x0C, b"secret")),
     )
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    tbs = tlv(0x30, tlv(0x02, b"\0"), SUBJECT, spki, tlv(0xA0, *attributes))
+    tbs = tlv(0x30, tlv(0x02, b"\0"), SUBJECT, spki, tlv(0xA0, *(sorted(attributes) if sort else attributes)))
     signature = sign(key, tbs + b"!" if spoil else tbs)
-    return tlv(0x30, tbs, algorithm, tlv(0x03, b"\0", signature))
+    return tlv(0x30, tbs, claimed or algorithm, tlv(0x03, b"\0", signature))
 
 
 @pytest.mark.parametrize("signer", ["rsa", "pss", "ec", "ed25519"])
@@ -89,3 +89,14 @@ def test_a_key_that_nobody_sends_out_of_order_is_not_taken_on_trust():
 def test_what_is_no_request_in_any_order_is_malformed(der: bytes):
     with pytest.raises(Malformed):
         csr.parse(der)
+
+
+@pytest.mark.parametrize(("signer", "claimed"), [("ec", RSA_SHA256), ("rsa", ECDSA_SHA256), ("ed25519", ED448)])
+@pytest.mark.parametrize("sort", [True, False])
+def test_a_signature_that_claims_an_algorithm_of_another_kind_of_key_is_refused(
+    signer: str, claimed: bytes, sort: bool
+):
+    der = out_of_order(signer, claimed=claimed, sort=sort)
+    with pytest.raises(Refused) as caught:
+        csr.parse(der)
+    assert caught.value.reason is Reason.BAD_CSR
