@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocols.acme.states import Identifier, IdentifierType
 from tests.doubles.account_key import account_key, b64
@@ -57,3 +59,95 @@ def test_any_body_is_answered():
     )
     for damaged in mutations(b"body", 1500, (sound,)):
         assert host.send("new-order", damaged).status in (400, 403)
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(), max_size=12)  # halves of surrogate pairs and NUL among them
+    | st.sampled_from(["deactivated", "valid", "dns", "ip", "*.a.example", "a.example", "mailto:a@b.c", "2025-07-01"])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "value", "csr", "status", "jwk"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+MEMBERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "contact",
+            "termsOfServiceAgreed",
+            "onlyReturnExisting",
+            "externalAccountBinding",
+            "status",
+            "csr",
+            "identifiers",
+            "notBefore",
+            "notAfter",
+            "resource",
+            "profile",
+            "replaces",
+            "\0",
+        ]  # fmt: skip
+    ),
+    VALUES,
+    max_size=5,
+)
+HEADER = st.dictionaries(
+    st.sampled_from(["alg", "kid", "jwk", "nonce", "url", "crit", "b64", "typ", "cty", "x5c", "\0"]),
+    VALUES,
+    min_size=1,
+    max_size=3,
+)
+
+
+def well_answered(reply):
+    """Whether an answer is ACME's own, in its whole form."""
+    said = json.loads(reply.body)
+    if reply.status in {200, 201}:
+        return True
+    return (
+        reply.status in {400, 403}
+        and said["type"].startswith("urn:ietf:params:acme:error:")
+        and said["status"] == reply.status
+    )
+
+
+@settings(max_examples=60)
+@given(MEMBERS)
+def test_members_of_any_kind_are_answered_wherever_they_are_sent(members):
+    # A26, A120: the members of all resources, of all types, at each of them.
+    host = AcmeHost()
+    account = host.account(account_key("ES256", 1))
+    name = Identifier(IdentifierType.DNS, "a.example")
+    authorization, order = host.authorization(account, name), host.order(account, identifiers=(name,))
+    own = {"account": account, "key": account_key("ES256", 1)}
+    assert well_answered(host.post("new-account", members))
+    for path in (
+        "new-order",
+        f"account/{account.id}",
+        f"authorization/{authorization.id}",
+        f"challenge/{authorization.id}/{authorization.challenges[0].id}",
+        f"order/{order.id}/finalize",
+        f"order/{order.id}",
+        "directory",
+    ):
+        assert well_answered(host.post(path, members, **own)), path
+
+
+@settings(max_examples=150)
+@given(HEADER, st.sampled_from(["new-account", "new-order", "directory"]))
+def test_a_protected_header_of_any_kind_is_answered_and_changes_nothing(header, path):
+    # A19 to A23, A120: truly signed, with members that are not what they should be.
+    host = AcmeHost()
+    account = None if path == "new-account" else host.account()
+    reply = host.post(path, b"" if path == "directory" else {}, account=account, header=header)
+    assert well_answered(reply)
+    if reply.status < 400:
+        # What has no meaning here is passed over (A23); `None` takes a member away, and none that is needed was.
+        assert set(header) - {"typ", "cty", "x5c", "\0"} <= {name for name, value in header.items() if value is None}
