@@ -93,7 +93,7 @@ MEMBERS = st.dictionaries(
             "profile",
             "replaces",
             "\0",
-        ]  # fmt: skip
+        ]
     ),
     VALUES,
     max_size=5,
