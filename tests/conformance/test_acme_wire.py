@@ -18,9 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.doubles.acme_client import AcmeClient, csr
+from tests.doubles.acme_client import AcmeClient, Spoken, csr
 from tests.doubles.acme_wire import Connection
 from tests.doubles.gateway import running_gateway
+from tests.doubles.mutation import mutations
 from tests.doubles.pkcs10 import p256, request
 from tests.doubles.programs import certificates, installed
 from tests.doubles.verification import verify_leaf
@@ -467,3 +468,43 @@ async def test_a_nonce_is_spent_once_however_many_try(gateway, client, connect):
     assert all(b"badNonce" in answer.body for answer in answers if answer.status == 400)
     assert len({answer.header("Replay-Nonce") for answer in answers}) == 100
     assert count(gateway, "SELECT count(*) FROM acme_orders") == before + 1
+
+
+async def test_a_challenge_answered_twenty_times_at_once_is_validated_once(client, proofs, connect):
+    # A61
+    order = await client.order("often.localhost")
+    (url,) = order.json["authorizations"]
+    (challenge,) = (await client.post(url)).json["challenges"]
+    bodies = [await signed(client, challenge["url"], {}, nonce=await client.fresh_nonce()) for _ in range(20)]
+    ways = [connect() for _ in range(20)]
+    answers = await together(
+        [
+            lambda way=way, target=target, body=body: way.send("POST", target, body, JOSE)
+            for way, (target, body) in zip(ways, bodies, strict=True)
+        ]
+    )
+    assert {answer.status for answer in answers} == {200}
+    deadline = time.monotonic() + 10
+    while (authorization := await client.post(url)).json["status"] == "pending":
+        assert time.monotonic() < deadline
+    assert authorization.json["status"] == "valid"
+    assert len(proofs.server.seen) == 1
+
+
+async def test_rubbish_is_answered_in_acmes_words_and_leaves_no_trace(gateway, client, connect):
+    # A120: damaged requests, over one connection after the other; then the room is as it was.
+    way = connect()
+    url = f"{client.base}/new-order"
+    target, sound = await signed(client, "new-order", {"identifiers": []}, nonce="A" * 52)
+    before = count(gateway, "SELECT count(*) FROM audit")
+    for body in mutations(b"wire", 300, (sound,)):
+        answer = way.send("POST", target, body, JOSE)
+        assert 400 <= answer.status < 500
+        judge(Spoken(answer.status, answer.headers, answer.body), url)
+    for kind in ("", "application/json", "application/jose", "text/plain", "application/jose+json, text/plain"):
+        answer = way.send("POST", target, sound, {"Content-Type": kind})
+        assert answer.status == 415
+        judge(Spoken(answer.status, answer.headers, answer.body), url)
+    assert count(gateway, "SELECT count(*) FROM audit") == before
+    assert "Traceback" not in gateway.log
+    assert (await client.order("after.localhost")).status == 201
