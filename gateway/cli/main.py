@@ -73,6 +73,9 @@ def command(name: str) -> Command:
 def main(words: Sequence[str] | None = None) -> None:
     """Run `muster` with these words (the process's own by default) and exit."""
     given = list(sys.argv[1:] if words is None else words)
+    if not given:
+        parser(given).print_help(sys.stderr)
+        sys.exit(2)
     options = parser(given).parse_args(given)
     run: Callable[[argparse.Namespace], int] = command(options.command).run
     try:

@@ -10,6 +10,7 @@ import secrets
 import socket
 import ssl
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -56,7 +57,7 @@ def first(settings: Settings, secret: str) -> Manifest:
     Blocks for a second or two. Raises `CannotStart`.
     """
     folder = Folder(settings.data)
-    arguments = ["first", "--keys", str(folder.keys), "--tls", str(folder.tls), "--host", socket.gethostname()]
+    arguments = ["first", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)]
     return _read(run_once(arguments, secret))
 
 
@@ -80,7 +81,13 @@ def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, p
 def renew_tls(settings: Settings, secret: str) -> None:
     """Make a new key and certificate for the HTTPS listener, in place of those in the folder. Blocks."""
     folder = Folder(settings.data)
-    run_once(["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), "--host", socket.gethostname()], secret)
+    run_once(["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)], secret)
+
+
+def hosts(settings: Settings) -> tuple[str, ...]:
+    """The names, and addresses, that the listener's certificate has beside those of the loopback: how clients come."""
+    external = urlsplit(settings.external_url).hostname
+    return (socket.gethostname().lower(), *([external] if external else []))
 
 
 def described(made: Manifest) -> AuthorityManifest:
@@ -96,6 +103,10 @@ def described(made: Manifest) -> AuthorityManifest:
 def der(pem: str) -> bytes:
     """A certificate's DER."""
     return ssl.PEM_cert_to_DER_cert(pem)
+
+
+def _host_flags(settings: Settings) -> list[str]:
+    return [word for host in hosts(settings) for word in ("--host", host)]
 
 
 def _read(output: bytes) -> Manifest:

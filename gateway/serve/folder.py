@@ -96,6 +96,12 @@ def store_url(settings: Settings) -> str:
     return settings.store_url or f"sqlite:///{Folder(settings.data).store}"
 
 
+def listener_pair(settings: Settings) -> tuple[Path, Path]:
+    """The files of the HTTPS listener's certificate chain and its key."""
+    folder = Folder(settings.data)
+    return settings.tls_certificate or folder.tls / "chain.pem", settings.tls_key or folder.tls / "key.pem"
+
+
 def inspect(settings: Settings) -> State:
     """Look at the data folder without changing it. Raises `CannotStart` where it is foreign, damaged or newer."""
     folder = Folder(settings.data)

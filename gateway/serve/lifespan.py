@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import trio
 
@@ -36,7 +37,7 @@ from gateway.serve.current import Current
 from gateway.serve.follow import follow
 from gateway.serve.guard import guard, ready
 from gateway.serve.listener import Door, listen
-from gateway.serve.opening import now, opened_store
+from gateway.serve.opening import now, opened_store, usable
 from gateway.serve.quickstart import APPLICATION, SERVERS, Quickstart, Secrets
 from gateway.serve.renewal import keep_listener_certificate
 from gateway.serve.start import House
@@ -72,17 +73,20 @@ async def _obey(signals: AsyncIterator[int], ending: trio.Event, everything: tri
 
 async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
     workers = await ready(house.supervisor, house.runtime)
-    # From here on nothing refuses to start, and the folder may change.
-    folder.note_holder(house.folder)
-    burnt = await store.write(partial(issuance.recover, at=now()))
+    with usable():
+        await store.read(catalogue.load)  # damage deep in a store shows when it is read
+        # From here on nothing refuses to start, and the folder may change.
+        folder.note_holder(house.folder)
+        burnt = await store.write(partial(issuance.recover, at=now()))
     if burnt:
         logger.warning("serials of a stop in mid-signature are marked burnt", extra={"serials": ",".join(burnt)})
     async with trio.open_nursery() as signers:
         signers.start_soon(guard, house.settings, house.secret, house.runtime, house.supervisor)
         async with open_signer(workers, queue=house.settings.signer_queue) as signer:
             urls = external_urls(house)
-            known = await _known(house, store, urls)
-            current = Current(store, await store.read(catalogue.load))
+            with usable():
+                known = await _known(house, store, urls)
+                current = Current(store, await store.read(catalogue.load))
             resources = Resources(store, signer, current, now, secrets.token_bytes)
             facts = quickstart.facts(house.folder, known, https=urls.https, http=urls.http)
             await _with_signer(house, resources, current, facts, ending)
@@ -138,8 +142,7 @@ async def _with_signer(
 
 def _context(house: House, snapshot: Catalogue) -> ssl.SSLContext:
     """The HTTPS listener's context, which asks clients for certificates of the authorities that issue."""
-    chain = house.settings.tls_certificate or house.folder.tls / "chain.pem"
-    key = house.settings.tls_key or house.folder.tls / "key.pem"
+    chain, key = folder.listener_pair(house.settings)
     return server_context(chain, key, {pair.authority.certificate for pair in snapshot.pairs})
 
 
@@ -156,9 +159,11 @@ async def _ready(resources: Resources) -> bool:
 def external_urls(house: House) -> Urls:
     """How clients reach us: as the settings say, else the addresses themselves. Never from a request."""
     settings = house.settings
+    # An address that is every address has no URL: the name that clients know stands in, if they were given one.
+    name = urlsplit(settings.external_url).hostname
     return Urls(
         https=settings.external_url or sockets.origin("https", settings.https, house.https),
-        http=settings.external_http_url or sockets.origin("http", settings.http, house.http),
+        http=settings.external_http_url or sockets.origin("http", settings.http, house.http, name),
     )
 
 
@@ -168,5 +173,6 @@ def announce(house: House, facts: Quickstart, snapshot: Catalogue) -> None:
     folder.finish(house.folder)
     demo = snapshot.pair(APPLICATION, SERVERS)
     port = 80 if demo is None or demo.settings.acme is None else demo.settings.acme.http01_port
-    print(quickstart.greeting(facts, house.folder, port))  # noqa: T201 - the greeting
+    may = sockets.may_listen(port)
+    print(quickstart.greeting(facts, house.folder, port, may_listen=may))  # noqa: T201 - the greeting
     print(f"ready {sockets.origin('https', house.settings.https, house.https)}", flush=True)  # noqa: T201 - the greeting

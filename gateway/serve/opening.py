@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 from gateway.serve.folder import store_url
@@ -26,4 +26,17 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
             store = await stack.enter_async_context(opening)
         except (StoreUnavailable, ValueError) as trouble:
             raise CannotStart(f"the store cannot be opened: {trouble}") from None
-        yield store
+        with usable():
+            yield store
+
+
+@contextmanager
+def usable() -> Iterator[None]:
+    """What a store says when it cannot be read or written becomes a sentence of ours. Raises `CannotStart`.
+
+    Damage deep in a file shows when the page is read, which may be long after the store was opened.
+    """
+    try:
+        yield
+    except StoreUnavailable as trouble:
+        raise CannotStart(f"the store cannot be used: {trouble}") from None

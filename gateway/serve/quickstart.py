@@ -20,6 +20,8 @@ APPLICATION: Final = "demo"
 # simplereenroll needs that), by EST and SCEP.
 SERVERS: Final = "tls-server"
 DEVICES: Final = "device"
+# Anyone may listen on it, and nothing of ours does.
+FREE_PORT: Final = 8088
 
 
 class Est(msgspec.Struct, frozen=True):
@@ -110,13 +112,17 @@ def write(folder: Folder, quickstart: Quickstart) -> None:
     write_private(folder.quickstart, text + b"\n")
 
 
-def greeting(quickstart: Quickstart, folder: Folder, http01_port: int) -> str:
-    """The text that is printed when the gateway is ready, but for its last line."""
+def greeting(quickstart: Quickstart, folder: Folder, http01_port: int, *, may_listen: bool) -> str:
+    """The text that is printed when the gateway is ready, but for its last line.
+
+    `may_listen`: whether this user's certbot may listen on `http01_port`.
+    """
     lines = [
         f"Muster serves {quickstart.https} (everything) and {quickstart.http} (SCEP, CRL, CA certificates, health).",
         f"Trust {quickstart.root}; the administrator's token is in {folder.admin_token}.",
         "Try it, in any folder of your own:",
         "",
+        *([] if may_listen else [privileged(http01_port)]),
         "# ACME: certbot",
         certbot(quickstart, http01_port),
         "",
@@ -131,6 +137,15 @@ def greeting(quickstart: Quickstart, folder: Folder, http01_port: int) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def privileged(http01_port: int) -> str:
+    """What to do where certbot cannot answer challenges as this user."""
+    return (
+        f"# certbot must listen on port {http01_port}, which this user may not: run the next command as root, or start"
+        f" the gateway again\n# with --acme-http01-port {FREE_PORT} (make run ARGS='--acme-http01-port {FREE_PORT}')"
+        " and run the command that it prints then."
+    )
 
 
 def certbot(quickstart: Quickstart, http01_port: int) -> str:

@@ -1,4 +1,4 @@
-"""Keeps the HTTPS listener's own certificate in force: it lasts 397 days, a gateway may run for longer.
+"""Keeps the HTTPS listener's own certificate in force: it lasts 397 days, and has the names of the day it was made.
 
 Only the certificate that the first start made is renewed; one that the settings name is its owner's. The key is made
 and the certificate signed by the signer's program, never here.
@@ -7,8 +7,9 @@ and the certificate signed by the signer's program, never here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Final
 
 import trio
@@ -31,7 +32,7 @@ async def keep_listener_certificate(settings: Settings, secret: str, renewed: Ca
     """Look now and twice a day, for ever; `renewed` is told of a new certificate. Ends by cancellation only."""
     while settings.tls_certificate is None:
         try:
-            if await trio.to_thread.run_sync(_due, Folder(settings.data)):
+            if await trio.to_thread.run_sync(_due, settings):
                 await trio.to_thread.run_sync(ceremony.renew_tls, settings, secret)
                 logger.info("the listener has a new certificate")
                 renewed()
@@ -40,6 +41,18 @@ async def keep_listener_certificate(settings: Settings, secret: str, renewed: Ca
         await trio.sleep(PAUSE)
 
 
-def _due(folder: Folder) -> bool:
-    certificate = x509.load_pem_x509_certificate((folder.tls / "chain.pem").read_bytes())
-    return certificate.not_valid_after_utc - now() < AHEAD
+def _due(settings: Settings) -> bool:
+    """It ends soon, or the machine or `external-url` has another name now than when it was made."""
+    certificate = x509.load_pem_x509_certificate((Folder(settings.data).tls / "chain.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    known = {str(name.value).lower() for name in names}
+    return certificate.not_valid_after_utc - now() < AHEAD or not known.issuperset(_written(ceremony.hosts(settings)))
+
+
+def _written(hosts: Iterable[str]) -> Iterator[str]:
+    """Each as a certificate writes it."""
+    for host in hosts:
+        try:
+            yield str(ip_address(host))
+        except ValueError:
+            yield host.rstrip(".")

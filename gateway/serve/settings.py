@@ -25,6 +25,8 @@ FILE_NAME: Final = "muster.toml"
 PREFIX: Final = "MUSTER_"
 # Above this likeness an unknown variable is taken for a slip of the pen; below it belongs to somebody else.
 LIKENESS: Final = 0.8
+# Blanks, and what RFC 3986, appendix A, has no place for.
+_NOT_IN_A_URL: Final = frozenset(" \t\r\n\"<>\\^`{|}'")
 
 
 @unique
@@ -35,6 +37,7 @@ class Kind(Enum):
     PATH = "path"
     ADDRESS = "HOST:PORT"
     URL = "an absolute http or https URL"
+    STORE = "sqlite:///path or postgresql://..."
     COUNT = "a whole number, 1 or more"
     PORT = "a port number, 1 to 65535"
     LEVEL = "debug, info, warning or error"
@@ -88,9 +91,13 @@ KEYS: Final[tuple[Key, ...]] = (
         "the port on which the demo application's http-01 challenges are fetched; empty: 80, or as it was",
         flag=True,
     ),
-    Key("store.url", Kind.TEXT, "", "`sqlite:///path` or `postgresql://...`; empty: `store.sqlite` in the data folder"),
+    Key(
+        "store.url", Kind.STORE, "", "`sqlite:///path` or `postgresql://...`; empty: `store.sqlite` in the data folder"
+    ),
     Key("store.queue", Kind.COUNT, 4096, "units of work that may wait before the answer is to try again later"),
-    Key("signer.workers", Kind.COUNT, 1, "signer processes; about one for each core that signing may use"),
+    Key(
+        "signer.workers", Kind.COUNT, 2, "signer processes; with two, one that makes an RSA key or dies holds up nobody"
+    ),
     Key("signer.queue", Kind.COUNT, 4096, "asks that may wait for the signer before the answer is to try again later"),
     Key(
         "signer.unlock-secret-file",
@@ -213,7 +220,7 @@ def _file(path: Path, *, required: bool) -> dict[str, Value]:
             continue
         key = BY_NAME.get(name)
         if key is None:
-            raise CannotStart(f"{path}: {name}: unknown key{nearest(name, list(BY_NAME))}")
+            raise CannotStart(f"{path}: {name}: unknown key{nearest(name, [*BY_NAME, *sorted(DECLARATION_TABLES)])}")
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise CannotStart(f"{path}: {name}: must be {key.kind.value}")
         found[name] = _checked(key, value, f"{path}: {name}", path.absolute().parent)
@@ -248,10 +255,17 @@ def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
         case Kind.ADDRESS:
             split_address(str(value), where)
         case Kind.URL:
-            parts = urlsplit(str(value))
-            if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+            if value and not _is_origin(str(value)):
                 raise wrong
             return str(value).rstrip("/")
+        case Kind.STORE:
+            # Like every path of a file, one of SQLite's is relative to it; four slashes begin one that is absolute.
+            path = str(value).removeprefix("sqlite:///")
+            if path and path != value:
+                return f"sqlite:///{(folder / path).absolute()}"
+            if value and not str(value).startswith(("postgresql://", "postgres://")):
+                # What follows an unknown scheme may hold a password, and is not repeated.
+                raise CannotStart(f"{where}: {str(value).partition(':')[0]!r} is not {key.kind.value}")
         case Kind.LEVEL:
             if value not in {"debug", "info", "warning", "error"}:
                 raise wrong
@@ -261,6 +275,22 @@ def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
         case Kind.TEXT:
             pass
     return str(value)
+
+
+def _is_origin(url: str) -> bool:
+    """An absolute http or https URL, a path at its end perhaps, that clients will take as it stands."""
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in {"http", "https"}
+            and bool(parts.hostname)
+            and parts.port != 0  # reading it raises ValueError above 65535
+            and not (parts.query or parts.fragment or "@" in parts.netloc)
+            and url.isascii()
+            and not set(url) & _NOT_IN_A_URL
+        )
+    except ValueError:
+        return False
 
 
 def split_address(address: str, where: str) -> tuple[str, int]:

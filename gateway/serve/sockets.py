@@ -15,6 +15,8 @@ from gateway.serve.settings import split_address
 
 # A burst of devices that wake together should wait in the kernel, not be refused; Linux caps it at somaxconn (4096).
 BACKLOG: Final = 4096
+# A URL without a port means these.
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _REASONS: Final = {
     errno.EADDRINUSE: "the port is in use by another program",
     errno.EACCES: "this user may not listen on that port",
@@ -63,16 +65,29 @@ def close(sockets: Sequence[socket.socket]) -> None:
         one.close()
 
 
-def origin(scheme: str, address: str, bound: Sequence[socket.socket]) -> str:
+def may_listen(port: int) -> bool:
+    """Whether this user may listen on a port at all; it may be taken for the moment."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except PermissionError:
+            return False
+        except OSError:
+            pass
+        return True
+
+
+def origin(scheme: str, address: str, bound: Sequence[socket.socket], name: str | None = None) -> str:
     """The URL of a listener: its scheme, its host and the port that it really has.
 
-    A wildcard address has no URL of its own: this machine's name stands in for it.
+    A wildcard address has no URL of its own: `name` stands in for it, or this machine's.
     """
     host, _ = split_address(address, scheme)
     port = int(bound[0].getsockname()[1])
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
-        host = socket.gethostname()
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        host = name or socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
 
 
 def _bind_one(family: int, host: str, port: int) -> socket.socket:

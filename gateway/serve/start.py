@@ -19,7 +19,7 @@ from subprocess import Popen
 from types import FrameType
 from typing import Final
 
-from gateway.serve import ceremony, folder, signer_process, sockets, telemetry
+from gateway.serve import ceremony, folder, signer_process, sockets, telemetry, tls
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder, State
 from gateway.serve.refusal import CannotStart
@@ -52,6 +52,8 @@ def serve(settings: Settings) -> None:
     state = folder.inspect(settings)
     folder.refuse_if_held(Folder(settings.data))
     secret = folder.read_secret(settings)
+    if settings.tls_certificate is not None or state is State.COMPLETE:
+        tls.require_pair(*folder.listener_pair(settings))
     https = sockets.bind(settings.https, "--https")
     try:
         http = sockets.bind(settings.http, "--http")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeAlias
-
-import trio
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.serve.refusal import CannotStart
+
+if TYPE_CHECKING:
+    import trio
 
 # E10, E11: TLS 1.2 with forward secrecy and AEAD only; libest offers ECDHE-{ECDSA,RSA}-AES128-GCM and CHACHA20.
 # TLS 1.3's suites are all fit and not ruled by this.
@@ -32,6 +33,11 @@ _SUITES: Final = {
 }
 
 
+def require_pair(chain: Path, key: Path) -> None:
+    """Look whether these files make a server, before anything is made. Raises `CannotStart` where they do not."""
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+
+
 def server_context(chain: Path, key: Path, trusted: Iterable[bytes]) -> ssl.SSLContext:
     """The listener's context. `trusted` are the issuing authorities' certificates, DER.
 
@@ -44,11 +50,7 @@ def server_context(chain: Path, key: Path, trusted: Iterable[bytes]) -> ssl.SSLC
     context.set_alpn_protocols(list(ALPN))
     # RFC 9113, 9.2.1: no compression, no renegotiation. Tickets stay: EST clients resume (RFC 7030, 3.3).
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    try:
-        context.load_cert_chain(chain, key)
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise CannotStart(f"HTTPS cannot use {chain} with {key}: {reason}; see tls.certificate, tls.key") from None
+    _load(context, chain, key)
     authorities = b"".join(trusted)
     if authorities:
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -74,3 +76,21 @@ def facts(stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact]:
     if version == "TLSv1.2":
         found["tls_unique"] = stream.get_channel_binding("tls-unique")
     return found
+
+
+def _load(context: ssl.SSLContext, chain: Path, key: Path) -> None:
+    def encrypted() -> str:
+        # Without it OpenSSL would ask the terminal, and a service would wait for ever.
+        raise CannotStart(f"HTTPS cannot use {key}: it is encrypted; name a key that is not, in a file of mode 0600")
+
+    for file in (chain, key):
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise CannotStart(f"HTTPS cannot use {file}: {error.strerror}; see tls.certificate, tls.key") from None
+    try:
+        context.load_cert_chain(chain, key, encrypted)
+    except (OSError, ssl.SSLError) as error:
+        # The text of a file that is no PEM at all names a line of CPython's, and no reason.
+        reason = (getattr(error, "reason", None) or "NOT_PEM").lower().replace("_", " ")
+        raise CannotStart(f"HTTPS cannot use {chain} with {key}: {reason}; see tls.certificate, tls.key") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -278,11 +279,56 @@ def test_a_newer_or_damaged_folder_is_one_sentence_and_changes_nothing(folder: P
     refuse("store.sqlite", None, "store.sqlite is missing")
     refuse("store.sqlite", b"nonsense" * 4096, "not a SQLite database")
     refuse("store.sqlite", b"SQLite format 3\0" + b"nonsense" * 4096, "store cannot be opened")
+    store = bytearray((folder / "store.sqlite").read_bytes())
+    store[2 * 4096 : 5 * 4096] = b"nonsense" * (3 * 4096 // 8)
+    refuse("store.sqlite", bytes(store), "the store is damaged")
+    refuse("tls/chain.pem", b"nonsense", "HTTPS cannot use")
     refuse("unlock-secret", None, "unlock-secret is missing")
     refuse("unlock-secret", b"another secret\n", "signer does not start")
     refuse("keys/issuing.key", b"{}", "signer does not start")
     with running_gateway(folder) as healed:
         assert get(healed, "/readyz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"MUSTER_STORE_URL": "mysql://db/x"}, "is not sqlite:///path or postgresql://..."),
+        ({"MUSTER_EXTERNAL_HTTP_URL": "http://[::1"}, "is not an absolute http or https URL"),
+        ({"MUSTER_TLS_CERTIFICATE": "none.pem", "MUSTER_TLS_KEY": "none.key"}, "No such file"),
+    ],
+)
+def test_a_first_start_with_settings_that_cannot_be_makes_nothing(
+    tmp_path: Path, variables: dict[str, str], sentence: str
+) -> None:
+    listen = ("--https", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    refused = muster("serve", "--data", str(tmp_path / "data"), *listen, **variables)
+    assert refused.returncode == 2, refused.stderr
+    assert sentence in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_gateway_that_clients_know_by_a_name_says_it_everywhere_and_has_a_certificate_for_it(tmp_path: Path) -> None:
+    name = "https://pki.example.com"
+    with running_gateway(tmp_path / "data", "--external-url", name, "--http", "0.0.0.0:0") as named:
+        facts = named.quickstart
+        assert facts["https"] == name
+        assert facts["acmeDirectory"] == f"{name}/acme/demo/tls-server/directory"
+        assert facts["est"]["url"] == f"{name}/est/demo/device"
+        assert re.fullmatch(r"http://pki\.example\.com:\d+", facts["http"])
+        port = int(named.greeting.rsplit(":", 1)[1])
+        trust = ssl.create_default_context(cafile=facts["root"])
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            trust.wrap_socket(plain, server_hostname="pki.example.com") as tls,
+        ):
+            tls.sendall(
+                b"GET /acme/demo/tls-server/directory HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+            )
+            answer = b"".join(iter(lambda: tls.recv(4096), b""))
+        assert f'"{name}/acme/demo/tls-server/new-order"'.encode() in answer
+        assert b"evil" not in answer
 
 
 def test_a_first_start_that_was_interrupted_is_taken_up_again(tmp_path: Path) -> None:
@@ -407,6 +453,9 @@ def test_every_help_teaches_by_example() -> None:
         shown = muster(*words, "--help")
         assert shown.returncode == 0
         assert "example" in shown.stdout
+    alone = muster()
+    assert alone.returncode == 2
+    assert "example" in alone.stderr
     wrong = muster("srve")
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,15 +19,23 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from starlette.types import Receive, Scope, Send
 
 from gateway.serve.listener import Door, listen
+from gateway.serve.quickstart import privileged
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings, load
-from gateway.serve.sockets import bind
-from gateway.serve.tls import server_context
+from gateway.serve.sockets import bind, may_listen, origin
+from gateway.serve.tls import require_pair, server_context
+from tests.doubles.gateway import environment
 
 NOW = datetime.now(UTC)
 
@@ -319,3 +330,47 @@ def test_a_certificate_without_its_key_is_one_sentence(pki: Pki) -> None:
     pki.leaf("other")
     with pytest.raises(CannotStart, match="HTTPS cannot use"):
         server_context(pki.folder / "server.pem", pki.folder / "other.key", ())
+
+
+def test_files_that_make_no_server_are_one_sentence_each_and_nobody_is_asked_for_a_passphrase(pki: Pki) -> None:
+    key = load_pem_private_key((pki.folder / "server.key").read_bytes(), None)
+    sealed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (pki.folder / "sealed.key").write_bytes(sealed)
+    (pki.folder / "nonsense").write_text("nonsense")
+    require_pair(pki.folder / "server.pem", pki.folder / "server.key")
+    for chain, key_file, sentence in (
+        ("server.pem", "sealed.key", "it is encrypted"),
+        ("server.pem", "none.key", "none.key: No such file"),
+        ("none.pem", "server.key", "none.pem: No such file"),
+        ("nonsense", "server.key", "not pem"),
+    ):
+        with pytest.raises(CannotStart, match=sentence) as refusal:
+            require_pair(pki.folder / chain, pki.folder / key_file)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_listeners_url_names_what_clients_can_dial() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+        assert origin("https", "127.0.0.1:0", [one]) == f"https://127.0.0.1:{port}"
+        assert origin("https", "[::1]:0", [one]) == f"https://[::1]:{port}"
+        assert origin("http", "0.0.0.0:0", [one]) == f"http://{socket.gethostname()}:{port}"
+        assert origin("http", "[::]:0", [one], "pki.example.com") == f"http://pki.example.com:{port}"
+        assert origin("http", "127.0.0.1:0", [one], "pki.example.com") == f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_users_certbot_is_not_sent_to_a_port_of_roots() -> None:
+    free = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if free.exists() and int(free.read_text()) <= 80:
+        pytest.skip("here everybody may listen on port 80")
+    assert may_listen(80)
+    program = (
+        "import os\nfrom gateway.serve.sockets import may_listen\n"
+        "os.setuid(65534)\nprint(may_listen(80), may_listen(8088))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["False", "True"], done.stderr
+    assert "--acme-http01-port 8088" in privileged(80)

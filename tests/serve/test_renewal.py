@@ -14,7 +14,7 @@ from gateway.serve.folder import Folder
 from gateway.serve.settings import load
 
 
-async def renewed_within(data: Path, secret: str, seconds: float) -> int:
+async def renewed_within(data: Path, secret: str, seconds: float, external_url: str = "") -> int:
     times = 0
 
     def count() -> None:
@@ -22,7 +22,7 @@ async def renewed_within(data: Path, secret: str, seconds: float) -> int:
         times += 1
         scope.cancel()
 
-    settings = load({"data": str(data)}, {}, folder=data.parent)
+    settings = load({"data": str(data), "external-url": external_url}, {}, folder=data.parent)
     with trio.move_on_after(seconds) as scope:
         await renewal.keep_listener_certificate(settings, secret, count)
     return times
@@ -47,6 +47,24 @@ async def test_a_certificate_that_ends_soon_is_replaced_with_its_key_and_one_tha
     key = load_pem_private_key((place.tls / "key.pem").read_bytes(), None)
     assert key.public_key() == leaf.public_key()
     assert (place.tls / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_certificate_that_lacks_a_name_by_which_clients_come_is_replaced(tmp_path: Path) -> None:
+    place = Folder(tmp_path / "data")
+    folder.make(place)
+    secret = ceremony.make_secret(place)
+    ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret)
+    for url, times in (
+        ("https://PKI.example.com", 1),
+        ("https://pki.example.com:8443", 0),
+        ("https://[2001:DB8:0::1]/x", 1),
+        ("https://[2001:db8::1]", 0),
+    ):
+        assert await renewed_within(place.path, secret, 20 if times else 0.5, url) == times, url
+    leaf = x509.load_pem_x509_certificate((place.tls / "chain.pem").read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"localhost"} < set(names.get_values_for_type(x509.DNSName))
+    assert {"127.0.0.1", "::1", "2001:db8::1"} == set(map(str, names.get_values_for_type(x509.IPAddress)))
 
 
 async def test_a_store_of_keys_that_cannot_be_opened_costs_a_line_in_the_log_and_not_the_gateway(

@@ -40,6 +40,8 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path
 def test_an_unknown_key_is_an_error_that_names_the_nearest_known_one(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match=r"muster\.toml: store\.ulr: unknown key; did you mean store\.url\?"):
         read(tmp_path, '[store]\nulr = "x"')
+    with pytest.raises(CannotStart, match=r"muster\.toml: profles: unknown key; did you mean profiles\?"):
+        read(tmp_path, '[[profles]]\nslug = "x"')
     with pytest.raises(CannotStart, match=r"MUSTER_STORE_ULR: unknown variable; did you mean MUSTER_STORE_URL\?"):
         read(tmp_path, MUSTER_STORE_ULR="x")
     with pytest.raises(CannotStart, match=r"zzzzzz: unknown key$"):
@@ -61,6 +63,13 @@ def test_a_file_may_hold_a_declaration_beside_the_settings(tmp_path: Path) -> No
         ('https = "127.0.0.1:99999"', "is not HOST:PORT"),
         ('external-url = "ftp://x"', "is not an absolute http or https URL"),
         ('external-url = "pki.example.com"', "is not an absolute http or https URL"),
+        ('external-url = "https://pki.example.com:99999"', "is not an absolute http or https URL"),
+        ('external-url = "https://pki.exam ple.com"', "is not an absolute http or https URL"),
+        ('external-url = "https://pki.example.com/?x"', "is not an absolute http or https URL"),
+        ('external-url = "https://me@pki.example.com"', "is not an absolute http or https URL"),
+        ('external-http-url = "http://[::1"', "is not an absolute http or https URL"),
+        ('[store]\nurl = "mysql://me:secret@db/x"', "store.url: 'mysql' is not sqlite:///path or postgresql://..."),
+        ('[store]\nurl = "sqlite:///"', "is not sqlite:///path or postgresql://..."),
         ("[signer]\nworkers = 0", "is not a whole number, 1 or more"),
         ("[signer]\nworkers = true", "must be a whole number, 1 or more"),
         ("acme-http01-port = 65536", "is not a port number"),
@@ -75,6 +84,14 @@ def test_a_value_that_does_not_fit_is_one_sentence(tmp_path: Path, toml: str, se
     with pytest.raises(CannotStart, match=re.escape(sentence)) as refusal:
         read(tmp_path, toml)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_path_of_sqlite_is_relative_to_the_file_that_says_it(tmp_path: Path) -> None:
+    said = read(tmp_path, '[store]\nurl = "sqlite:///elsewhere/certificates.sqlite"').store_url
+    assert said == f"sqlite:///{tmp_path}/muster-data/elsewhere/certificates.sqlite"
+    assert read(tmp_path, MUSTER_STORE_URL="sqlite:////var/x.sqlite").store_url == "sqlite:////var/x.sqlite"
+    postgresql = "postgresql://muster@db.example.com/muster?sslmode=verify-full"
+    assert read(tmp_path, MUSTER_STORE_URL=postgresql).store_url == postgresql
 
 
 def test_another_file_may_be_named_and_must_then_be_there(tmp_path: Path) -> None:
