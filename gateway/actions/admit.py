@@ -22,7 +22,7 @@ def admit(resources: Resources, application: str, profile: str, protocol: Protoc
 
 def admitted(pair: Pair | None, protocol: Protocol) -> Pair:
     """`pair`, if it exists and enrolls over `protocol`; raises as `admit` does."""
-    if pair is None or protocol not in pair.settings.enabled():
+    if pair is None or not pair.settings.enables(protocol):
         raise Refusal(RefusalReason.NOT_FOUND, f"there is no {protocol.upper()} enrollment at this address")
     if pair.authority.status is not AuthorityStatus.ACTIVE:
         raise Refusal(RefusalReason.UNAVAILABLE, "the certificate authority is not issuing", retry_after=300)

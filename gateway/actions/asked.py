@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import (
     SUBJECT_OIDS,
@@ -14,6 +16,7 @@ from gateway.domain.request import (
     San,
     SanType,
     SubjectAttribute,
+    Unset,
 )
 from protocols.pkix.csr import CertificationRequest
 from protocols.pkix.names import AlternativeName, Attribute
@@ -31,8 +34,14 @@ def from_csr(
     deduplication: bytes | None = None,
     renewed_from: str | None = None,
     metadata: tuple[tuple[str, str], ...] = (),
+    ttl: timedelta | Unset | None = UNSET,
+    not_before: datetime | None = None,
+    not_after: datetime | None = None,
+    usages: bool = True,
 ) -> EnrollmentRequest:
-    """The enrollment request that a verified CSR makes.
+    """The enrollment request that a verified CSR makes; the other arguments are what no CSR can say.
+
+    `usages`: whether what the CSR says of key usages counts; where it does not, the profile's defaults apply.
 
     A subject or SAN that the CSR does not have is UNSET, so that the profile's defaults apply (D5).
 
@@ -42,7 +51,8 @@ def from_csr(
     violations: list[str] = []
     subject = subject_attributes(csr.subject, violations)
     sans = subject_alternative_names(csr.sans or (), violations)
-    usages = _key_usages(csr.key_usages or (), violations)
+    key_usages = _key_usages(csr.key_usages or (), violations) if usages else ()
+    purposes = csr.extended_key_usages if usages else None
     if csr.ca:
         # E44, A86: whatever else a profile allows, nobody becomes an authority by asking for it.
         violations.append("basicConstraints: a request for CA:TRUE is never accepted")
@@ -53,8 +63,11 @@ def from_csr(
         key=public_key(csr),
         subject=subject or UNSET,
         sans=sans or UNSET,
-        key_usages=usages or UNSET,
-        extended_key_usages=csr.extended_key_usages or UNSET,
+        key_usages=key_usages or UNSET,
+        extended_key_usages=purposes or UNSET,
+        ttl=ttl,
+        not_before=not_before,
+        not_after=not_after,
         csr=csr.der,
         deduplication=deduplication,
         metadata=metadata,

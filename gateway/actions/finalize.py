@@ -98,9 +98,14 @@ class _Claim:
         same = hashlib.sha256(b"acme-order:" + self._order.id.encode()).digest()
         # A86: clients write usages into every CSR and ask nobody (acme.sh: serverAuth and clientAuth); RFC 8555 has no
         # way to agree on them. The profile says what its certificates are for.
-        csr = replace(self._csr, key_usages=None, extended_key_usages=None)
-        request = asked.from_csr(csr, proof, deduplication=same)
-        return replace(request, not_before=self._order.not_before, not_after=self._order.not_after)
+        return asked.from_csr(
+            self._csr,
+            proof,
+            deduplication=same,
+            not_before=self._order.not_before,
+            not_after=self._order.not_after,
+            usages=False,
+        )
 
     def take(self, unit: Unit) -> None:
         """In the unit that reserves a serial: `ready -> processing`.

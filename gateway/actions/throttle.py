@@ -40,11 +40,11 @@ class Throttle:
 
 def guesser(address: str) -> str:
     """Whose guesses are counted together: an IPv4 address, or the /64 that an IPv6 host can roam in freely."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
+    if ":" not in address:
         return address
-    if isinstance(parsed, ipaddress.IPv4Address):
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
         return address
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)

@@ -139,8 +139,14 @@ class _Host:
     async def _enroll_csr(self, need: needs.EnrollWithCsr) -> needs.RequestState:
         pair = await self._pair_to_issue_from(need.pair)
         wishes = need.wishes
-        request = asked.from_csr(need.csr, self._proof(need.csr.sha256), metadata=wishes.metadata)
-        request = replace(request, ttl=ttl(wishes), not_before=wishes.not_before, not_after=wishes.not_after)
+        request = asked.from_csr(
+            need.csr,
+            self._proof(need.csr.sha256),
+            metadata=wishes.metadata,
+            ttl=ttl(wishes),
+            not_before=wishes.not_before,
+            not_after=wishes.not_after,
+        )
         common_name = next((each.value for each in need.csr.subject if each.oid == COMMON_NAME), "")
         return await self._issue(pair, request, common_name, None)
 

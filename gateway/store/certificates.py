@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from gateway.domain.certificate import Certificate
-from gateway.domain.request import San
+from gateway.domain.request import ProofKind, San
 from gateway.store import outbox
 from gateway.store.unit import Row, Unit, maybe_millis, millis, storable
 
@@ -26,6 +26,21 @@ def encode_sans(sans: tuple[San, ...]) -> str:
 def find(unit: Unit, certificate_id: str) -> Certificate | None:
     """The certificate with this id."""
     return _maybe(unit.one("certificates.find", id=certificate_id))
+
+
+def find_for(
+    unit: Unit, certificate_id: str, *, application_id: str, profile_id: str, kind: ProofKind, subject: str
+) -> tuple[str, bytes] | None:
+    """Issuer's id and DER of a certificate, if this pair issued it for a proof of this kind and subject."""
+    row = unit.one(
+        "certificates.find_for",
+        id=certificate_id,
+        application_id=application_id,
+        profile_id=profile_id,
+        proof_kind=kind.value,
+        proof_subject=subject,
+    )
+    return None if row is None else (row.text("issuer_id"), row.blob("der"))
 
 
 def find_by_sha256(unit: Unit, sha256: str) -> Certificate | None:

@@ -95,7 +95,7 @@ class Acme:
 
     def _with_nonce(self, reply: Reply) -> Reply:
         headers = (*reply.headers, ("Replay-Nonce", self._shared.nonces.make()), NO_STORE)
-        return replace(reply, headers=headers)
+        return Reply(reply.status, reply.body, reply.media_type, headers)
 
 
 def _path(scope: Scope, path: str) -> str:

@@ -20,7 +20,7 @@ from gateway.domain.request import ProofKind
 from gateway.fronts.acme.accounts import Accounts
 from gateway.fronts.acme.nonces import Nonces
 from gateway.fronts.peer import Peer
-from gateway.store import acme, certificates, requests
+from gateway.store import acme, certificates
 from gateway.store.unit import Unit
 from protocols.acme import needs
 from protocols.acme.states import Account, AccountStatus, Authorization, Order
@@ -153,17 +153,14 @@ class Host:
         """The certificate, if one of this account's orders on this pair got it, and its issuers without the root."""
 
         def unit(unit: Unit) -> tuple[str, bytes] | None:
-            found = certificates.find(unit, need.certificate_id)
-            if found is None or found.request_id is None:
-                return None
-            request = requests.find(unit, found.request_id)
-            owned = (
-                request is not None
-                and request.proof_kind is ProofKind.ACME_ORDER
-                and request.proof_subject == need.account_id
-                and f"{request.application_id}:{request.profile_id}" == self._pair.id
+            return certificates.find_for(
+                unit,
+                need.certificate_id,
+                application_id=self._pair.application.id,
+                profile_id=self._pair.profile.id,
+                kind=ProofKind.ACME_ORDER,
+                subject=need.account_id,
             )
-            return (found.issuer_id, found.der) if owned else None
 
         owned = await self._read(unit)
         if owned is None:

@@ -22,6 +22,12 @@ UPDATE certificates SET revoked_at = :at, revocation_reason = :reason WHERE id =
 -- find --
 SELECT * FROM certificates WHERE id = :id
 
+-- find_for --
+SELECT certificates.issuer_id, certificates.der
+FROM certificates JOIN certificate_requests AS request ON request.id = certificates.request_id
+WHERE certificates.id = :id AND request.application_id = :application_id AND request.profile_id = :profile_id
+  AND request.proof_kind = :proof_kind AND request.proof_subject = :proof_subject
+
 -- find_by_sha256 --
 SELECT * FROM certificates WHERE sha256 = :sha256
 
