@@ -14,6 +14,7 @@ from gateway.cli.flags import add_settings, settings
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
 
+LONGEST_DAYS: Final = 36500
 _EXAMPLES: Final = """\
 examples:
   muster token create --name ci --application payments-api --role operator
@@ -40,7 +41,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--product-role", choices=["product_admin", "product_member"], default="product_member", help="everywhere"
     )
-    create.add_argument("--days", type=int, default=365, help="until it ends; 0 for never (default 365)")
+    create.add_argument("--days", type=_days, default=365, help="until it ends; 0 for never (default 365)")
     add_settings(create, "data")
 
 
@@ -77,6 +78,13 @@ async def _create(found: Settings, options: argparse.Namespace) -> str:
         except Refusal as refusal:
             raise CannotStart(refusal.detail) from None
         return token
+
+
+def _days(text: str) -> int:
+    """At most a century: dates end with the year 9999."""
+    if not (text.isascii() and text.isdigit() and int(text) <= LONGEST_DAYS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days, 0 to {LONGEST_DAYS}")
+    return int(text)
 
 
 def _end(at: datetime, days: int) -> datetime | None:

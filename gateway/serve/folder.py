@@ -115,7 +115,8 @@ def inspect(settings: Settings) -> State:
             _whole(folder, settings)
             return State.COMPLETE
     except OSError as error:
-        raise CannotStart(f"{settings.data}: {error.strerror or error}; choose another folder with --data") from None
+        where = error.filename or settings.data
+        raise CannotStart(f"{where}: {error.strerror or error}; choose another folder with --data") from None
     if folder.unfinished.name in entries:
         return State.UNFINISHED
     if entries - {FILE_NAME, folder.lock.name}:
@@ -214,7 +215,8 @@ def read_secret(settings: Settings) -> str | None:
             return None
         raise CannotStart(f"{path}: there is no such file; signer.unlock-secret-file names it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotStart(f"{path}: the unlock secret cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise CannotStart(f"{path}: the unlock secret cannot be read: {reason}") from None
     if not secret:
         raise CannotStart(f"{path}: the unlock secret is empty; restore it from a backup")
     return secret
@@ -239,12 +241,13 @@ def _nearest_parent(path: Path) -> Path:
 
 
 def _writable(path: Path, data: Path) -> None:
+    what = str(path) if path == data else f"{data} cannot be made: {path}"
     if not path.is_dir():
-        raise CannotStart(f"{data}: {path} is not a folder; choose another with --data")
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise CannotStart(f"{data}: {path} cannot be written by this user; choose another folder with --data")
+        raise CannotStart(f"{what} is not a folder; choose another with --data")
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        raise CannotStart(f"{data}: {path} is on a read-only file system; choose another folder with --data")
+        raise CannotStart(f"{what} is on a read-only file system; choose another folder with --data")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise CannotStart(f"{what} cannot be written by this user; choose another folder with --data")
 
 
 def _whole(folder: Folder, settings: Settings) -> None:

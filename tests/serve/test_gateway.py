@@ -446,6 +446,10 @@ def test_a_new_token_works_at_once_and_only_where_it_may(gateway: RunningGateway
     unknown = muster("token", "create", "--name", "ci", "--application", "none", *data)
     assert unknown.returncode == 2
     assert "there is no application none" in unknown.stderr
+    for days in ("-4", "99999999", "x"):
+        wrong = muster("token", "create", "--name", "ci", f"--days={days}", *data)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert f"'{days}' is not a number of days" in wrong.stderr
 
 
 def test_every_help_teaches_by_example() -> None:
