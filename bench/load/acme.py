@@ -24,13 +24,16 @@ _POLL: Final = 0.01  # seconds; the driver asks at once and then often, as the q
 
 
 class AccountKey:
-    """An account's key, and the requests that it signs. `kid` is the account's URL, empty before there is one."""
+    """An account's key, and the requests that it signs.
+
+    `jwk` is the public key (RFC 7517), `kid` the account's URL, empty before there is one.
+    """
 
     def __init__(self) -> None:
         self._key = elliptic()
         numbers = self._key.public_key().public_numbers()
-        self._jwk = {"crv": "P-256", "kty": "EC", "x": _b64(numbers.x.to_bytes(32)), "y": _b64(numbers.y.to_bytes(32))}
-        canonical = json.dumps(self._jwk, separators=(",", ":"), sort_keys=True).encode()
+        self.jwk = {"crv": "P-256", "kty": "EC", "x": _b64(numbers.x.to_bytes(32)), "y": _b64(numbers.y.to_bytes(32))}
+        canonical = json.dumps(self.jwk, separators=(",", ":"), sort_keys=True).encode()
         self.thumbprint = _b64(hashlib.sha256(canonical).digest())
         self.kid = ""
 
@@ -40,7 +43,7 @@ class AccountKey:
         if self.kid:
             header["kid"] = self.kid
         else:
-            header["jwk"] = self._jwk
+            header["jwk"] = self.jwk
         protected = _b64(json.dumps(header).encode())
         content = "" if payload is None else _b64(json.dumps(payload).encode())
         r, s = decode_dss_signature(self._key.sign(f"{protected}.{content}".encode(), ec.ECDSA(hashes.SHA256())))
