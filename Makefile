@@ -31,6 +31,7 @@ bench: $(VENV)/.dev
 	@for each in enrolling parsing signing storing; do echo; $(BIN)/python -m bench.$$each || exit 1; done
 
 # As root on Debian or Ubuntu what is missing is installed; anyone else is told, and the tests that need it say so.
+# Offline, systemd starts none of them: Caddy and PostgreSQL come as services, and the tests start their own.
 system:
 	@missing=; for package in $(SYSTEM); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed \
@@ -38,7 +39,8 @@ system:
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends $$missing; \
+	  SYSTEMD_OFFLINE=1 DEBIAN_FRONTEND=noninteractive \
+	    apt-get install --yes --quiet --no-install-recommends $$missing; \
 	else \
 	  echo "some tests need these packages:$$missing"; \
 	fi
@@ -54,7 +56,8 @@ $(BIN)/python:
 
 # The stamps are written last, so that an interrupted installation is taken up again; a second run finds them and starts at once.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
+	@echo 'installing Muster and its libraries into $(VENV); half a minute or so, once'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
