@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.certificate import SERIAL_TRANSITIONS, SerialStatus
-from gateway.domain.request import REQUEST_TRANSITIONS, CertificateRequest, RequestStatus, San, SanType
+from gateway.domain.request import REQUEST_TRANSITIONS, CertificateRequest, ProofKind, RequestStatus, San, SanType
 from gateway.store import acme, audit, certificates, issuance, outbox, requests
 from gateway.store.issuance import Existing, Reserved
 from gateway.store.unit import Duplicate, StateConflict, Store, Unit, open_store
@@ -55,6 +55,34 @@ async def test_a_certificate_its_serial_its_request_and_its_event_come_in_one_co
     assert (serial.status, serial.certificate_id, serial.plan) == (SerialStatus.ISSUED, certificate.id, None)
     (event,) = await store.read(lambda unit: outbox.pending(unit, at=LATER, limit=10))
     assert (event.kind, event.subject_id, event.application_id) == ("certificate.issued", certificate.id, "application")
+
+
+async def test_a_certificate_is_found_for_whom_it_was_issued_and_for_nobody_else(store: Store):
+    """RFC 8555, 7.4.2; A93, A94: what belongs to another is not there."""
+    request = things.request(proof_kind=ProofKind.ACME_ORDER, proof_subject="account")
+    certificate = things.certificate(serial="ab12", request_id=request.id)
+    await store.write(lambda unit: reserve(unit, request))
+    await store.write(lambda unit: issuance.complete(unit, certificate, at=LATER))
+
+    async def found(
+        certificate_id: str = certificate.id,
+        application: str = "application",
+        profile: str = "profile",
+        kind: ProofKind = ProofKind.ACME_ORDER,
+        subject: str = "account",
+    ) -> tuple[str, bytes] | None:
+        return await store.read(
+            lambda unit: certificates.find_for(
+                unit, certificate_id, application_id=application, profile_id=profile, kind=kind, subject=subject
+            )
+        )
+
+    assert await found() == ("authority", certificate.der)
+    assert await found("certificate-of-nobody") is None
+    assert await found(application="other") is None
+    assert await found(profile="other") is None
+    assert await found(kind=ProofKind.EST_PASSPHRASE) is None
+    assert await found(subject="another") is None
 
 
 async def test_every_field_of_a_certificate_comes_back(store: Store):
