@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import trio
@@ -43,3 +44,14 @@ class Current:
                     changed(self._catalogue)
             except (StoreBusy, StoreUnavailable) as trouble:
                 logger.warning("the catalogue cannot be looked at", extra={"cause": str(trouble)})
+
+
+def warn_of_the_clock(snapshot: Catalogue, at: datetime) -> None:
+    """Say so where an authority is not valid now, for what it issues then serves nobody; the clock may be the cause."""
+    for each in snapshot.authorities:
+        if not each.not_before <= at <= each.not_after:
+            term = f"{each.not_before:%Y-%m-%d} to {each.not_after:%Y-%m-%d}"
+            logger.warning(
+                "an authority is not valid at this time; is the clock right?",
+                extra={"authority": each.name, "term": term},
+            )

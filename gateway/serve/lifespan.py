@@ -33,7 +33,7 @@ from gateway.outbound.resolver.resolver import NameResolver
 from gateway.outbound.signer import open_signer
 from gateway.serve import folder, quickstart, sockets
 from gateway.serve.asgi import application
-from gateway.serve.current import Current
+from gateway.serve.current import Current, warn_of_the_clock
 from gateway.serve.follow import follow
 from gateway.serve.guard import guard, ready
 from gateway.serve.listener import Door, listen
@@ -87,6 +87,7 @@ async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
             with usable():
                 known = await _known(house, store, urls)
                 current = Current(store, await store.read(catalogue.load))
+            warn_of_the_clock(current(), now())
             resources = Resources(store, signer, current, now, secrets.token_bytes)
             facts = quickstart.facts(house.folder, known, https=urls.https, http=urls.http)
             await _with_signer(house, resources, current, facts, ending)

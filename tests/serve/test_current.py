@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trio
 
 from gateway.domain.application import Application
-from gateway.serve.current import Current
+from gateway.serve.current import Current, warn_of_the_clock
 from gateway.store import catalogue
 from gateway.store.catalogue import Catalogue
 from gateway.store.unit import Store, StoreUnavailable, open_store
+from tests.doubles import issuer
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
@@ -52,3 +53,18 @@ async def test_a_store_that_is_away_for_a_moment_does_not_end_the_watch(store: S
     away = False
     await trio.sleep(1.0)
     assert [application.name for application in current().applications] == ["payments-api"]
+
+
+def test_a_clock_outside_an_authoritys_term_is_a_warning(caplog) -> None:
+    authority = issuer.pair(issuer.Issuer()).authority
+    snapshot = Catalogue(1, (authority,), (), (), (), ())
+    second = timedelta(seconds=1)
+    for at in (authority.not_before, authority.not_after):
+        warn_of_the_clock(snapshot, at)
+    assert not caplog.records
+    for at in (authority.not_before - second, authority.not_after + second):
+        caplog.clear()
+        warn_of_the_clock(snapshot, at)
+        (warning,) = caplog.records
+        assert "is the clock right?" in warning.getMessage()
+        assert vars(warning)["authority"] == authority.name
