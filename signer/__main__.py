@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     if verb == "serve":
         from signer import supervisor
 
-        return supervisor.main(asked.keys, asked.workers, asked.runtime)
+        return supervisor.main(asked.keys, asked.workers, asked.runtime, asked.pin)
     from signer import ceremony
 
     return ceremony.main(asked)
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = verbs.add_parser("serve", help="start workers; end with standard input or SIGTERM")
     _keys(serve)
+    _pin(serve)
     serve.add_argument("--workers", type=_count, default=1, help="processes that sign (default 1)")
     serve.add_argument("--runtime", type=Path, help="a private folder for the sockets (default: a new one)")
 
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _keys(first)
     first.add_argument("--tls", type=Path, required=True, help="the folder for key.pem and chain.pem")
+    _token(first)
     first.add_argument("--host", action="append", default=[], help="a name or address for TLS; repeatable")
 
     authority = verbs.add_parser(
@@ -64,11 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     authority.add_argument("--path-length", type=int, help="how many authorities may stand below it")
     authority.add_argument("--days", type=_count, help="validity (default: root 7300, others 3650)")
     authority.add_argument("--leaf-days", type=_count, default=1827, help="longest validity it signs (default 1827)")
+    _token(authority)
     authority.add_argument("--with-ra", action="store_true", help="make an RA's RSA key for SCEP too, named NAME-ra")
 
     tls = verbs.add_parser("tls", help="make a new TLS certificate, in place of the one in --tls")
     _keys(tls)
     tls.add_argument("--tls", type=Path, required=True, help="the folder for key.pem and chain.pem")
+    _pin(tls)
     tls.add_argument("--host", action="append", default=[], help="a name or address for the certificate; repeatable")
     tls.add_argument("--issuer", default="issuing", help="the authority that issues it (default issuing)")
 
@@ -80,6 +84,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _keys(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--keys", type=Path, required=True, help="the folder of keys")
+
+
+def _pin(verb: argparse.ArgumentParser) -> None:
+    from signer.keystore.pin import HELP
+
+    verb.add_argument("--pin", action="append", default=[], metavar="SOURCE", help=HELP)
+
+
+def _token(verb: argparse.ArgumentParser) -> None:
+    _pin(verb)
+    verb.add_argument("--module", default="", help="a PKCS#11 module's file, to make the keys on a token")
+    verb.add_argument("--token", default="", help="the token's label")
+    verb.add_argument("--token-serial", default="", help="the token's serial number, beside the label or instead of it")
 
 
 def _count(text: str) -> int:

@@ -11,10 +11,11 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from cryptography import x509
@@ -33,10 +34,12 @@ from signer.issuance.issuer import Issuer, encoded, issuer_of
 from signer.issuance.refused import Refused
 from signer.issuance.template import build, key_identifier, name_of
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
-from signer.keystore.key import Ceiling, KeyKind, StoredKey
+from signer.keystore.key import Ceiling, KeyKind, StoredKey, TokenPlace
 from signer.keystore.mechanism import GENERATORS, PrivateKey, digest_of
+from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import SoftKeyStore, create, sync_folder, unlock, write_new
+from signer.keystore.token import LazyTokens, tokens_of
 from signer.worker import harden
 
 DAY: Final = 86400  # seconds
@@ -77,6 +80,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     tls: Listening | None = None
 
 
+Make: TypeAlias = Callable[[str, str, KeyKind], PrivateKey]  # a key's name, its algorithm, what it is for
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An authority that shall exist. `parent` is None for a root; `days` is cut to the parent's own end.
@@ -94,11 +100,15 @@ class Plan:
 
 
 class Ceremony:
-    """The making of authorities in one opened store, at one time (`now`, seconds since the epoch)."""
+    """The making of authorities in one opened store, at one time (`now`, seconds since the epoch).
 
-    def __init__(self, store: SoftKeyStore, *, now: int) -> None:
+    `make` makes their keys, in software unless it says otherwise.
+    """
+
+    def __init__(self, store: SoftKeyStore, *, now: int, make: Make | None = None) -> None:
         self._store = store
         self._now = now
+        self._make = make or _in_software
 
     def authority(self, plan: Plan) -> StoredKey:
         """The authority of that name: found, or made. Raises `KeyStoreError`, `Refused`."""
@@ -106,7 +116,7 @@ class Ceremony:
         if found is not None:
             issuer_of(found)  # raises where the name is an RA's
             return found
-        private_key = _generate(plan.algorithm)
+        private_key = self._make(plan.name, plan.algorithm, KeyKind.ISSUER)
         # What an authority may sign follows from its place: a root authorities only, the last one none.
         below = None if plan.path_length is None else plan.path_length - 1
         ceiling = Ceiling(
@@ -137,7 +147,7 @@ class Ceremony:
             if found.kind is not KeyKind.RA:
                 raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key {name} exists and is not an RA's")
             return found
-        private_key = _generate("RSA_2048")
+        private_key = self._make(name, "RSA_2048", KeyKind.RA)
         ask = self._ask(
             private_key,
             name,
@@ -240,14 +250,32 @@ def main(asked: argparse.Namespace) -> int:
     os.umask(0o077)
     try:
         secret = read_secret(sys.stdin.fileno())
+        pins = read_pins(asked.pin, sys.stdin.fileno())
         create(asked.keys, secret)
-        store = SoftKeyStore(asked.keys, unlock(asked.keys, secret))
-        shown = _held(Ceremony(store, now=int(time.time())), store, asked)
+        kek = unlock(asked.keys, secret)
+        tokens = tokens_of(asked.keys, kek, pins, writing=True)
+        store = SoftKeyStore(asked.keys, kek, tokens)
+        make = None if asked.verb == "tls" else _maker(tokens, asked.module, asked.token, asked.token_serial)
+        shown = _held(Ceremony(store, now=int(time.time()), make=make), store, asked)
     except (KeyStoreError, Refused, ValueError, OSError) as error:
         print(f"signer: {error}", file=sys.stderr)  # noqa: T201 - a sentence for the operator
         return 2
     sys.stdout.buffer.write(msgspec.json.encode(shown) + b"\n")
     return 0
+
+
+def _maker(tokens: LazyTokens, module: str, token: str, serial: str) -> Make | None:
+    """Where a ceremony's keys are made: on the token that the command line names, None for in software."""
+    if not module and not token and not serial:
+        return None
+    if not module or not (token or serial):
+        raise ValueError("--module goes with --token or --token-serial")
+
+    def make(name: str, algorithm: str, kind: KeyKind) -> PrivateKey:
+        where = TokenPlace(module, token, serial, name, b"")
+        return tokens.generate(where, algorithm, decrypts=kind is KeyKind.RA)
+
+    return make
 
 
 def _held(ceremony: Ceremony, store: SoftKeyStore, asked: argparse.Namespace) -> Manifest | Listening:
@@ -302,6 +330,10 @@ def _issued(authority: StoredKey, ask: IssueCertificate) -> x509.Certificate:
         ask, not_before=max(ask.not_before, issuer.not_before), not_after=min(ask.not_after, issuer.not_after)
     )
     return x509.load_der_x509_certificate(sign(issuer, prepare(issuer, within)))
+
+
+def _in_software(_name: str, algorithm: str, _kind: KeyKind) -> PrivateKey:
+    return _generate(algorithm)
 
 
 def _generate(algorithm: str) -> PrivateKey:

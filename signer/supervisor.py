@@ -1,6 +1,7 @@
 """The supervisor: starts the workers, keeps their sockets, restarts the dead, ends them all. It answers no ask.
 
-It holds the key-encryption key, to hand it to a worker that it starts again, and opens no key with it. The listening
+It holds the key-encryption key and the tokens' PINs, to hand them to a worker that it starts again, and opens no key
+with them. The listening
 sockets belong to it, so a path stays good while the worker behind it changes.
 """
 
@@ -24,9 +25,10 @@ from typing import Final
 import msgspec
 
 from signer.keystore.failures import KeyStoreError
+from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import unlock
-from signer.worker import harden
+from signer.worker import harden, opening
 
 VERSION: Final = 1
 _PREFIX: Final = "muster-signer-"
@@ -66,9 +68,9 @@ class Post:
 class Supervisor:
     """Owns the runtime folder, the sockets and the workers of one signer."""
 
-    def __init__(self, keys: Path, kek: bytes, runtime: Path, workers: int) -> None:
+    def __init__(self, keys: Path, kek: bytes, pins: dict[str, str], runtime: Path, workers: int) -> None:
         self._keys = keys
-        self._kek = kek
+        self._opening = opening(kek, pins)
         self._runtime = runtime
         self._posts = [
             Post(str(runtime / f"{number}.sock"), socket.socket(socket.AF_UNIX)) for number in range(workers)
@@ -131,7 +133,7 @@ class Supervisor:
         )
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(self._kek)
+                process.stdin.write(self._opening)
                 process.stdin.flush()
         post.process, post.started, post.restart_at = process, time.monotonic(), None
 
@@ -184,16 +186,20 @@ class Supervisor:
             Path(post.path).unlink(missing_ok=True)
 
 
-def main(keys: Path, workers: int, runtime: Path | None) -> int:
+def main(keys: Path, workers: int, runtime: Path | None, pins: list[str]) -> int:
     """Serve the keys of a folder with the secret on standard input's first line. Gives the exit status.
+
+    `pins` names where tokens' PINs come from (`keystore.pin`).
 
     2, with one sentence on standard error: the secret is wrong, or a key is damaged.
     """
     harden(follow_parent=False)
     try:
-        kek = unlock(keys, read_secret(sys.stdin.fileno()))
+        secret = read_secret(sys.stdin.fileno())
+        known = read_pins(pins, sys.stdin.fileno())
+        kek = unlock(keys, secret)
         with runtime_folder(runtime) as folder:
-            Supervisor(keys.absolute(), kek, folder, workers).run()
+            Supervisor(keys.absolute(), kek, known, folder, workers).run()
     except (KeyStoreError, CannotServe) as error:
         if str(error):
             _say(str(error))

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, assert_never
 
+import msgspec
+
 from signer.contract.framing import (
     MAX_BATCH,
     BadFrame,
@@ -59,8 +61,10 @@ from signer.keystore.failures import KeyStoreError
 from signer.keystore.key import KeyKind, KeyStore
 from signer.keystore.seal import KEY_LENGTH
 from signer.keystore.softkey import SoftKeyStore
+from signer.keystore.token import tokens_of
 
 _CONNECTIONS: Final = 64  # gateways' processes on one machine, with room to spare
+_LENGTH: Final = 4  # bytes
 _READ: Final = 256 * 1024  # bytes
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_DUMPABLE: Final = 4
@@ -218,16 +222,17 @@ def _encoded(answers: Answers) -> bytearray:
 
 
 def main(folder: str, descriptor: str) -> int:
-    """A worker's life: the key-encryption key from standard input, `ready` on standard output, then asks.
+    """A worker's life: the key-encryption key and PINs from standard input, `ready` on standard output, then asks.
 
     Gives the exit status: 2, and one sentence on standard error, where the keys cannot be opened.
     """
     harden(follow_parent=True)
-    kek = _read_exactly(sys.stdin.fileno(), KEY_LENGTH)
-    if kek is None:  # the supervisor went away before it said anything
+    opening = _read_opening(sys.stdin.fileno())
+    if opening is None:  # the supervisor went away before it said everything
         return 1
+    kek, pins = opening
     try:
-        desk = Desk(SoftKeyStore(Path(folder), kek))
+        desk = Desk(SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins)))
         desk.warm()
     except (KeyStoreError, Refused) as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - a sentence for the operator
@@ -237,6 +242,21 @@ def main(folder: str, descriptor: str) -> int:
         os.write(sys.stdout.fileno(), b"ready\n")
         worker.serve()
     return 0
+
+
+def opening(kek: bytes, pins: dict[str, str]) -> bytes:
+    """What a supervisor says to a worker first: the key-encryption key, then the tokens' PINs with their length."""
+    encoded = msgspec.msgpack.encode(pins)
+    return kek + len(encoded).to_bytes(_LENGTH, "big") + encoded
+
+
+def _read_opening(descriptor: int) -> tuple[bytes, dict[str, str]] | None:
+    kek = _read_exactly(descriptor, KEY_LENGTH)
+    length = None if kek is None else _read_exactly(descriptor, _LENGTH)
+    pins = None if length is None else _read_exactly(descriptor, int.from_bytes(length, "big"))
+    if kek is None or pins is None:
+        return None
+    return kek, msgspec.msgpack.decode(pins, type=dict[str, str])
 
 
 def _read_exactly(descriptor: int, length: int) -> bytes | None:

@@ -19,7 +19,7 @@ from gateway.domain.declaration.shape import AuthorityDeclaration
 from gateway.serve.folder import Folder, write_private
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
-from gateway.serve.signer_process import run_once
+from gateway.serve.signer_process import run_once, token
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def first(settings: Settings, secret: str) -> Manifest:
     """
     folder = Folder(settings.data)
     arguments = ["first", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)]
-    return _read(run_once(arguments, secret))
+    return _read(run_once(settings, [*arguments, *token(settings)], secret))
 
 
 def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, parent: str | None) -> AuthorityManifest:
@@ -75,13 +75,14 @@ def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, p
         arguments += ["--path-length", str(declared.path_length)]
     if declared.scep:
         arguments.append("--with-ra")
-    return described(_read(run_once(arguments, secret)))
+    return described(_read(run_once(settings, [*arguments, *token(settings)], secret)))
 
 
 def renew_tls(settings: Settings, secret: str) -> None:
     """Make a new key and certificate for the HTTPS listener, in place of those in the folder. Blocks."""
     folder = Folder(settings.data)
-    run_once(["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)], secret)
+    arguments = ["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)]
+    run_once(settings, arguments, secret)
 
 
 def hosts(settings: Settings) -> tuple[str, ...]:

@@ -111,6 +111,15 @@ KEYS: Final[tuple[Key, ...]] = (
         "",
         "the secret itself; meant for the environment variable, never for the file",
     ),
+    Key(
+        "signer.pkcs11-module",
+        Kind.PATH,
+        "",
+        "a PKCS#11 module (`.so`): authorities that are made from now on have their keys on `signer.token`",
+    ),
+    Key("signer.token", Kind.TEXT, "", "the label of that module's token; empty: keys are made in software"),
+    Key("signer.pin-file", Kind.PATH, "", "a file with the PIN of the token, on its first line"),
+    Key("signer.pin", Kind.TEXT, "", "the PIN itself; meant for the environment variable, never for the file"),
     Key("tls.certificate", Kind.PATH, "", "PEM chain for HTTPS, leaf first; empty: the one made at the first start"),
     Key("tls.key", Kind.PATH, "", "PEM private key of `tls.certificate`"),
     Key(
@@ -145,6 +154,10 @@ class Settings:
     signer_queue: int
     unlock_secret_file: Path | None
     unlock_secret: str
+    pkcs11_module: Path | None
+    token: str
+    pin_file: Path | None
+    pin: str
     tls_certificate: Path | None
     tls_key: Path | None
     connections: int
@@ -314,6 +327,10 @@ def _settings(values: Mapping[str, Value]) -> Settings:
 
     if bool(values["tls.certificate"]) != bool(values["tls.key"]):
         raise CannotStart("tls.certificate and tls.key belong together: give both, or neither")
+    if bool(values["signer.pkcs11-module"]) != bool(values["signer.token"]):
+        raise CannotStart("signer.pkcs11-module and signer.token belong together: give both, or neither")
+    if values["signer.pin"] and values["signer.pin-file"]:
+        raise CannotStart("signer.pin and signer.pin-file say the same: give one of them")
     return Settings(
         data=Path(text("data")),
         https=text("https"),
@@ -327,6 +344,10 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         signer_queue=number("signer.queue"),
         unlock_secret_file=path("signer.unlock-secret-file"),
         unlock_secret=text("signer.unlock-secret"),
+        pkcs11_module=path("signer.pkcs11-module"),
+        token=text("signer.token"),
+        pin_file=path("signer.pin-file"),
+        pin=text("signer.pin"),
         tls_certificate=path("tls.certificate"),
         tls_key=path("tls.key"),
         connections=number("limits.connections"),

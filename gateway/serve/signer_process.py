@@ -78,7 +78,7 @@ def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[by
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)  # the one before may have cleared it away
     arguments = ["serve", "--keys", str(Folder(settings.data).keys), "--workers", str(settings.signer_workers)]
     process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
-        command(*arguments, "--runtime", str(runtime)),
+        command(*arguments, *pin_source(settings), "--runtime", str(runtime)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -87,7 +87,7 @@ def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[by
         start_new_session=True,
     )
     with contextlib.suppress(BrokenPipeError):
-        _pipe(process.stdin).write(secret.encode() + b"\n")
+        _pipe(process.stdin).write(_said(settings, secret))
         _pipe(process.stdin).flush()
     return process
 
@@ -126,14 +126,34 @@ def end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def run_once(arguments: Sequence[str], secret: str) -> bytes:
+def run_once(settings: Settings, arguments: Sequence[str], secret: str) -> bytes:
     """Run one of the signer's offline verbs and give its manifest. Blocks. Raises `CannotStart` with its sentence."""
     done = subprocess.run(  # noqa: S603 - our own program, arguments as a list
-        command(*arguments), input=secret.encode() + b"\n", capture_output=True, env=environment(), check=False
+        command(*arguments, *pin_source(settings)),
+        input=_said(settings, secret),
+        capture_output=True,
+        env=environment(),
+        check=False,
     )
     if done.returncode != 0:
         raise CannotStart(f"the signer refuses: {last_sentence(done.stderr)}")
     return done.stdout
+
+
+def token(settings: Settings) -> list[str]:
+    """Where a ceremony makes keys, as arguments of the signer's program: on the settings' token, if they name one."""
+    return ["--module", str(settings.pkcs11_module), "--token", settings.token] if settings.token else []
+
+
+def pin_source(settings: Settings) -> list[str]:
+    """Where the token's PIN comes from, as arguments of the signer's program. The PIN itself is never among them."""
+    if settings.pin_file is not None:
+        return ["--pin", f"file:{settings.pin_file}"]
+    return ["--pin", "stdin"] if settings.pin else []
+
+
+def _said(settings: Settings, secret: str) -> bytes:
+    return "".join(f"{line}\n" for line in (secret, settings.pin) if line).encode()
 
 
 def last_sentence(output: bytes) -> str:

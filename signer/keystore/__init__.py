@@ -2,5 +2,6 @@
 
 Never here: building or checking a certificate, a socket, a decision about what may be signed. A key's ceiling is stored
 beside it and sealed to it, but judged in `issuance`. Workers and ceremonies come in.
-An HSM's store is one more implementation of `key.KeyStore`, with subclasses of cryptography's private keys.
+A key on a token has its file in the same store; `pkcs11` finds it, as a subclass of cryptography's private keys
+(`tokenkey`), with a PIN from `pin`. No code of PKCS#11 is loaded where no key rests on a token.
 """

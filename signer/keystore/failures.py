@@ -1,4 +1,7 @@
-"""Why a key store fails: six reasons, and one table from them to what a worker answers. No text here leaks a secret."""
+"""Why a key store fails: six reasons, one table from PKCS#11's codes, and one to what a worker answers.
+
+No text here leaks a secret, and PKCS#11 is not imported: its codes are known by the names of python-pkcs11's errors.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,29 @@ REFUSALS: Final[dict[StoreFailure, SignerRefusal]] = {
     StoreFailure.SESSION: SignerRefusal.TOKEN,
     StoreFailure.UNAVAILABLE: SignerRefusal.TOKEN,
 }
+
+
+# PKCS#11 2.40, section 11.1. What is not here, a vendor's own code among it, is the session's: it is thrown away.
+_CODES: Final = {
+    StoreFailure.MISSING: "KeyNeeded MultipleObjectsReturned NoSuchKey",
+    StoreFailure.LOCKED: "AnotherUserAlreadyLoggedIn PinExpired PinIncorrect PinInvalid PinLenRange PinLocked "
+    "PinTooWeak UserPinNotInitialized UserTooManyTypes",
+    StoreFailure.DAMAGED: "KeyTypeInconsistent PublicKeyInvalid SignatureInvalid SignatureLenRange",
+    StoreFailure.UNSUPPORTED: "ArgumentsBad AttributeReadOnly AttributeSensitive AttributeTypeInvalid "
+    "AttributeValueInvalid DataInvalid DataLenRange DomainParamsInvalid FunctionNotSupported KeySizeRange "
+    "MechanismInvalid MechanismParamInvalid TemplateIncomplete TemplateInconsistent",
+    StoreFailure.SESSION: "DeviceError FunctionCancelled FunctionFailed GeneralError KeyHandleInvalid "
+    "ObjectHandleInvalid OperationActive OperationNotInitialized SessionClosed SessionHandleInvalid SessionReadOnly "
+    "UserAlreadyLoggedIn UserNotLoggedIn",
+    StoreFailure.UNAVAILABLE: "DeviceMemory DeviceRemoved HostMemory MultipleTokensReturned NoSuchToken SessionCount "
+    "SlotIDInvalid TokenNotPresent TokenNotRecognised TokenWriteProtected",
+}
+TOKEN_FAILURES: Final = {name: failure for failure, names in _CODES.items() for name in names.split()}
+
+
+def token_failure(error: Exception) -> StoreFailure:
+    """The reason for an error of python-pkcs11."""
+    return TOKEN_FAILURES.get(type(error).__name__, StoreFailure.SESSION)
 
 
 class KeyStoreError(Exception):

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from cryptography import x509
 
-from signer.keystore.mechanism import PrivateKey
+from signer.keystore.mechanism import PrivateKey, PublicKey
 
 
 @unique
@@ -45,6 +45,33 @@ class Ceiling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     algorithms: list[str] | None = None
     extended_key_usages: list[str] | None = None
     names: list[NameRange] | None = None
+
+
+class TokenPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a key is that rests on a PKCS#11 token: the module's file, the token, the key's label and CKA_ID.
+
+    An empty `token` (its label), `serial`, `label` or `id` matches any; what is left must match exactly one.
+    """
+
+    module: str
+    token: str
+    serial: str
+    label: str
+    id: bytes
+
+
+class OnToken:
+    """What a private key is besides, if it rests on a token: its place. Nothing else of it can be stored."""
+
+    def __init__(self, place: TokenPlace) -> None:
+        self.place = place
+
+
+class TokenDoor(Protocol):
+    """Whoever opens keys on tokens. Its methods raise `KeyStoreError`."""
+
+    def find(self, place: TokenPlace, public_key: PublicKey) -> PrivateKey:
+        """The key at that place, proved to be the other half of `public_key`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
     keystore.json   how the key-encryption key is derived, and the sealing key under it: a wrong secret is found at once
     NAME.key        kind, certificate chain and ceiling in the clear, and the private key sealed together with them: who
-                    can write to the folder, but has not the secret, cannot raise a ceiling or exchange a certificate
+                    can write to the folder, but has not the secret, cannot raise a ceiling or exchange a certificate.
+                    A key on a token has a file of version 2: its place stands beside the ceiling, nothing but the proof
+                    that both were written with the secret is sealed, and the key itself is found by a `key.TokenDoor`
 
 Files are 0600, the folder 0700. A file appears whole and durable (written aside, synced, linked) or not at all.
 """
@@ -27,18 +29,21 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
-from signer.keystore.key import Ceiling, KeyKind, StoredKey
-from signer.keystore.mechanism import PrivateKey, algorithm_of
+from signer.keystore.key import Ceiling, KeyKind, OnToken, StoredKey, TokenDoor, TokenPlace
+from signer.keystore.mechanism import PrivateKey, PublicKey, algorithm_of
 from signer.keystore.seal import KEY_LENGTH, Derivation, close_box, derive, open_box
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 HEADER: Final = "keystore.json"
 _SUFFIX: Final = ".key"
 _VERSION: Final = 1
+_TOKEN_VERSION: Final = 2  # of the file of a key on a token: who knows only the first says so, and does not guess
 _MAX_FILE: Final = 1024 * 1024  # bytes; a chain of ML-DSA-87 certificates takes 50 KiB
 _SEALING: Final = b"muster sealing key"
 _SUBJECT_KEY: Final = b"muster subject key"
 _PRIVATE_KEY: Final = b"muster private key\0"
+_TOKEN_KEY: Final = b"muster token key\0"
+_PURPOSES: Final = {_VERSION: _PRIVATE_KEY, _TOKEN_VERSION: _TOKEN_KEY}  # so that neither kind is read as the other
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,14 +54,18 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sealing: bytes
 
 
-class KeyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a key file says in the clear. `chain` is DER, the key's own certificate first, the root last."""
+class KeyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a key file says in the clear. `chain` is DER, the key's own certificate first, the root last.
+
+    `place` is where a key on a token is; a file that has one carries no private key.
+    """
 
     name: str
     kind: KeyKind
     algorithm: str
     chain: list[bytes]
     ceiling: Ceiling
+    place: TokenPlace | None = None
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,11 +103,15 @@ def unlock(folder: Path, secret: bytes) -> bytes:
 
 
 class SoftKeyStore:
-    """An opened folder of keys (`key.KeyStore`). Each file is read once, when its key is first asked for."""
+    """An opened folder of keys (`key.KeyStore`). Each file is read once, when its key is first asked for.
 
-    def __init__(self, folder: Path, kek: bytes) -> None:
+    Keys on tokens are found by `tokens`; without it they are unsupported.
+    """
+
+    def __init__(self, folder: Path, kek: bytes, tokens: TokenDoor | None = None) -> None:
         self._folder = folder
         self._kek = kek
+        self._tokens = tokens
         self._sealing_key = _sealing_key(_header(folder), kek)
         self._opened: dict[str, StoredKey] = {}
 
@@ -127,12 +140,17 @@ class SoftKeyStore:
         _checked_name(key.name)
         algorithm = algorithm_of(key.private_key.public_key()) or ""
         chain = [each.public_bytes(Encoding.DER) for each in key.chain]
+        place = key.private_key.place if isinstance(key.private_key, OnToken) else None
         facts = msgspec.json.format(
-            msgspec.json.encode(KeyFacts(key.name, key.kind, algorithm, chain, key.ceiling)), indent=2
+            msgspec.json.encode(KeyFacts(key.name, key.kind, algorithm, chain, key.ceiling, place)), indent=2
         )
-        plain = key.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        sealed = close_box(self._kek, plain, _PRIVATE_KEY + facts)
-        whole = msgspec.json.encode(KeyFile(_VERSION, msgspec.Raw(facts), sealed))
+        if place is None:
+            plain = key.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            sealed = close_box(self._kek, plain, _PRIVATE_KEY + facts)
+        else:
+            sealed = close_box(self._kek, b"", _TOKEN_KEY + facts)
+        version = _VERSION if place is None else _TOKEN_VERSION
+        whole = msgspec.json.encode(KeyFile(version, msgspec.Raw(facts), sealed))
         with _reaching(self._folder):
             write_new(self._folder / (key.name + _SUFFIX), whole)
 
@@ -141,16 +159,30 @@ class SoftKeyStore:
         content = _content(path, f"there is no key named {name}")
         try:
             whole = _files.decode(content)
+            if whole.version not in _PURPOSES:
+                raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key file {path.name} is of a newer version")
             facts = _facts.decode(whole.facts)
         except msgspec.DecodeError as error:
             raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {path.name} is damaged: {error}") from None
-        if whole.version != _VERSION:
-            raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key file {path.name} is of a newer version")
         try:
-            plain = open_box(self._kek, whole.sealed, _PRIVATE_KEY + bytes(whole.facts))
+            plain = open_box(self._kek, whole.sealed, _PURPOSES[whole.version] + bytes(whole.facts))
         except KeyStoreError as error:
             raise KeyStoreError(error.failure, f"the key file {path.name} is damaged: {error}") from None
-        return _opened_key(path.name, name, facts, plain)
+        if facts.name != name:
+            raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {path.name} holds the key named {facts.name}")
+        if whole.version == _TOKEN_VERSION:
+            return self._token_key(path.name, facts)
+        return _opened_key(path.name, facts, plain)
+
+    def _token_key(self, file: str, facts: KeyFacts) -> StoredKey:
+        chain = _chain(file, facts)
+        public_key = chain[0].public_key() if chain else None
+        if facts.place is None or not isinstance(public_key, PublicKey):
+            raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: it names no key on a token")
+        if self._tokens is None:
+            raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key {facts.name} rests on a token, and none is opened")
+        private_key = self._tokens.find(facts.place, public_key)
+        return StoredKey(facts.name, facts.kind, private_key, chain, facts.ceiling)
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -180,12 +212,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _opened_key(file: str, name: str, facts: KeyFacts, plain: bytes) -> StoredKey:
-    if facts.name != name:
-        raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} holds the key named {facts.name}")
+def _chain(file: str, facts: KeyFacts) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_der_x509_certificate(each) for each in facts.chain)
+    except ValueError as error:
+        raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
+
+
+def _opened_key(file: str, facts: KeyFacts, plain: bytes) -> StoredKey:
+    chain = _chain(file, facts)
     try:
         private_key = load_der_private_key(plain, None)
-        chain = tuple(x509.load_der_x509_certificate(each) for each in facts.chain)
     except ValueError as error:
         raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
     if not isinstance(private_key, PrivateKey):
@@ -193,7 +230,7 @@ def _opened_key(file: str, name: str, facts: KeyFacts, plain: bytes) -> StoredKe
     ours = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if not chain or chain[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != ours:
         raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} holds a certificate of another key")
-    return StoredKey(name, facts.kind, private_key, chain, facts.ceiling)
+    return StoredKey(facts.name, facts.kind, private_key, chain, facts.ceiling)
 
 
 def _header(folder: Path) -> Header:

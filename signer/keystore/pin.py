@@ -1,0 +1,142 @@
+"""PINs of tokens: where they come from, and that a wrong one is tried once. Never from an argument, never in a log.
+
+A token locks itself after three wrong PINs or ten, and several workers, each started again after its failure, would
+get there in a second. So a PIN that a token refused is remembered, in the key folder and as a keyed hash, until
+somebody gives another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from signer.keystore.failures import KeyStoreError, StoreFailure
+
+HELP: Final = "a token's PIN: file:PATH, env:NAME, stdin (the next line) or prompt; with LABEL= before it, that token's"
+
+_SOURCE: Final = re.compile(r"(?:(?P<token>[^=]*)=)?(?P<kind>file|env|stdin|prompt)(?::(?P<where>.+))?", re.DOTALL)
+_LONGEST: Final = 255  # bytes; PKCS#11 leaves it to the token, and none takes more
+_LOCK: Final = ".pin.lock"
+_REFUSED: Final = ".pin-refused"
+_PURPOSE: Final = b"muster refused pin\0"
+
+
+def read_pins(sources: Sequence[str], descriptor: int) -> dict[str, str]:
+    """The PINs that `sources` name (see `HELP`), by their token's label, "" for any other. Raises `KeyStoreError`.
+
+    Lines of standard input are read from `descriptor` in the order of the sources. A variable is removed from this
+    process's environment, so that no child inherits it.
+    """
+    pins: dict[str, str] = {}
+    for source in sources:
+        parsed = _SOURCE.fullmatch(source)
+        if parsed is None or (parsed["kind"] in ("file", "env")) != (parsed["where"] is not None):
+            # The text is not repeated: it may be the PIN itself, given by mistake.
+            raise KeyStoreError(StoreFailure.LOCKED, "a PIN is named by file:PATH, env:NAME, stdin or prompt")
+        token = parsed["token"] or ""
+        pins[token] = _read(parsed["kind"], parsed["where"] or "", token, descriptor)
+    return pins
+
+
+def _read(kind: str, where: str, token: str, descriptor: int) -> str:
+    content: bytes | None
+    if kind == "file":
+        try:
+            with Path(where).open("rb") as file:
+                content = file.readline(_LONGEST + 2)
+        except OSError as error:
+            raise KeyStoreError(StoreFailure.UNAVAILABLE, f"cannot read the PIN in {where}: {error.strerror}") from None
+    elif kind == "env":
+        content = os.environ.pop(where, "").encode()
+    elif kind == "stdin":
+        content = _line(descriptor)
+    else:
+        content = getpass.getpass(f"PIN of the token {token}: " if token else "PIN: ").encode()
+    content = content.rstrip(b"\r\n")
+    if not 0 < len(content) <= _LONGEST:
+        raise KeyStoreError(StoreFailure.LOCKED, f"the PIN in {kind} {where}".rstrip() + " is empty or too long")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise KeyStoreError(StoreFailure.LOCKED, "a PIN is UTF-8") from None
+
+
+def _line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and len(line) <= _LONGEST + 2:
+        byte = os.read(descriptor, 1)
+        if not byte:
+            break
+        line += byte
+    return line
+
+
+class Logins:
+    """Who may try to log in, and with what: one process at a time, and no PIN that its token has refused before."""
+
+    def __init__(self, folder: Path, kek: bytes, pins: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._kek = kek
+        self._pins = pins
+
+    def pin(self, label: str) -> str:
+        """The PIN of the token of that label. Raises `KeyStoreError` (LOCKED) if none was given."""
+        pin = self._pins.get(label, self._pins.get(""))
+        if pin is None:
+            raise KeyStoreError(StoreFailure.LOCKED, f"no PIN was given for the token {label}")
+        return pin
+
+    @contextlib.contextmanager
+    def attempt(self, token: bytes, pin: str) -> Iterator[None]:
+        """Around one login at a token (its serial number), within a `turn`. `KeyStoreError` (LOCKED) is remembered.
+
+        Raises that error itself, without an attempt, where this token has refused this PIN.
+        """
+        tag = hashlib.sha256(token).hexdigest()[:16]
+        mark = self._folder / f"{_REFUSED}-{tag}"
+        fingerprint = hmac.digest(self._kek, _PURPOSE + len(token).to_bytes(4, "big") + token + pin.encode(), "sha256")
+        if mark.exists() and hmac.compare_digest(mark.read_bytes(), fingerprint):
+            sentence = f"the token has refused this PIN before; correct it, or remove {mark} to have it tried again"
+            raise KeyStoreError(StoreFailure.LOCKED, sentence)
+        try:
+            yield
+        except KeyStoreError as error:
+            if error.failure is StoreFailure.LOCKED:
+                _write(mark, fingerprint)
+            raise
+        mark.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until no other process of this key folder looks for a token or logs in. Raises `KeyStoreError`.
+
+        Several workers must not try one wrong PIN together. SoftHSM writes the token's file anew at each login, and
+        whoever initialises the module in that moment finds no token.
+        """
+        try:
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            sentence = f"cannot remember refused PINs in {self._folder}: {error.strerror}"
+            raise KeyStoreError(StoreFailure.UNAVAILABLE, sentence) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

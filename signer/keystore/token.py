@@ -1,0 +1,47 @@
+"""The way to tokens, if there are any: no code of PKCS#11 is loaded before the first key on a token is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from signer.keystore.failures import KeyStoreError, StoreFailure
+from signer.keystore.key import TokenPlace
+from signer.keystore.mechanism import PrivateKey, PublicKey
+from signer.keystore.pin import Logins
+
+if TYPE_CHECKING:
+    from signer.keystore.pkcs11 import Tokens
+
+
+class LazyTokens:
+    """`pkcs11.Tokens`, opened when first asked (`key.TokenDoor`)."""
+
+    def __init__(self, logins: Logins, *, writing: bool) -> None:
+        self._logins = logins
+        self._writing = writing
+        self._tokens: Tokens | None = None
+
+    def find(self, place: TokenPlace, public_key: PublicKey) -> PrivateKey:
+        """The key at that place. Raises `KeyStoreError`."""
+        return self._there().find(place, public_key)
+
+    def generate(self, where: TokenPlace, algorithm: str, *, decrypts: bool = False) -> PrivateKey:
+        """Make a key on a token (`pkcs11.Tokens.generate`). Raises `KeyStoreError`."""
+        return self._there().generate(where, algorithm, decrypts=decrypts)
+
+    def _there(self) -> Tokens:
+        if self._tokens is None:
+            try:
+                from signer.keystore.pkcs11 import Tokens
+            except ModuleNotFoundError:
+                sentence = "a key rests on a token, and the package python-pkcs11 is not installed"
+                raise KeyStoreError(StoreFailure.UNSUPPORTED, sentence) from None
+            self._tokens = Tokens(self._logins, writing=self._writing)
+        return self._tokens
+
+
+def tokens_of(folder: Path, kek: bytes, pins: Mapping[str, str], *, writing: bool = False) -> LazyTokens:
+    """The tokens that the keys of a folder rest on. `writing` is for ceremonies."""
+    return LazyTokens(Logins(folder, kek, pins), writing=writing)
