@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.doubles.challenge_folder import challenge_folder
 from tests.doubles.gateway import running_gateway
 from tests.doubles.pkcs10 import request
-from tests.doubles.programs import certificates, installed
+from tests.doubles.programs import certificates, installed, lacking
 from tests.doubles.verification import verify_leaf
 
 pytestmark = pytest.mark.conformance
@@ -209,14 +209,13 @@ def namespace():
     """
     installed("uacme", "unshare", "mount")
     if not SYSTEM_ROOTS.exists():
-        pytest.skip(f"{SYSTEM_ROOTS} does not exist")
+        lacking(f"{SYSTEM_ROOTS} does not exist")
     script = f'mount --bind "$1" {SYSTEM_ROOTS} && shift && exec "$@"'
     for flags in (["--mount"], ["--user", "--map-root-user", "--mount"]):
         command = ["unshare", *flags, "sh", "-c", script, "sh"]
         if subprocess.run([*command, str(SYSTEM_ROOTS), "true"], capture_output=True, check=False).returncode == 0:
             return command
-    pytest.skip("no mount namespace may be made here")
-    return None
+    return lacking("no mount namespace may be made here")
 
 
 @pytest.mark.parametrize("key_type", ["EC", "RSA"])
@@ -224,7 +223,7 @@ def test_uacme_obtains_and_renews(gateway, tmp_path, web_root, key_type):
     inside = namespace()
     hook = Path("/usr/share/uacme/uacme.sh")
     if not hook.exists():
-        pytest.skip(f"{hook} does not exist")
+        lacking(f"{hook} does not exist")
     name = f"{key_type.lower()}.uacme.localhost"
 
     def uacme(*command):

@@ -7,6 +7,7 @@ import pytest
 from signer.ceremony import Ceremony, first
 from signer.keystore import pkcs11 as tokens
 from signer.keystore.softkey import SoftKeyStore, create, unlock
+from tests.doubles.programs import lacking
 from tests.hsm.kit import MODULE, SoftHsm, Store
 from tests.signer.kit import SECRET
 
@@ -15,7 +16,7 @@ from tests.signer.kit import SECRET
 def hsm(tmp_path, monkeypatch):
     """SoftHSM2 with one token, `hsm`, in a folder of the test's own; the module begins anew for each test."""
     if not os.path.exists(MODULE):
-        pytest.skip("needs SoftHSM2 (Debian: softhsm2)")
+        lacking("needs SoftHSM2 (Debian: softhsm2)")
     made = SoftHsm(tmp_path / "softhsm")
     made.make("hsm")
     monkeypatch.setenv("SOFTHSM2_CONF", str(made.configuration))

@@ -240,7 +240,6 @@ def test_a_token_that_cannot_serve_stops_the_start_with_one_sentence(keys, pin_f
     if fault == "no pin":
         arguments = []
     if fault == "no module":
-        pytest.importorskip("signer.keystore.pkcs11")
         moved(keys, tmp_path)
     if fault == "no key":
         tool = ["pkcs11-tool", "--module", MODULE, "--token-label", "hsm", "--login", "--pin", PIN]

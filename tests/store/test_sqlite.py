@@ -119,6 +119,7 @@ async def test_a_first_start_that_was_cut_short_is_begun_again(tmp_path: Path):
     (tmp_path / "store.db").touch()
     async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
         await store.write(note("a"))
+        assert await noted(store) == {"a"}
 
 
 async def test_a_full_disk_is_an_outage_for_all_of_the_batch_and_passes(tmp_path: Path):
