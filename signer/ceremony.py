@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from signer.contract.messages import GeneralName, IssueCertificate
+from signer.hardening import harden
 from signer.issuance import lint
 from signer.issuance.issue import prepare, sign
 from signer.issuance.issuer import Issuer, encoded, issuer_of
@@ -40,7 +41,6 @@ from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import SoftKeyStore, create, sync_folder, unlock, write_new
 from signer.keystore.token import LazyTokens, tokens_of
-from signer.worker import harden
 
 DAY: Final = 86400  # seconds
 ROOT_DAYS: Final = 20 * 365 + 5

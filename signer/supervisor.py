@@ -24,11 +24,12 @@ from typing import Final
 
 import msgspec
 
+from signer.hardening import harden
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import unlock
-from signer.worker import harden, opening
+from signer.opening import opening
 
 VERSION: Final = 1
 _PREFIX: Final = "muster-signer-"

@@ -1,27 +1,20 @@
 """One worker: one process, one thread, one session with the keys. A frame in, the batch done, one frame out.
 
 No ask is carried out twice, none of them ends the process, and a peer that breaks the contract loses its connection.
-Nothing here knows what a verb checks; nothing in `issuance` knows that there are sockets.
+Nothing here knows what a verb means; nothing in `desk` knows that there are sockets.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
 import selectors
 import signal
 import socket
 import struct
 import sys
-import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Final, assert_never
-
-import msgspec
+from typing import Final
 
 from signer.contract.framing import (
     MAX_BATCH,
@@ -31,100 +24,19 @@ from signer.contract.framing import (
     decode_batch,
     encode_answers,
 )
-from signer.contract.messages import (
-    VERSION,
-    Answer,
-    Answers,
-    Batch,
-    Certificate,
-    GenerateKey,
-    IssueCertificate,
-    No,
-    Outcome,
-    RevocationList,
-    SignAttributes,
-    Signature,
-    SignCrl,
-    UnwrapKey,
-    Unwrapped,
-    Verb,
-)
+from signer.contract.messages import Answer, Answers, No
 from signer.contract.refusal import SignerRefusal
-from signer.issuance.crl import sign_crl
-from signer.issuance.issue import issue
-from signer.issuance.issuer import Issuer, issuer_of
-from signer.issuance.ra import sign_attributes, unwrap
+from signer.desk import Desk
+from signer.hardening import harden
 from signer.issuance.refused import Refused
-from signer.issuance.subject_key import generate_key
-from signer.issuance.ticket import Tickets
 from signer.keystore.failures import KeyStoreError
-from signer.keystore.key import KeyKind, KeyStore
-from signer.keystore.seal import KEY_LENGTH
 from signer.keystore.softkey import SoftKeyStore
 from signer.keystore.token import tokens_of
+from signer.opening import read_opening
 
 _CONNECTIONS: Final = 64  # gateways' processes on one machine, with room to spare
-_LENGTH: Final = 4  # bytes
 _READ: Final = 256 * 1024  # bytes
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
-_PR_SET_DUMPABLE: Final = 4
 _STALLED: Final = 5.0  # seconds; a gateway that reads nothing for so long must not hold up the others
-
-
-class Desk:
-    """Carries out verbs with the keys of one store; holds what must be remembered between them."""
-
-    def __init__(self, store: KeyStore, *, now: Callable[[], float] = time.time) -> None:
-        self._store = store
-        self._now = now
-        self._issuers: dict[str, Issuer] = {}
-        self._tickets = Tickets()
-        self._substitutes = os.urandom(32)
-
-    def warm(self) -> None:
-        """Open every key, so that no enrollment pays for it. Raises `KeyStoreError` for the first that is damaged."""
-        for name in self._store.names():
-            if self._store.find(name).kind is KeyKind.ISSUER:
-                self._issuer(name)
-
-    def answer(self, batch: Batch) -> Answers:
-        """The outcomes of a batch, in its order. Never raises."""
-        if batch.version != VERSION:
-            no = No(SignerRefusal.UNSUPPORTED, f"this signer speaks version {VERSION}, not {batch.version}")
-            return Answers([Answer(each.id, no) for each in batch.asks])
-        return Answers([Answer(each.id, self._outcome(each.verb)) for each in batch.asks])
-
-    def _outcome(self, verb: Verb) -> Outcome:
-        try:
-            return self._do(verb)
-        except Refused as refused:
-            return No(refused.reason, refused.detail)
-        except KeyStoreError as error:
-            return No(error.refusal, str(error))
-        except Exception:  # noqa: BLE001 - a bug or a broken token: one ask fails, and its neighbours go on
-            traceback.print_exc()
-            return No(SignerRefusal.TOKEN, "the signer failed; its log says why")
-
-    def _do(self, verb: Verb) -> Outcome:
-        match verb:
-            case IssueCertificate():
-                return Certificate(issue(self._issuer(verb.issuer), verb, self._tickets, now=int(self._now())))
-            case UnwrapKey():
-                return Unwrapped(unwrap(self._store.find(verb.ra), verb, substitutes=self._substitutes))
-            case SignAttributes():
-                return Signature(sign_attributes(self._store.find(verb.ra), verb))
-            case SignCrl():
-                return RevocationList(sign_crl(self._issuer(verb.issuer), verb))
-            case GenerateKey():
-                return generate_key(verb.algorithm, self._store)
-            case _:
-                assert_never(verb)
-
-    def _issuer(self, name: str) -> Issuer:
-        found = self._issuers.get(name)
-        if found is None:
-            found = self._issuers[name] = issuer_of(self._store.find(name))
-        return found
 
 
 class Worker:
@@ -200,19 +112,6 @@ def peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
-def harden(*, follow_parent: bool) -> None:
-    """No core dumps and no reading of this process's memory by others of its user, since it holds keys.
-
-    With `follow_parent` the kernel sends SIGTERM when the parent dies, in whatever way.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-        if follow_parent:
-            prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-
-
 def _encoded(answers: Answers) -> bytearray:
     try:
         return encode_answers(answers)
@@ -227,7 +126,7 @@ def main(folder: str, descriptor: str) -> int:
     Gives the exit status: 2, and one sentence on standard error, where the keys cannot be opened.
     """
     harden(follow_parent=True)
-    opening = _read_opening(sys.stdin.fileno())
+    opening = read_opening(sys.stdin.fileno())
     if opening is None:  # the supervisor went away before it said everything
         return 1
     kek, pins = opening
@@ -242,28 +141,3 @@ def main(folder: str, descriptor: str) -> int:
         os.write(sys.stdout.fileno(), b"ready\n")
         worker.serve()
     return 0
-
-
-def opening(kek: bytes, pins: dict[str, str]) -> bytes:
-    """What a supervisor says to a worker first: the key-encryption key, then the tokens' PINs with their length."""
-    encoded = msgspec.msgpack.encode(pins)
-    return kek + len(encoded).to_bytes(_LENGTH, "big") + encoded
-
-
-def _read_opening(descriptor: int) -> tuple[bytes, dict[str, str]] | None:
-    kek = _read_exactly(descriptor, KEY_LENGTH)
-    length = None if kek is None else _read_exactly(descriptor, _LENGTH)
-    pins = None if length is None else _read_exactly(descriptor, int.from_bytes(length, "big"))
-    if kek is None or pins is None:
-        return None
-    return kek, msgspec.msgpack.decode(pins, type=dict[str, str])
-
-
-def _read_exactly(descriptor: int, length: int) -> bytes | None:
-    received = b""
-    while len(received) < length:
-        more = os.read(descriptor, length - len(received))
-        if not more:
-            return None
-        received += more
-    return received

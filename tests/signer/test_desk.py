@@ -21,9 +21,9 @@ from signer.contract.messages import (
     Unwrapped,
 )
 from signer.contract.refusal import SignerRefusal
+from signer.desk import Desk
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.mechanism import GENERATORS, algorithm_of
-from signer.worker import Desk
 from tests.signer.kit import NOW, MemoryStore, good_ask, issuing, memory_store, ra, root
 from tests.signer.test_ra import attributes
 
