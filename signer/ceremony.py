@@ -34,12 +34,13 @@ from signer.issuance.issue import prepare, sign
 from signer.issuance.issuer import Issuer, encoded, issuer_of
 from signer.issuance.refused import Refused
 from signer.issuance.template import build, key_identifier, name_of
+from signer.keystore.durable import put
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import Ceiling, KeyKind, StoredKey, TokenPlace
 from signer.keystore.mechanism import GENERATORS, PrivateKey, digest_of
 from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
-from signer.keystore.softkey import SoftKeyStore, create, sync_folder, unlock, write_new
+from signer.keystore.softkey import SoftKeyStore, create, unlock
 from signer.keystore.token import LazyTokens, tokens_of
 
 DAY: Final = 86400  # seconds
@@ -179,8 +180,8 @@ class Ceremony:
             # The root is left out: whoever trusts it has it.
             chain = "".join(_pem(each) for each in (certificate, *authority.chain[:-1]))
             key = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            _put(chain_file, chain.encode())
-            _put(key_file, key)
+            put(chain_file, chain.encode())
+            put(key_file, key)
         return Listening(_pem(certificate), str(key_file), str(chain_file))
 
     def _ask(
@@ -368,14 +369,6 @@ def _standing(key_file: Path, chain_file: Path) -> x509.Certificate | None:
         return None
     fits = certificate.public_key() == key.public_key()
     return certificate if fits else None
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Put a file of mode 0600 in place of whatever stands there, at once and durably."""
-    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    write_new(aside, content)
-    aside.replace(path)
-    sync_folder(path.parent)
 
 
 def _root_name(store: SoftKeyStore, authority: StoredKey) -> str:

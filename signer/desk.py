@@ -91,7 +91,8 @@ class Desk:
                 assert_never(verb)
 
     def _issuer(self, name: str) -> Issuer:
+        key = self._store.find(name)
         found = self._issuers.get(name)
-        if found is None:
-            found = self._issuers[name] = issuer_of(self._store.find(name))
+        if found is None or found.key is not key:  # another key object: its file was exchanged, for a renewal
+            found = self._issuers[name] = issuer_of(key)
         return found

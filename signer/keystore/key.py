@@ -21,9 +21,10 @@ class KeyKind(StrEnum):
 
 
 class NameRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A subtree of names, as in RFC 5280, 4.2.1.10: a DNS suffix, a network in CIDR form, or an e-mail domain.
+    """A subtree of names, as in RFC 5280, 4.2.1.10: a DNS suffix, a network in CIDR form, a mailbox or its host, ...
 
-    `type` is `dns_name`, `ip_address` or `email`.
+    `type` is `dns_name`, `ip_address`, `email`, `uri` (its host) or `directory` (a name in RFC 4514's form); `upn`
+    stands for other names of any form. A `Ceiling` knows the first three.
     """
 
     type: str
@@ -78,7 +79,8 @@ class TokenDoor(Protocol):
 class StoredKey:
     """One key, opened. `chain` begins with the key's own certificate and ends with the root; it is never empty.
 
-    `private_key` may be a subclass whose operations run on a token.
+    `private_key` may be a subclass whose operations run on a token. A key that took another's place knows it by name
+    (`predecessor`); for a root the two certify each other (`links`: OldWithNew, NewWithOld; RFC 4210, 4.4).
     """
 
     name: str
@@ -86,11 +88,24 @@ class StoredKey:
     private_key: PrivateKey
     chain: tuple[x509.Certificate, ...]
     ceiling: Ceiling
+    links: tuple[x509.Certificate, ...] = ()
+    predecessor: str = ""
 
     @property
     def certificate(self) -> x509.Certificate:
         """The key's own certificate."""
         return self.chain[0]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingKey:
+    """An issuer's key whose certificate somebody else shall sign, asked for by `request`. It signs nothing yet."""
+
+    name: str
+    private_key: PrivateKey
+    request: x509.CertificateSigningRequest
+    ceiling: Ceiling
+    predecessor: str = ""
 
 
 class KeyStore(Protocol):

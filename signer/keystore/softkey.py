@@ -1,49 +1,62 @@
-"""The store of keys that is built in: a folder of sealed PKCS#8, one file a key. Nothing here is ever overwritten.
+"""The store of keys that is built in: a folder of sealed PKCS#8, one file a key. No private key is ever overwritten.
 
     keystore.json   how the key-encryption key is derived, and the sealing key under it: a wrong secret is found at once
     NAME.key        kind, certificate chain and ceiling in the clear, and the private key sealed together with them: who
                     can write to the folder, but has not the secret, cannot raise a ceiling or exchange a certificate.
                     A key on a token has a file of version 2: its place stands beside the ceiling, nothing but the proof
                     that both were written with the secret is sealed, and the key itself is found by a `key.TokenDoor`
+    NAME.pending    a key that waits for its certificate: no chain yet, but the request for one. No worker opens it
 
-Files are 0600, the folder 0700. A file appears whole and durable (written aside, synced, linked) or not at all.
+Files are 0600, the folder 0700. A file appears whole and durable (`durable`) or not at all. Around a key that stays a
+file may be exchanged, for a new chain; whoever has the store open sees that within a second.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import re
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_der_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from signer.keystore.durable import put, write_new
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
-from signer.keystore.key import Ceiling, KeyKind, OnToken, StoredKey, TokenDoor, TokenPlace
-from signer.keystore.mechanism import PrivateKey, PublicKey, algorithm_of
+from signer.keystore.key import KeyKind, PendingKey, StoredKey, TokenDoor
+from signer.keystore.keyfile import (
+    KeyFacts,
+    algorithm_named,
+    chain_of,
+    checked_name,
+    content,
+    encode,
+    facts_of,
+    loaded,
+    place_of,
+    public_half,
+    reaching,
+    read,
+)
+from signer.keystore.mechanism import PrivateKey, PublicKey
 from signer.keystore.seal import KEY_LENGTH, Derivation, close_box, derive, open_box
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 HEADER: Final = "keystore.json"
 _SUFFIX: Final = ".key"
+_PENDING: Final = ".pending"
+_LOCK: Final = ".ceremony.lock"
+_LOOK: Final = (
+    1.0  # seconds; how often an open key's file is looked at: a renewal is in use that soon, a stat costs 2 us
+)
 _VERSION: Final = 1
-_TOKEN_VERSION: Final = 2  # of the file of a key on a token: who knows only the first says so, and does not guess
-_MAX_FILE: Final = 1024 * 1024  # bytes; a chain of ML-DSA-87 certificates takes 50 KiB
 _SEALING: Final = b"muster sealing key"
 _SUBJECT_KEY: Final = b"muster subject key"
-_PRIVATE_KEY: Final = b"muster private key\0"
-_TOKEN_KEY: Final = b"muster token key\0"
-_PURPOSES: Final = {_VERSION: _PRIVATE_KEY, _TOKEN_VERSION: _TOKEN_KEY}  # so that neither kind is read as the other
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,36 +67,12 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sealing: bytes
 
 
-class KeyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a key file says in the clear. `chain` is DER, the key's own certificate first, the root last.
-
-    `place` is where a key on a token is; a file that has one carries no private key.
-    """
-
-    name: str
-    kind: KeyKind
-    algorithm: str
-    chain: list[bytes]
-    ceiling: Ceiling
-    place: TokenPlace | None = None
-
-
-class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One key's file. The bytes of `facts`, exactly as they stand, are authenticated with `sealed`."""
-
-    version: int
-    facts: msgspec.Raw
-    sealed: bytes
-
-
 _headers = msgspec.json.Decoder(Header)
-_files = msgspec.json.Decoder(KeyFile)
-_facts = msgspec.json.Decoder(KeyFacts)
 
 
 def create(folder: Path, secret: bytes) -> None:
     """Make `folder` a key store, unless it is one. Raises `KeyStoreError` where it cannot be written."""
-    with _reaching(folder):
+    with reaching(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (folder / HEADER).exists():
             return
@@ -102,30 +91,82 @@ def unlock(folder: Path, secret: bytes) -> bytes:
     return kek
 
 
-class SoftKeyStore:
-    """An opened folder of keys (`key.KeyStore`). Each file is read once, when its key is first asked for.
+Identity: TypeAlias = tuple[int, int, int]  # of a file: inode, time of its last change, length
 
-    Keys on tokens are found by `tokens`; without it they are unsupported.
+
+@dataclass(slots=True)
+class Opened:
+    """A key that was read, from which file, when that is looked at again, and what was wrong with a later one."""
+
+    key: StoredKey
+    file: Identity
+    look_at: float
+    fault: str = ""
+
+
+class SoftKeyStore:
+    """An opened folder of keys (`key.KeyStore`). A file is read when its key is first asked for, and after it changed.
+
+    Keys on tokens are found by `tokens`; without it they are unsupported. `clock` is monotonic, in seconds; `say` gets
+    a sentence for the log where a key's new file cannot be used, and the one that was read before is used on.
     """
 
-    def __init__(self, folder: Path, kek: bytes, tokens: TokenDoor | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kek: bytes,
+        tokens: TokenDoor | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self._folder = folder
         self._kek = kek
         self._tokens = tokens
+        self._clock = clock
+        self._say = say or _log
         self._sealing_key = _sealing_key(_header(folder), kek)
-        self._opened: dict[str, StoredKey] = {}
+        self._opened: dict[str, Opened] = {}
 
     def names(self) -> tuple[str, ...]:
         """The names of all keys, sorted."""
-        with _reaching(self._folder):
-            return tuple(sorted(each.name.removesuffix(_SUFFIX) for each in self._folder.glob(f"*{_SUFFIX}")))
+        return self._named(_SUFFIX)
+
+    def pending_names(self) -> tuple[str, ...]:
+        """The names of all keys that wait for a certificate, sorted."""
+        return self._named(_PENDING)
 
     def find(self, name: str) -> StoredKey:
         """The key of that name, from memory or from its file. Raises `KeyStoreError`."""
         found = self._opened.get(name)
         if found is None:
-            found = self._opened[name] = self._read(name)
-        return found
+            # First, so that a file which is exchanged meanwhile is looked at again.
+            identity = self._identity(name)
+            found = self._opened[name] = Opened(self._read(name, None), identity, self._clock() + _LOOK)
+        elif self._clock() >= found.look_at:
+            self._look(name, found)
+        return found.key
+
+    def facts(self, name: str, *, pending: bool = False) -> KeyFacts:
+        """What the file of that key says, proved to be ours; no token is asked. Raises `KeyStoreError`."""
+        return self._content(name, _PENDING if pending else _SUFFIX)[0]
+
+    def pending(self, name: str) -> PendingKey:
+        """The key of that name that waits for its certificate. Raises `KeyStoreError`."""
+        facts, plain = self._content(name, _PENDING)
+        file = name + _PENDING
+        try:
+            request = x509.load_der_x509_csr(facts.request)
+        except ValueError as error:
+            raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
+        public_key = request.public_key()
+        if plain is not None:
+            private_key = loaded(file, plain, public_key)
+        elif facts.place is None or not isinstance(public_key, PublicKey):
+            raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: it names no key on a token")
+        else:
+            private_key = self._door(name).find(facts.place, public_key)
+        return PendingKey(name, private_key, request, facts.ceiling, facts.predecessor)
 
     def seal(self, secret: bytes) -> bytes:
         """A subject's private key, encrypted under the store's sealing key."""
@@ -137,105 +178,129 @@ class SoftKeyStore:
 
     def add(self, key: StoredKey) -> None:
         """Store a new key; durable when it returns. Raises `KeyExists` or `KeyStoreError`."""
-        _checked_name(key.name)
-        algorithm = algorithm_of(key.private_key.public_key()) or ""
-        chain = [each.public_bytes(Encoding.DER) for each in key.chain]
-        place = key.private_key.place if isinstance(key.private_key, OnToken) else None
-        facts = msgspec.json.format(
-            msgspec.json.encode(KeyFacts(key.name, key.kind, algorithm, chain, key.ceiling, place)), indent=2
+        with reaching(self._folder):
+            write_new(self._path(key.name, _SUFFIX), encode(self._kek, facts_of(key), key.private_key))
+
+    def replace(self, key: StoredKey) -> None:
+        """Exchange what stands beside a stored key: its chain, ceiling, links. Durable, and at once for every reader.
+
+        Raises `KeyStoreError`, also where the key itself would be another.
+        """
+        stored = self._read(key.name, None)
+        if public_half(stored.private_key) != public_half(key.private_key):
+            raise KeyStoreError(
+                StoreFailure.UNSUPPORTED, f"the key {key.name} is another, and keys are not overwritten"
+            )
+        with reaching(self._folder):
+            put(self._path(key.name, _SUFFIX), encode(self._kek, facts_of(key), key.private_key))
+        self._opened.pop(key.name, None)
+
+    def add_pending(self, key: PendingKey) -> None:
+        """Store a new key that waits for its certificate. Raises `KeyExists` or `KeyStoreError`."""
+        request = key.request.public_bytes(Encoding.DER)
+        facts = KeyFacts(
+            key.name,
+            KeyKind.ISSUER,
+            algorithm_named(key.private_key),
+            [],
+            key.ceiling,
+            place_of(key.private_key),
+            predecessor=key.predecessor,
+            request=request,
         )
-        if place is None:
-            plain = key.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            sealed = close_box(self._kek, plain, _PRIVATE_KEY + facts)
-        else:
-            sealed = close_box(self._kek, b"", _TOKEN_KEY + facts)
-        version = _VERSION if place is None else _TOKEN_VERSION
-        whole = msgspec.json.encode(KeyFile(version, msgspec.Raw(facts), sealed))
-        with _reaching(self._folder):
-            write_new(self._folder / (key.name + _SUFFIX), whole)
+        with reaching(self._folder):
+            write_new(self._path(key.name, _PENDING), encode(self._kek, facts, key.private_key))
 
-    def _read(self, name: str) -> StoredKey:
-        path = self._folder / (_checked_name(name) + _SUFFIX)
-        content = _content(path, f"there is no key named {name}")
+    def forget_pending(self, name: str) -> None:
+        """Remove the file of a key that waited; its key is stored by now, with its certificate."""
+        with reaching(self._folder):
+            self._path(name, _PENDING).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def ceremony(self) -> Iterator[None]:
+        """Wait until no other ceremony is held with this folder. Raises `KeyStoreError`."""
+        with reaching(self._folder):
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            whole = _files.decode(content)
-            if whole.version not in _PURPOSES:
-                raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key file {path.name} is of a newer version")
-            facts = _facts.decode(whole.facts)
-        except msgspec.DecodeError as error:
-            raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {path.name} is damaged: {error}") from None
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _named(self, suffix: str) -> tuple[str, ...]:
+        with reaching(self._folder):
+            return tuple(sorted(each.name.removesuffix(suffix) for each in self._folder.glob(f"*{suffix}")))
+
+    def _path(self, name: str, suffix: str) -> Path:
+        return self._folder / (checked_name(name) + suffix)
+
+    def _identity(self, name: str) -> Identity:
+        path = self._path(name, _SUFFIX)
         try:
-            plain = open_box(self._kek, whole.sealed, _PURPOSES[whole.version] + bytes(whole.facts))
+            with reaching(path):
+                status = path.stat()
+        except FileNotFoundError:
+            raise KeyStoreError(StoreFailure.MISSING, f"there is no key named {name}") from None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def _look(self, name: str, opened: Opened) -> None:
+        """Take a key's new file if there is one that can be used; no ask fails because of it."""
+        opened.look_at = self._clock() + _LOOK
+        try:
+            identity = self._identity(name)
+            if identity == opened.file:
+                opened.fault = ""
+                return
+            key = self._read(name, opened.key)
         except KeyStoreError as error:
-            raise KeyStoreError(error.failure, f"the key file {path.name} is damaged: {error}") from None
-        if facts.name != name:
-            raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {path.name} holds the key named {facts.name}")
-        if whole.version == _TOKEN_VERSION:
-            return self._token_key(path.name, facts)
-        return _opened_key(path.name, facts, plain)
+            if opened.fault != str(error):
+                opened.fault = str(error)
+                self._say(f"the key {name} is used as it was read before: {error}")
+            return
+        opened.key, opened.file, opened.fault = key, identity, ""
 
-    def _token_key(self, file: str, facts: KeyFacts) -> StoredKey:
-        chain = _chain(file, facts)
+    def _read(self, name: str, before: StoredKey | None) -> StoredKey:
+        """A key from its file. Where its place is that of `before` the same object on the token is used on."""
+        facts, plain = self._content(name, _SUFFIX)
+        file = name + _SUFFIX
+        chain = chain_of(file, facts.chain)
+        if plain is not None:
+            private_key = loaded(file, plain, chain[0].public_key() if chain else None)
+        else:
+            private_key = self._token_key(file, facts, chain, before)
+        links = chain_of(file, facts.links)
+        return StoredKey(facts.name, facts.kind, private_key, chain, facts.ceiling, links, facts.predecessor)
+
+    def _content(self, name: str, suffix: str) -> tuple[KeyFacts, bytes | None]:
+        return read(self._path(name, suffix), self._kek, name)
+
+    def _token_key(
+        self, file: str, facts: KeyFacts, chain: tuple[x509.Certificate, ...], before: StoredKey | None
+    ) -> PrivateKey:
         public_key = chain[0].public_key() if chain else None
         if facts.place is None or not isinstance(public_key, PublicKey):
             raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: it names no key on a token")
+        if (
+            before is not None
+            and place_of(before.private_key) == facts.place
+            and before.chain[0].public_key() == public_key
+        ):
+            return before.private_key
+        return self._door(facts.name).find(facts.place, public_key)
+
+    def _door(self, name: str) -> TokenDoor:
         if self._tokens is None:
-            raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key {facts.name} rests on a token, and none is opened")
-        private_key = self._tokens.find(facts.place, public_key)
-        return StoredKey(facts.name, facts.kind, private_key, chain, facts.ceiling)
+            raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key {name} rests on a token, and none is opened")
+        return self._tokens
 
 
-def write_new(path: Path, content: bytes) -> None:
-    """Write a new file of mode 0600, whole and durable when it returns. Raises `KeyExists` or `OSError`."""
-    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(aside, path)  # unlike a rename, this fails where a file stands already
-        except FileExistsError:
-            raise KeyExists(path.name) from None
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _chain(file: str, facts: KeyFacts) -> tuple[x509.Certificate, ...]:
-    try:
-        return tuple(x509.load_der_x509_certificate(each) for each in facts.chain)
-    except ValueError as error:
-        raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
-
-
-def _opened_key(file: str, facts: KeyFacts, plain: bytes) -> StoredKey:
-    chain = _chain(file, facts)
-    try:
-        private_key = load_der_private_key(plain, None)
-    except ValueError as error:
-        raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
-    if not isinstance(private_key, PrivateKey):
-        raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key file {file} holds a key of an unknown algorithm")
-    ours = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if not chain or chain[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != ours:
-        raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} holds a certificate of another key")
-    return StoredKey(facts.name, facts.kind, private_key, chain, facts.ceiling)
+def _log(sentence: str) -> None:
+    print(f"signer: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
 def _header(folder: Path) -> Header:
     try:
-        header = _headers.decode(_content(folder / HEADER, f"{folder} is not a key store: it has no {HEADER}"))
+        header = _headers.decode(content(folder / HEADER, f"{folder} is not a key store: it has no {HEADER}"))
     except msgspec.DecodeError as error:
         raise KeyStoreError(StoreFailure.DAMAGED, f"{folder / HEADER} is damaged: {error}") from None
     if header.version != _VERSION:
@@ -250,30 +315,3 @@ def _sealing_key(header: Header, kek: bytes) -> bytes:
         if error.failure is StoreFailure.DAMAGED:
             raise KeyStoreError(StoreFailure.LOCKED, "the unlock secret does not open this key store") from None
         raise
-
-
-def _content(path: Path, missing: str) -> bytes:
-    try:
-        with _reaching(path), path.open("rb") as file:
-            content = file.read(_MAX_FILE + 1)
-    except FileNotFoundError:
-        raise KeyStoreError(StoreFailure.MISSING, missing) from None
-    if len(content) > _MAX_FILE:
-        raise KeyStoreError(StoreFailure.DAMAGED, f"{path} is damaged: it is larger than any key file")
-    return content
-
-
-def _checked_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise KeyStoreError(StoreFailure.MISSING, "a key's name is 1 to 100 letters, digits, dots, dashes, underscores")
-    return name
-
-
-@contextlib.contextmanager
-def _reaching(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise KeyStoreError(StoreFailure.UNAVAILABLE, f"cannot use {path}: {error.strerror}") from None

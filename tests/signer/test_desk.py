@@ -1,5 +1,8 @@
 """What a worker answers to a batch, with keys in memory: one failing ask is its own affair."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -131,18 +134,29 @@ def test_a_subject_s_key_is_made_by_its_name_and_sealed(algorithm):
 
 def test_a_warm_desk_has_looked_at_every_key():
     class Counting(MemoryStore):
-        looked = 0
+        def __init__(self, *keys):
+            super().__init__(*keys)
+            self.looked = []
 
         def find(self, name):
-            self.looked += 1
+            self.looked.append(name)
             return super().find(name)
 
     store = Counting(root(), issuing(), ra())
+    desk(store).warm()
+    assert set(store.looked) == {"root", "issuing", "issuing-ra"}
+
+
+def test_an_issuer_whose_chain_was_exchanged_signs_with_the_new_one():
+    """A renewal reaches a running worker: the store gives another key object, and the issuer is made ready anew."""
+    store = memory_store()
     at = desk(store)
-    at.warm()
-    before = store.looked
-    answers(good_ask(), at=at)
-    assert store.looked == before
+    [before] = answers(good_ask(), at=at)
+    key = store.find("issuing")
+    store.add(replace(key, chain=key.chain[:1], ceiling=msgspec.structs.replace(key.ceiling, max_validity=1)))
+    [after] = answers(good_ask(), at=at)
+    assert isinstance(before, Certificate)
+    assert after.reason is SignerRefusal.CEILING
 
 
 def test_a_store_with_a_damaged_key_is_not_served():

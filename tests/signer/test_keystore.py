@@ -276,3 +276,89 @@ def test_a_secret_without_end_is_not_read_for_ever():
     finally:
         os.close(reading)
         os.close(writing)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watched(folder):
+    """A store as a worker has it open, its clock, and what it said."""
+    clock, said = Clock(), []
+    return SoftKeyStore(folder, unlock(folder, SECRET), clock=clock, say=said.append), clock, said
+
+
+def kept(folder) -> SoftKeyStore:
+    store = opened(folder)
+    for each in (root(), issuing()):
+        store.add(each)
+    return store
+
+
+def renewed(store, name: str, seconds: int):
+    key = store.find(name)
+    store.replace(replace(key, ceiling=msgspec.structs.replace(key.ceiling, max_validity=seconds)))
+
+
+def test_a_file_that_was_exchanged_is_seen_within_a_second_and_not_looked_for_before(folder):
+    kept(folder)
+    worker, clock, said = watched(folder)
+    before = worker.find("issuing")
+    renewed(opened(folder), "issuing", 11)
+    clock.now += 0.9
+    assert worker.find("issuing") is before
+    clock.now += 0.2
+    after = worker.find("issuing")
+    assert after.ceiling.max_validity == 11
+    assert worker.find("issuing") is after
+    clock.now += 5
+    assert worker.find("issuing") is after, "an unchanged file is not read again"
+    assert said == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"rubbish", None])
+def test_a_file_that_became_damaged_keeps_the_key_in_use_and_is_said_once(folder, content):
+    kept(folder)
+    worker, clock, said = watched(folder)
+    before = worker.find("issuing")
+    path = folder / "issuing.key"
+    good = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    for _ in range(3):
+        clock.now += 1.1
+        assert worker.find("issuing") is before
+    assert len(said) == 1
+    assert "the key issuing is used as it was read before" in said[0]
+    path.write_bytes(good)
+    renewed(opened(folder), "issuing", 12)
+    clock.now += 1.1
+    assert worker.find("issuing").ceiling.max_validity == 12
+    path.write_bytes(b"again")
+    clock.now += 1.1
+    worker.find("issuing")
+    assert len(said) == 2
+
+
+def test_a_replaced_file_has_the_same_key_or_is_refused(folder):
+    store = kept(folder)
+    other = replace(store.find("root"), name="issuing")
+    with pytest.raises(KeyStoreError, match="keys are not overwritten"):
+        store.replace(other)
+    with pytest.raises(KeyStoreError, match="no key named nobody"):
+        store.replace(replace(other, name="nobody"))
+
+
+def test_links_and_a_predecessor_rest_beside_a_key(folder):
+    kept(folder)
+    root = opened(folder).find("root")
+    opened(folder).replace(replace(root, links=(root.certificate,), predecessor="elder"))
+    again = opened(folder).find("root")
+    assert (again.links, again.predecessor) == ((root.certificate,), "elder")
+    assert b'"predecessor"' not in (folder / "issuing.key").read_bytes(), (
+        "absent where there is none: older code reads it"
+    )

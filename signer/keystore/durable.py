@@ -1,0 +1,54 @@
+"""Files that appear whole and durable, or not at all: new ones, and new contents in place of old. Mode 0600.
+
+No file is opened for writing under its own name, so nobody ever reads half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from signer.keystore.failures import KeyExists
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a new file of mode 0600, whole and durable when it returns. Raises `KeyExists` or `OSError`."""
+    with _aside(path, content) as aside:
+        try:
+            os.link(aside, path)  # unlike a rename, this fails where a file stands already
+        except FileExistsError:
+            raise KeyExists(path.name) from None
+    sync_folder(path.parent)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Put a file of mode 0600 in place of whatever stands there, at once and durably. Raises `OSError`."""
+    with _aside(path, content) as aside:
+        aside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _aside(path: Path, content: bytes) -> Iterator[Path]:
+    """The content in a synced file beside `path`, which is gone afterwards unless it was given a name."""
+    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
