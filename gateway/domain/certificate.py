@@ -42,6 +42,7 @@ class Certificate:
     `serial` is lower-case hex without leading zeros; fingerprints are lower-case hex over `der`. `subject` is
     an RFC 4514 string. `application_id` and `profile_id` are None for the authorities' own certificates.
     `source` is `issued`, `imported` or `ceremony`; `managed_key` is sealed by the signer, never in the clear.
+    `crl_partition` is the partition whose list its distribution point names, None where that is the whole list.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Certificate:
     revocation_reason: int | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     managed_key: bytes | None = None
+    crl_partition: int | None = None
 
     def status(self, now: datetime) -> CertificateStatus:
         """What the certificate is at `now`. Revocation outlives expiry."""

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import msgspec
 
-from gateway.domain.certificate import Certificate
+from gateway.domain.certificate import Certificate, SerialStatus
 from gateway.domain.request import ProofKind, San
-from gateway.store import outbox
+from gateway.domain.revocation import GOOD, UNKNOWN, RevocationReason, SerialKind, SerialState, reason_of
+from gateway.store import outbox, revocations
 from gateway.store.unit import Row, Unit, maybe_millis, millis, storable
 
 encode_json = msgspec.json.Encoder().encode
@@ -58,6 +59,21 @@ def list_revoked(unit: Unit, issuer_id: str) -> list[Certificate]:
     return [certificate(row) for row in unit.all("certificates.list_revoked", issuer_id=issuer_id)]
 
 
+def status_of(unit: Unit, issuer_id: str, serial: str) -> SerialState:
+    """What a relying party may be told of a serial; lower-case hex without leading zeros.
+
+    A serial that is reserved or burnt may exist as a certificate that nobody recorded: it is unknown until someone
+    revokes it, and never good. An expired certificate stays what it was.
+    """
+    row = unit.one("revocations.status", issuer_id=issuer_id, serial=serial)
+    if row is None:
+        return UNKNOWN
+    code = row.maybe_integer("reason")
+    if code is not None and (reason := reason_of(code)) is not RevocationReason.REMOVE_FROM_CRL:
+        return SerialState(SerialKind.REVOKED, row.time("revoked_at"), reason)
+    return GOOD if row.text("status") == SerialStatus.ISSUED else UNKNOWN
+
+
 def record(unit: Unit, certificate: Certificate) -> None:
     """Take a certificate into the inventory that no request led to: of a ceremony, or imported.
 
@@ -75,15 +91,42 @@ def record(unit: Unit, certificate: Certificate) -> None:
 
 
 def revoke(unit: Unit, certificate_id: str, *, reason: int, at: datetime) -> bool:
-    """Note a revocation and its event; false if it was revoked before, or there is no such certificate."""
-    if unit.run("certificates.revoke", id=certificate_id, reason=reason, at=millis(at)) != 1:
-        return False
+    """Note a revocation and its event; false if it is revoked already, or there is no such certificate."""
     found = find(unit, certificate_id)
-    application_id = found.application_id if found is not None else None
-    outbox.append(
-        unit, kind=outbox.CERTIFICATE_REVOKED, application_id=application_id, subject_id=certificate_id, at=at
-    )
+    if found is None or found.revoked_at is not None:
+        return False
+    change_revocation(unit, found, reason_of(reason), at=at)
     return True
+
+
+def change_revocation(unit: Unit, found: Certificate, reason: RevocationReason, *, at: datetime) -> None:
+    """Revoke `found` since `at` for `reason`, whatever was said before; `REMOVE_FROM_CRL` makes it good again.
+
+    The certificate's row, its issuer's lists and the event for alerts and webhooks change in this unit.
+    """
+    released = reason is RevocationReason.REMOVE_FROM_CRL
+    unit.run(
+        "certificates.revoke",
+        id=found.id,
+        reason=None if released else reason.code,
+        at=None if released else millis(at),
+    )
+    revocations.put(
+        unit,
+        issuer_id=found.issuer_id,
+        serial=found.serial,
+        reason=reason,
+        at=at,
+        not_after=found.not_after,
+        partition=found.crl_partition,
+    )
+    outbox.append(
+        unit,
+        kind=outbox.CERTIFICATE_RELEASED if released else outbox.CERTIFICATE_REVOKED,
+        application_id=found.application_id,
+        subject_id=found.id,
+        at=at,
+    )
 
 
 def insert(unit: Unit, certificate: Certificate) -> None:
@@ -115,6 +158,7 @@ def insert(unit: Unit, certificate: Certificate) -> None:
         revocation_reason=certificate.revocation_reason,
         metadata=encode_json(certificate.metadata).decode(),
         managed_key=certificate.managed_key,
+        crl_partition=certificate.crl_partition,
     )
 
 
@@ -146,6 +190,7 @@ def certificate(row: Row) -> Certificate:
         revocation_reason=row.maybe_integer("revocation_reason"),
         metadata=_decode_metadata(row.text("metadata")),
         managed_key=row.maybe_blob("managed_key"),
+        crl_partition=row.maybe_integer("crl_partition"),
     )
 
 

@@ -14,6 +14,7 @@ from gateway.store.unit import Row, Unit, millis
 
 CERTIFICATE_ISSUED: Final = "certificate.issued"
 CERTIFICATE_REVOKED: Final = "certificate.revoked"
+CERTIFICATE_RELEASED: Final = "certificate.released"  # from a hold: good again
 
 
 @unique

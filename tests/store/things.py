@@ -169,6 +169,7 @@ def certificate(**changes: object) -> Certificate:
         protocol="est",
         metadata=(("env", "production"),),
         managed_key=b"sealed\x00",
+        crl_partition=3,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 

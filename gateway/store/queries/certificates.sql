@@ -2,11 +2,12 @@
 INSERT INTO certificates (
   id, issuer_id, serial, der, subject, sans, not_before, not_after, sha1, sha256, spki_sha256, key_algorithm,
   signature_algorithm, source, created_at, application_id, profile_id, request_id, protocol, renewed_from, renewed_by,
-  revoked_at, revocation_reason, metadata, managed_key
+  revoked_at, revocation_reason, metadata, managed_key, crl_partition
 ) VALUES (
   :id, :issuer_id, :serial, :der, :subject, :sans, :not_before, :not_after, :sha1, :sha256, :spki_sha256, :key_algorithm,
   :signature_algorithm, :source, :created_at, :application_id, :profile_id, :request_id, :protocol, :renewed_from,
-  :renewed_by, :revoked_at, :revocation_reason, :metadata, :managed_key
+  :renewed_by, :revoked_at, :revocation_reason, :metadata, :managed_key,
+  :crl_partition
 )
 
 -- insert_serial --
@@ -17,7 +18,7 @@ VALUES (:issuer_id, :serial, 'issued', :certificate_id, :at)
 UPDATE certificates SET renewed_by = :renewed_by WHERE id = :id
 
 -- revoke --
-UPDATE certificates SET revoked_at = :at, revocation_reason = :reason WHERE id = :id AND revoked_at IS NULL
+UPDATE certificates SET revoked_at = :at, revocation_reason = :reason WHERE id = :id
 
 -- find --
 SELECT * FROM certificates WHERE id = :id

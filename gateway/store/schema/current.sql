@@ -154,12 +154,47 @@ CREATE TABLE certificates (
   revoked_at INTEGER,
   revocation_reason INTEGER,
   metadata TEXT NOT NULL,
-  managed_key BLOB
+  managed_key BLOB,
+  crl_partition INTEGER -- the list that its distribution point names; NULL: the whole one
 ) STRICT;
 CREATE UNIQUE INDEX certificate_sha256 ON certificates (sha256);
 CREATE INDEX certificates_of_application ON certificates (application_id, profile_id, created_at);
 CREATE INDEX certificates_by_end ON certificates (not_after);
 CREATE INDEX revoked_certificates ON certificates (issuer_id, revoked_at) WHERE revoked_at IS NOT NULL;
+
+-- Revocation: narrow rows, so that a list of 100,000 entries reads no certificate. A serial of which no certificate is
+-- known stands here as well. A row stays when a hold is released (reason 8, removeFromCRL).
+CREATE TABLE revocations (
+  issuer_id TEXT NOT NULL,
+  serial TEXT NOT NULL,
+  revoked_at INTEGER NOT NULL,
+  reason INTEGER NOT NULL, -- RFC 5280, 5.3.1
+  not_after INTEGER NOT NULL,
+  crl_partition INTEGER, -- NULL: the whole list alone; -1: every partition, for nobody knows which one was named
+  revision INTEGER NOT NULL, -- its issuer's when this row was last changed
+  PRIMARY KEY (issuer_id, serial)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX revocations_by_revision ON revocations (issuer_id, revision);
+
+CREATE TABLE revocation_revisions (
+  issuer_id TEXT NOT NULL PRIMARY KEY,
+  revision INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The lists as signed. `der` is last: whoever asks for numbers reads no page of it.
+CREATE TABLE revocation_lists (
+  issuer_id TEXT NOT NULL,
+  part INTEGER NOT NULL, -- a partition's number; -1: the whole list; -2: the delta
+  number INTEGER NOT NULL, -- 0: none was signed yet
+  this_update INTEGER NOT NULL,
+  next_update INTEGER NOT NULL,
+  revision INTEGER NOT NULL, -- its issuer's that it shows
+  claimed_number INTEGER NOT NULL, -- the highest that anyone set out to sign
+  claimed_at INTEGER, -- while someone signs
+  urls TEXT NOT NULL, -- every name that it ever had in a distribution point
+  der BLOB NOT NULL,
+  PRIMARY KEY (issuer_id, part)
+) STRICT;
 
 -- ACME
 
