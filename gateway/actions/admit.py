@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gateway.actions.resources import Resources
 from gateway.domain.application import Pair
-from gateway.domain.authority import AuthorityStatus
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Protocol
 
@@ -24,6 +23,6 @@ def admitted(pair: Pair | None, protocol: Protocol) -> Pair:
     """`pair`, if it exists and enrolls over `protocol`; raises as `admit` does."""
     if pair is None or not pair.settings.enables(protocol):
         raise Refusal(RefusalReason.NOT_FOUND, f"there is no {protocol.upper()} enrollment at this address")
-    if pair.authority.status is not AuthorityStatus.ACTIVE:
+    if not pair.authority.issues:
         raise Refusal(RefusalReason.UNAVAILABLE, "the certificate authority is not issuing", retry_after=300)
     return pair

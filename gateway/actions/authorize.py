@@ -5,7 +5,6 @@ from __future__ import annotations
 from gateway.actions.resources import Resources
 from gateway.domain.access import Identity, Permission, allowed
 from gateway.domain.application import Pair
-from gateway.domain.authority import AuthorityStatus
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Protocol
 from gateway.store import access
@@ -52,6 +51,6 @@ async def pair_to_issue_from(resources: Resources, identity: Identity, pair: Pai
             RefusalReason.FORBIDDEN,
             f"enrollment over REST is not enabled for application {pair.application.name}, profile {pair.profile.slug}",
         )
-    if pair.authority.status is not AuthorityStatus.ACTIVE:
+    if not pair.authority.issues:
         raise Refusal(RefusalReason.UNAVAILABLE, "the certificate authority is not issuing", retry_after=300)
     return pair

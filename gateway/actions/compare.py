@@ -35,6 +35,7 @@ from gateway.domain.declaration.shape import (
 )
 from gateway.domain.policy import Policy
 from gateway.domain.profile import Profile
+from gateway.domain.succession import generations, latest
 from gateway.store.catalogue import Catalogue
 
 HashSecret: TypeAlias = Callable[[str], str]
@@ -145,7 +146,9 @@ class _Comparison:
         self._problems: list[str] = []
         self._changes: list[Change] = []
         self._authorities = {each.name: each for each in catalogue.authorities}
-        self._authority_ids = {each.name: each.id for each in catalogue.authorities}
+        by_id = {each.id: each for each in catalogue.authorities}
+        # Whoever names an authority means the one that took its place.
+        self._authority_ids = {each.name: latest(each, by_id).id for each in catalogue.authorities}
         self._policies = {each.name: each for each in catalogue.policies}
         self._profiles = {each.slug: each for each in catalogue.profiles}
         self._applications = {each.name: each for each in catalogue.applications}
@@ -216,6 +219,7 @@ class _Comparison:
                 crl_urls=old.crl_urls if each.crl_urls is None else tuple(each.crl_urls),
                 issuer_urls=old.issuer_urls if each.issuer_urls is None else tuple(each.issuer_urls),
                 ocsp_urls=old.ocsp_urls if each.ocsp_urls is None else tuple(each.ocsp_urls),
+                lists=nouns.lists_of(each, old.lists, where),
             )
             if new != old:
                 self._changes.append(Change(False, "authority", old.name, changed(old, new)))
@@ -224,16 +228,22 @@ class _Comparison:
 
     def _check_unchangeable(self, declared: AuthorityDeclaration, old: Authority, at: Problems) -> None:
         """What was certified stays: another subject or key is another authority."""
-        parent_id = None if declared.parent is None else self._authority_ids.get(declared.parent, "")
-        if parent_id != old.parent_id:
+        line = generations(old, self._authorities.values())
+        parents = {each.parent_id and self._latest_id(each.parent_id) for each in line}
+        if (None if declared.parent is None else self._authority_ids.get(declared.parent, "")) not in parents:
             at.below("parent").add("an authority keeps its parent; declare another authority")
-        if declared.key_algorithm != old.key_algorithm:
+        if declared.key_algorithm not in {each.key_algorithm for each in line}:
             at.below("keyAlgorithm").add(f"this authority has a key of {old.key_algorithm}; declare another authority")
         wanted = _subject(declared.subject, at.below("subject"))
-        if wanted is not None and wanted != _attributes(x509.load_der_x509_certificate(old.certificate).subject):
+        if wanted is not None and wanted != _certified(old):
             at.below("subject").add(f"this authority is {old.subject}; declare another authority")
         if declared.scep and old.ra_key is None:
             at.below("scep").add("this authority was made without a key for SCEP; declare another authority")
+
+    def _latest_id(self, authority_id: str) -> str:
+        """The id of whoever took that authority's place."""
+        by_id = {each.id: each for each in self._authorities.values()}
+        return latest(by_id[authority_id], by_id).id
 
     def _policy(self, declared: PolicyDeclaration, at: Problems) -> Iterable[Policy]:
         old = self._policies.get(declared.name)
@@ -349,6 +359,12 @@ def _subject(text: str, at: Problems) -> frozenset[tuple[str, str]] | None:
     except ValueError:
         at.add(f'"{text}" is not a distinguished name such as CN=Example Issuing CA,O=Example')
         return None
+
+
+def _certified(authority: Authority) -> frozenset[tuple[str, str]]:
+    if authority.chain:
+        return _attributes(x509.load_der_x509_certificate(authority.certificate).subject)
+    return _attributes(x509.Name.from_rfc4514_string(authority.subject))
 
 
 def _attributes(name: x509.Name) -> frozenset[tuple[str, str]]:

@@ -18,6 +18,7 @@ from gateway.domain.authority import Authority, AuthorityManifest
 from gateway.domain.declaration.shape import AuthorityDeclaration, Declaration
 from gateway.domain.identifier import Dice, new_id
 from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.domain.succession import latest
 from gateway.store import catalogue as store
 from gateway.store import certificates
 from gateway.store.catalogue import Catalogue
@@ -98,7 +99,8 @@ async def _make(difference: Difference, catalogue: Catalogue, ceremony: Ceremony
     made = []
     for missing in difference.missing:
         declared = missing.declared
-        parent = None if declared.parent is None else by_name[declared.parent]
+        by_id = {each.id: each for each in by_name.values()}
+        parent = None if declared.parent is None else latest(by_name[declared.parent], by_id)
         manifest = await ceremony(declared, parent)
         by_name[declared.name] = adopt.authority(missing.id, declared, manifest, parent)
         made.append(by_name[declared.name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from typing import Final
 
@@ -41,12 +41,32 @@ class AuthorityStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ListSettings:
+    """How an authority's revocation lists are made (RFC 5280, 5; D19).
+
+    `lifetime` is from thisUpdate to nextUpdate: a week outlives a long weekend without a signer. A list is signed again
+    after `refresh` even when nothing changed: a day keeps what caches hold young. With `partitions`, what is issued
+    names the list of its partition, which stays short.
+    """
+
+    lifetime: timedelta = timedelta(days=7)
+    refresh: timedelta = timedelta(days=1)
+    partitions: int = 0
+
+
+PARTITION: Final = "{partition}"
+"""Stands in an authority's CRL address for the number of the partition."""
+
+
+@dataclass(frozen=True, slots=True)
 class Authority:
     """One certificate authority, and where its key is known to the signer.
 
     `key` is the name by which the signer knows the key; `ra_key` the name of the RSA key that serves SCEP for
     it, with `ra_certificate` (DER). `chain` is DER, from this authority's own certificate up to the root, the
-    root included. The three URL lists go into what it issues: CRL distribution points, CA issuers, OCSP.
+    root included; it is empty while an external authority's certificate is awaited. The three URL lists go into what
+    it issues: CRL distribution points, CA issuers, OCSP. `successor_id` names the authority that took its place, with
+    another key; `links` (DER) lead whoever trusts one generation to the other (RFC 4210, 4.4).
     """
 
     id: str
@@ -65,6 +85,24 @@ class Authority:
     crl_urls: tuple[str, ...] = ()
     issuer_urls: tuple[str, ...] = ()
     ocsp_urls: tuple[str, ...] = ()
+    successor_id: str | None = None
+    links: tuple[bytes, ...] = ()
+    lists: ListSettings = ListSettings()
+
+    def partition(self, serial: int) -> int | None:
+        """The partition whose list a new certificate of this serial names; None: the whole list."""
+        return serial % self.lists.partitions if self.lists.partitions else None
+
+    def crl_addresses(self, partition: int | None) -> tuple[str, ...]:
+        """The distribution point's URLs for a partition, or for what names the whole list."""
+        if partition is None:
+            return tuple(url for url in self.crl_urls if PARTITION not in url)
+        return tuple(url.replace(PARTITION, str(partition)) for url in self.crl_urls)
+
+    @property
+    def issues(self) -> bool:
+        """Whether it issues for profiles. One that does not goes on with its revocation lists and OCSP."""
+        return self.status is AuthorityStatus.ACTIVE and self.successor_id is None
 
     @property
     def signature_algorithm(self) -> str:
@@ -91,10 +129,12 @@ class Authority:
 class AuthorityManifest:
     """What a key ceremony hands over: certificates in DER and the names by which the signer knows the keys.
 
-    `chain` runs from the authority's own certificate up to the root, both included.
+    `chain` runs from the authority's own certificate up to the root, both included. `links` are OldWithNew and
+    NewWithOld of a root's new key.
     """
 
     key: str
     chain: tuple[bytes, ...]
     ra_key: str | None = None
     ra_certificate: bytes | None = None
+    links: tuple[bytes, ...] = ()

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Final
 
 from gateway.domain.application import Pair
-from gateway.domain.authority import AuthorityStatus
 from gateway.domain.identifier import InvalidName, canonical, quoted
 from gateway.domain.policy import BasicConstraints, ExtendedKeyUsageRule, Judged, KeyUsageRule, rules_of
 from gateway.domain.profile import Profile
@@ -116,7 +115,7 @@ def plan(request: EnrollmentRequest, pair: Pair, *, serial: int, now: datetime) 
     if serial <= 0 or not 56 < serial.bit_length() < 160:
         raise ValueError("a serial is positive and has 8 to 20 bytes")
     _check_proof(request, pair)
-    if pair.authority.status is not AuthorityStatus.ACTIVE:
+    if not pair.authority.issues:
         raise Refusal(RefusalReason.UNAVAILABLE, "the certificate authority is not issuing", retry_after=300)
     profile = pair.profile
     constraints = profile.policy.basic_constraints or BasicConstraints()

@@ -20,6 +20,7 @@ from gateway.domain.application import EstSettings, Pair
 from gateway.domain.issuance import Issued, Pending
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Proof, ProofKind, Protocol
+from gateway.domain.succession import published
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -150,7 +151,7 @@ class _Host:
                 case needs.AuthenticateCertificate():
                     return await self._certificate(need.certificate)
                 case needs.CaCertificates():
-                    return self._pair.authority.chain
+                    return published(self._pair.authority, self._front.resources.catalogue().authorities)
                 case _:
                     raise TypeError(f"EST cannot ask for {type(need).__name__}")
         except OUTAGES as error:

@@ -49,7 +49,7 @@ class Current:
 def warn_of_the_clock(snapshot: Catalogue, at: datetime) -> None:
     """Say so where an authority is not valid now, for what it issues then serves nobody; the clock may be the cause."""
     for each in snapshot.authorities:
-        if not each.not_before <= at <= each.not_after:
+        if each.chain and not each.not_before <= at <= each.not_after:
             term = f"{each.not_before:%Y-%m-%d} to {each.not_after:%Y-%m-%d}"
             logger.warning(
                 "an authority is not valid at this time; is the clock right?",

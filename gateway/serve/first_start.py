@@ -66,7 +66,7 @@ async def _refuse_another_house(made: Manifest, store: Store) -> None:
     """A new folder with somebody's store: its authorities have keys that this folder does not hold."""
     ours = {der(each.certificate) for each in (made.root, made.issuing)}
     for authority in (await store.read(catalogue.load)).authorities:
-        if authority.certificate not in ours:
+        if not authority.chain or authority.certificate not in ours:
             raise CannotStart(
                 f"the store belongs to another data folder: the key of its authority {authority.name} is not in "
                 "this one; choose that folder with --data, or an empty store with store.url"

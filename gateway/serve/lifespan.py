@@ -22,6 +22,7 @@ from gateway.actions.outage import OUTAGES
 from gateway.actions.publish import Publications
 from gateway.actions.resources import Resources
 from gateway.actions.validate import Validations
+from gateway.domain.succession import acceptable
 from gateway.fronts.front import Front, Urls
 from gateway.fronts.routes import routes
 from gateway.jobs.publication import keep_published
@@ -144,7 +145,8 @@ async def _with_signer(
 def _context(house: House, snapshot: Catalogue) -> ssl.SSLContext:
     """The HTTPS listener's context, which asks clients for certificates of the authorities that issue."""
     chain, key = folder.listener_pair(house.settings)
-    return server_context(chain, key, {pair.authority.certificate for pair in snapshot.pairs})
+    trusted = {each for pair in snapshot.pairs for each in acceptable(pair.authority, snapshot.authorities)}
+    return server_context(chain, key, trusted)
 
 
 async def _ready(resources: Resources) -> bool:
