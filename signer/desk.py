@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import assert_never
 
+from signer.contract.entries import ENTRY
 from signer.contract.messages import (
     VERSION,
     Answer,
@@ -30,7 +31,7 @@ from signer.contract.messages import (
     Verb,
 )
 from signer.contract.refusal import SignerRefusal
-from signer.issuance.crl import sign_crl
+from signer.issuance.crl import SLICE, sign_crl, sign_in_slices
 from signer.issuance.issue import issue
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.ra import sign_attributes, unwrap
@@ -64,16 +65,28 @@ class Desk:
             return Answers([Answer(each.id, no) for each in batch.asks])
         return Answers([Answer(each.id, self._outcome(each.verb)) for each in batch.asks])
 
+    def begin(self, batch: Batch) -> Generator[None, None, Answers] | None:
+        """What `answer` would give to a batch of one long list, a slice at each step; None for any other batch."""
+        if batch.version != VERSION or len(batch.asks) != 1:
+            return None
+        [ask] = batch.asks
+        if not isinstance(ask.verb, SignCrl) or len(ask.verb.packed) <= SLICE * ENTRY.size:
+            return None
+        return self._in_slices(ask.id, ask.verb)
+
+    def _in_slices(self, number: int, verb: SignCrl) -> Generator[None, None, Answers]:
+        outcome: Outcome
+        try:
+            outcome = RevocationList((yield from sign_in_slices(self._issuer(verb.issuer), verb)))
+        except Exception as error:  # noqa: BLE001 - as in `_outcome`
+            outcome = _no(error)
+        return Answers([Answer(number, outcome)])
+
     def _outcome(self, verb: Verb) -> Outcome:
         try:
             return self._do(verb)
-        except Refused as refused:
-            return No(refused.reason, refused.detail)
-        except KeyStoreError as error:
-            return No(error.refusal, str(error))
-        except Exception:  # noqa: BLE001 - a bug or a broken token: one ask fails, and its neighbours go on
-            traceback.print_exc()
-            return No(SignerRefusal.TOKEN, "the signer failed; its log says why")
+        except Exception as error:  # noqa: BLE001 - a bug or a broken token: one ask fails, and its neighbours go on
+            return _no(error)
 
     def _do(self, verb: Verb) -> Outcome:
         match verb:
@@ -96,3 +109,14 @@ class Desk:
         if found is None or found.key is not key:  # another key object: its file was exchanged, for a renewal
             found = self._issuers[name] = issuer_of(key)
         return found
+
+
+def _no(error: Exception) -> No:
+    match error:
+        case Refused():
+            return No(error.reason, error.detail)
+        case KeyStoreError():
+            return No(error.refusal, str(error))
+        case _:
+            traceback.print_exception(error)
+            return No(SignerRefusal.TOKEN, "the signer failed; its log says why")

@@ -90,13 +90,21 @@ class SignAttributes(Message, frozen=True, tag="sign-attributes"):
 
 
 class SignCrl(Message, frozen=True, tag="sign-crl"):
-    """Build and sign a certificate revocation list. `revoked` is (serial, when, reason)."""
+    """Build and sign a certificate revocation list. `revoked` is (serial, when, reason).
+
+    Long lists are `packed` instead: see `entries`. With `distribution_points` the list is a partition's (RFC 5280,
+    5.2.5), with `base_number` a delta to the list of that number (5.2.4); `freshest` says where its delta is (5.2.6).
+    """
 
     issuer: str
     number: int
     this_update: int
     next_update: int
     revoked: list[tuple[bytes, int, int]]
+    distribution_points: list[str] = []
+    base_number: int | None = None
+    freshest: list[str] = []
+    packed: bytes = b""
 
 
 class GenerateKey(Message, frozen=True, tag="generate-key"):
@@ -172,6 +180,7 @@ class Answer(Message, frozen=True):
 
 
 class Answers(Message, frozen=True):
-    """A frame from a worker: the outcomes of one batch."""
+    """A frame from a worker: the outcomes of one batch, and how many microseconds it was worked on."""
 
     answers: list[Answer]
+    worked: int = 0  # 0: not told

@@ -1,0 +1,69 @@
+"""A signature over DER that was built here, and the identifier of its algorithm. Nothing from outside is signed.
+
+`CertificateBuilder` does this by itself; what is too long or too frequent for it comes here.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
+
+from signer.issuance.der import bit_string, sequence
+from signer.keystore.mechanism import Digest, PrivateKey
+
+# AlgorithmIdentifiers. RFC 4055, section 5 (NULL parameters), RFC 5758, 3.2, RFC 8410, 3 and RFC 9881 (none).
+_RSA_SHA256: Final = bytes.fromhex("300d06092a864886f70d01010b0500")
+_ECDSA: Final = {
+    "sha256": bytes.fromhex("300a06082a8648ce3d040302"),
+    "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
+    "sha512": bytes.fromhex("300a06082a8648ce3d040304"),
+}
+_ED25519: Final = bytes.fromhex("300506032b6570")
+_ED448: Final = bytes.fromhex("300506032b6571")
+_ML_DSA_44: Final = bytes.fromhex("300b0609608648016503040311")
+_ML_DSA_65: Final = bytes.fromhex("300b0609608648016503040312")
+_ML_DSA_87: Final = bytes.fromhex("300b0609608648016503040313")
+
+
+def signed(private_key: PrivateKey, digest: Digest | None, tbs: bytes) -> bytes:
+    """SEQUENCE { `tbs`, its algorithm, its signature }: the shape of certificates and lists, DER."""
+    algorithm = algorithm_identifier(private_key, digest)
+    return sequence(tbs, algorithm, bit_string(signature(private_key, digest, tbs)))
+
+
+def algorithm_identifier(private_key: PrivateKey, digest: Digest | None) -> bytes:
+    """What `signature` signs with, DER. `digest` is `digest_of` the key."""
+    match private_key:
+        case rsa.RSAPrivateKey():
+            return _RSA_SHA256
+        case ec.EllipticCurvePrivateKey():
+            return _ECDSA[_digest(digest).name]
+        case ed25519.Ed25519PrivateKey():
+            return _ED25519
+        case ed448.Ed448PrivateKey():
+            return _ED448
+        case mldsa.MLDSA44PrivateKey():
+            return _ML_DSA_44
+        case mldsa.MLDSA65PrivateKey():
+            return _ML_DSA_65
+        case mldsa.MLDSA87PrivateKey():
+            return _ML_DSA_87
+        case _:
+            assert_never(private_key)
+
+
+def signature(private_key: PrivateKey, digest: Digest | None, tbs: bytes) -> bytes:
+    """The key's ordinary signature of `tbs`, as `CertificateBuilder` would make it."""
+    match private_key:
+        case rsa.RSAPrivateKey():
+            return private_key.sign(tbs, padding.PKCS1v15(), _digest(digest))
+        case ec.EllipticCurvePrivateKey():
+            return private_key.sign(tbs, ec.ECDSA(_digest(digest)))
+        case _:
+            return private_key.sign(tbs)
+
+
+def _digest(digest: Digest | None) -> Digest:
+    assert digest is not None  # RSA and ECDSA have one, by `digest_of`
+    return digest
