@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.domain.authority import Authority, AuthorityKind, AuthorityManifest, AuthorityStatus
+from gateway.domain.authority import Authority, AuthorityKind, AuthorityManifest, AuthorityStatus, ListSettings
 from gateway.domain.certificate import Certificate
+from gateway.domain.declaration.nouns import Problems, lists_of
 from gateway.domain.declaration.shape import AuthorityDeclaration
 from gateway.domain.identifier import new_id
 from protocols.pkix import certificate as reader

@@ -17,10 +17,11 @@ from gateway.domain.application import (
     EstSettings,
     ScepSettings,
 )
-from gateway.domain.authority import SIGNATURE_ALGORITHMS
+from gateway.domain.authority import PARTITION, SIGNATURE_ALGORITHMS, ListSettings
 from gateway.domain.declaration.reading import nearest
 from gateway.domain.declaration.shape import (
     AcmeDeclaration,
+    AuthorityDeclaration,
     Declaration,
     DefaultsDeclaration,
     EnrollmentDeclaration,
@@ -56,6 +57,10 @@ _OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]{0,30})){1,30}")
 EST_OPERATIONS: Final = frozenset(
     {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs", "renewal-info"}
 )
+
+# What the signer signs at most (an offline root publishes once a year), and what a browser's operator may still list.
+MAX_LIST_LIFETIME: Final = timedelta(days=400)
+MAX_PARTITIONS: Final = 1000
 
 # An authority's key; a root of RSA-2048 would be too weak for the years it lives.
 AUTHORITY_KEYS: Final = tuple(name for name in SIGNATURE_ALGORITHMS if name != "RSA_2048")
@@ -135,7 +140,9 @@ def problems(declaration: Declaration) -> list[str]:
             ("ocspUrls", authority.ocsp_urls),
         ):
             for url_at, url in enumerate(urls or ()):
-                _check_url(url, where.below(key, url_at))
+                _check_url(url.replace(PARTITION, "0") if key == "crlUrls" else url, where.below(key, url_at))
+        lists_of(authority, ListSettings(), where)
+        _check_partitions(authority, where)
     for policy_at, policy in enumerate(declaration.policies):
         policy_of(policy, "", top.below("policies", policy_at))
     for profile_at, profile in enumerate(declaration.profiles):
@@ -337,6 +344,35 @@ def _acme(declared: AcmeDeclaration, at: Problems) -> AcmeSettings:
         terms_of_service=declared.terms_of_service,
         website=declared.website,
     )
+
+
+def lists_of(declared: AuthorityDeclaration, old: ListSettings, at: Problems) -> ListSettings:
+    """How the authority's revocation lists are made from now on; what is left out stays as it is in `old`."""
+    lifetime = at.below("crlLifetime").duration(declared.crl_lifetime) or old.lifetime
+    refresh = at.below("crlRefresh").duration(declared.crl_refresh) or old.refresh
+    if lifetime > MAX_LIST_LIFETIME:
+        at.below("crlLifetime").add(f"must be at most {MAX_LIST_LIFETIME.days}d")
+    if declared.crl_refresh is None and declared.crl_lifetime is not None:
+        refresh = min(refresh, lifetime / 2)
+    elif refresh * 2 > lifetime:
+        # The second half is the time that a signer has to come back (RFC 5280, 5.1.2.5).
+        at.below("crlRefresh").add("must be at most half of crlLifetime")
+    partitions = old.partitions if declared.crl_partitions is None else declared.crl_partitions
+    if not 0 <= partitions <= MAX_PARTITIONS:
+        at.below("crlPartitions").add(f"must be from 0 to {MAX_PARTITIONS}")
+    return ListSettings(lifetime, refresh, partitions)
+
+
+def _check_partitions(declared: AuthorityDeclaration, at: Problems) -> None:
+    """`crlPartitions` and the addresses that it needs come together: neither works alone."""
+    placed = any(PARTITION in url for url in declared.crl_urls or ())
+    if declared.crl_partitions is not None and declared.crl_urls is None:
+        at.below("crlPartitions").add("crlUrls must stand beside it")
+    elif bool(declared.crl_partitions) != placed:
+        at.below("crlUrls").add(
+            f"crlPartitions is {declared.crl_partitions or 0}: "
+            + (f"no address may have {PARTITION} in it" if placed else f"an address needs {PARTITION} in it")
+        )
 
 
 def _check_url(url: str, at: Problems) -> None:

@@ -112,13 +112,19 @@ class AuthorityDeclaration(Section, frozen=True):
     days: int = 3650
     """How long its certificate lasts."""
     crl_urls: list[str] | None = None
-    """CRL distribution points of what it issues. Left out: as they are."""
+    """CRL distribution points of what it issues; `{partition}` in it stands for a number. Left out: as they are."""
     issuer_urls: list[str] | None = None
     """Where its own certificate can be fetched. Left out: as they are."""
     ocsp_urls: list[str] | None = None
     """Its OCSP responders. Left out: as they are."""
     scep: bool = False
     """Whether it gets an RSA key for SCEP."""
+    crl_lifetime: str | None = None
+    """From a list's thisUpdate to its nextUpdate, `[0-9]+[hdmy]`, at most 400d. Left out: as it is, at first 7d."""
+    crl_refresh: str | None = None
+    """After how long a list is signed again though nothing changed. Left out: as it is, at first 1d."""
+    crl_partitions: int | None = None
+    """Over how many lists what it issues is spread, at most 1000. Left out: as it is, at first 0: one list for all."""
 
 
 class DefaultsDeclaration(Section, frozen=True):
