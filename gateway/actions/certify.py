@@ -47,8 +47,10 @@ async def record(to: Store, authority: Authority, verb: str, *, by: By) -> None:
     await to.write(unit)
 
 
-async def renew(to: Store, name: str, manifest: AuthorityManifest, verb: str, *, by: By) -> int:
+async def renew(to: Store, name: str, manifest: AuthorityManifest, verb: str, *, parent_id: str | None, by: By) -> int:
     """Give an authority another certificate of the same key, and every chain below it too; gives how many those were.
+
+    `parent_id` is who signed it. One that waited for its first certificate in order to succeed another does so now.
 
     Raises Refusal, NOT_FOUND, for an unknown name; protocols.exchange.Malformed; StoreError.
     """
@@ -58,8 +60,9 @@ async def renew(to: Store, name: str, manifest: AuthorityManifest, verb: str, *,
         nonlocal below
         catalogue = store.load(unit)
         before = named(catalogue, name)
-        after = adopt.renewed(before, manifest)
+        after = replace(adopt.renewed(before, manifest), parent_id=parent_id)
         store.save_authority(unit, after)
+        _take_place(unit, catalogue, after)
         others = [] if not before.chain else [_below(each, before, after) for each in catalogue.authorities]
         moved = [new for new, old in zip(others, catalogue.authorities, strict=False) if new != old]
         for each in moved:
@@ -92,11 +95,8 @@ async def succeed(to: Store, name: str, successor: Authority, *, by: By) -> tupl
         _refuse_taken(catalogue, successor.name)
         store.save_authority(unit, successor)
         store.save_authority(unit, replace(before, successor_id=successor.id, links=before.links + successor.links))
-        profiles = [each for each in catalogue.profiles if each.authority_id == before.id]
-        for each in profiles:
-            store.save_profile(unit, replace(each, authority_id=successor.id))
+        moved = _move_profiles(unit, catalogue, before.id, successor.id)
         _note(unit, (*rows, *_links(before, successor, by)))
-        moved = tuple(each.slug for each in profiles)
         detail = f"succeeded by {successor.name}" + (f", profiles {', '.join(moved)}" if moved else "")
         unit.audit(AuditEvent(by.now, by.actor, "authority.rekey", name, "success", detail=detail))
 
@@ -140,6 +140,20 @@ def _below(authority: Authority, before: Authority, after: Authority) -> Authori
         return authority
     level = authority.chain.index(before.certificate)
     return replace(authority, chain=(*authority.chain[:level], *after.chain))
+
+
+def _take_place(unit: Unit, catalogue: Catalogue, new: Authority) -> None:
+    for old in catalogue.authorities:
+        if old.id == new.predecessor_id and old.successor_id is None:
+            store.save_authority(unit, replace(old, successor_id=new.id))
+            _move_profiles(unit, catalogue, old.id, new.id)
+
+
+def _move_profiles(unit: Unit, catalogue: Catalogue, old_id: str, new_id: str) -> tuple[str, ...]:
+    moved = [each for each in catalogue.profiles if each.authority_id == old_id]
+    for each in moved:
+        store.save_profile(unit, replace(each, authority_id=new_id))
+    return tuple(each.slug for each in moved)
 
 
 def _links(old: Authority, new: Authority, by: By) -> list[Certificate]:

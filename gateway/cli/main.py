@@ -24,6 +24,7 @@ Settings: muster.toml in the data folder, MUSTER_* variables, flags; see docs/co
 COMMANDS: Final = {
     "serve": "start a gateway, making what it needs at the first start",
     "apply": "declare authorities, policies, profiles, applications and enrollment settings",
+    "authority": "make, renew and replace authorities: key ceremonies",
     "token": "make and list bearer tokens for the REST API",
     "doctor": "look whether what is stored is whole",
     "version": "print the version",

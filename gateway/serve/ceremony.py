@@ -9,12 +9,15 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.domain.authority import AuthorityManifest
+from gateway.domain.authority import Authority, AuthorityManifest
 from gateway.domain.declaration.shape import AuthorityDeclaration
 from gateway.serve.folder import Folder, write_private
 from gateway.serve.refusal import CannotStart
@@ -39,9 +42,55 @@ class Manifest(msgspec.Struct, frozen=True):
     root: Made
     issuing: Made
     ra: Made | None = None
+    links: list[str] = []
+    csr: str = ""
+    transcript: list[str] = []
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where on a PKCS#11 token a key rests."""
+
+    module: str = ""
+    token: str = ""
+    serial: str = ""
+    label: str = ""
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What the signer tells of a key: `place` is None for one in software, `certificate` (PEM) empty while it waits."""
+
+    key: str
+    kind: str = ""
+    algorithm: str = ""
+    spki_sha256: str = ""
+    place: Place | None = None
+    certificate: str = ""
+    chain: list[str] = []
+    csr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An authority that somebody asks for. `days` None: as long as is usual for its kind.
+
+    `permitted` and `excluded` are name constraints, `TYPE:VALUE`; `policies` dotted OIDs, `cps` their statement's URL.
+    """
+
+    name: str
+    subject: str
+    algorithm: str = "EC_prime256v1"
+    path_length: int | None = None
+    days: int | None = None
+    leaf_days: int | None = None
+    permitted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+    cps: str = ""
+    scep: bool = False
 
 
 _MANIFEST: Final = msgspec.json.Decoder(Manifest)
+_SHOWN: Final = msgspec.json.Decoder(Shown)
 
 
 def make_secret(folder: Folder) -> str:
@@ -78,6 +127,64 @@ def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, p
     return described(_read(run_once(settings, [*arguments, *token(settings)], secret)))
 
 
+def create(settings: Settings, secret: str, wish: Wish, parent: Authority | None) -> Manifest:
+    """Make an authority below `parent`, or a root. Blocks; RSA keys take seconds. Raises `CannotStart`."""
+    arguments = [*_named("create-authority", settings, wish.name), *_wished(wish)]
+    if parent is not None:
+        arguments += ["--parent", parent.key, *_published(parent)]
+    return _read(run_once(settings, [*arguments, *_ra(scep=wish.scep), *token(settings)], secret))
+
+
+def request(settings: Settings, secret: str, wish: Wish) -> Manifest:
+    """Make a key whose certificate somebody else will sign; its request is the manifest's `csr`. Blocks."""
+    return _read(
+        run_once(settings, [*_named("request", settings, wish.name), *_wished(wish), *token(settings)], secret)
+    )
+
+
+def install(settings: Settings, secret: str, key: str, certificates: Path, *, scep: bool) -> Manifest:
+    """Give a key that waits its certificate and chain, PEM. Blocks. Raises `CannotStart` where it does not fit."""
+    arguments = [*_named("install", settings, key), "--certificate", str(certificates), *_ra(scep=scep)]
+    return _read(run_once(settings, [*arguments, *token(settings)], secret))
+
+
+def take_over(settings: Settings, secret: str, key: str, files: Sequence[str], passphrase: str) -> Manifest:
+    """Import a key with its certificates; `files` are the signer's own flags. Blocks. Raises `CannotStart`."""
+    arguments = [*_named("import", settings, key), *files, *token(settings)]
+    return _read(run_once(settings, arguments, secret, passphrase))
+
+
+def renew(settings: Settings, secret: str, key: str, *, days: int | None, parent: Authority | None) -> Manifest:
+    """A new certificate for the same key; where somebody else signs it, the request for one. Blocks.
+
+    `parent` is another authority than the one that signed it before.
+    """
+    arguments = _named("renew", settings, key)
+    if days is not None:
+        arguments += ["--days", str(days)]
+    return _read(run_once(settings, [*arguments, *_moved(parent)], secret))
+
+
+def rekey(
+    settings: Settings, secret: str, authority: Authority, new: str, *, algorithm: str | None, parent: Authority | None
+) -> Manifest:
+    """A new key for an authority's subject, named `new`, certified by `parent`, or as the old one was. Blocks."""
+    arguments = [*_named("rekey", settings, authority.key), "--as", new]
+    if algorithm is not None:
+        arguments += ["--algorithm", algorithm]
+    return _read(run_once(settings, [*arguments, *_moved(parent), *token(settings)], secret))
+
+
+def show(settings: Settings, secret: str, key: str) -> Shown:
+    """Where a key rests, and what its certificate is in the key store. Blocks. Raises `CannotStart`."""
+    without_pin = replace(settings, pin="", pin_file=None)  # the key's file says where it rests; no token is asked
+    output = run_once(without_pin, _named("show", settings, key), secret)
+    try:
+        return _SHOWN.decode(output)
+    except msgspec.DecodeError as error:
+        raise CannotStart(f"the signer's program is of another version: {error}") from None
+
+
 def renew_tls(settings: Settings, secret: str) -> None:
     """Make a new key and certificate for the HTTPS listener, in place of those in the folder. Blocks."""
     folder = Folder(settings.data)
@@ -98,6 +205,7 @@ def described(made: Manifest) -> AuthorityManifest:
         chain=tuple(der(each) for each in made.issuing.chain),
         ra_key=None if made.ra is None else made.ra.key,
         ra_certificate=None if made.ra is None else der(made.ra.certificate),
+        links=tuple(der(each) for each in made.links),
     )
 
 
@@ -106,8 +214,41 @@ def der(pem: str) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem)
 
 
+def pem(certificate: bytes) -> str:
+    """A certificate's PEM, as the signer writes it."""
+    return ssl.DER_cert_to_PEM_cert(certificate)
+
+
 def _host_flags(settings: Settings) -> list[str]:
     return [word for host in hosts(settings) for word in ("--host", host)]
+
+
+def _named(verb: str, settings: Settings, name: str) -> list[str]:
+    return [verb, "--keys", str(Folder(settings.data).keys), "--name", name]
+
+
+def _wished(wish: Wish) -> list[str]:
+    flags = ["--subject", wish.subject, "--algorithm", wish.algorithm]
+    numbers = (("--days", wish.days), ("--leaf-days", wish.leaf_days), ("--path-length", wish.path_length))
+    flags += [word for flag, number in numbers if number is not None for word in (flag, str(number))]
+    lists = (("--permitted", wish.permitted), ("--excluded", wish.excluded), ("--policy", wish.policies))
+    flags += [f"{flag}={value}" for flag, values in lists for value in values]
+    return [*flags, "--cps", wish.cps] if wish.cps else flags
+
+
+def _ra(*, scep: bool) -> list[str]:
+    return ["--with-ra"] if scep else []
+
+
+def _moved(parent: Authority | None) -> list[str]:
+    return [] if parent is None else ["--parent", parent.key]
+
+
+def _published(parent: Authority) -> list[str]:
+    """Where the parent's list, certificate and OCSP are found: it goes into the certificate that it signs."""
+    lists = parent.crl_addresses(None)  # a certificate of an authority is in no partition
+    addresses = (("--crl-url", lists), ("--issuer-url", parent.issuer_urls), ("--ocsp-url", parent.ocsp_urls))
+    return [word for flag, urls in addresses for url in urls for word in (flag, url)]
 
 
 def _read(output: bytes) -> Manifest:

@@ -126,11 +126,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def run_once(settings: Settings, arguments: Sequence[str], secret: str) -> bytes:
-    """Run one of the signer's offline verbs and give its manifest. Blocks. Raises `CannotStart` with its sentence."""
+def run_once(settings: Settings, arguments: Sequence[str], secret: str, *more: str) -> bytes:
+    """Run one of the signer's offline verbs and give its manifest. Blocks. Raises `CannotStart` with its sentence.
+
+    `more` are further lines of its standard input, between the unlock secret and the PIN.
+    """
     done = subprocess.run(  # noqa: S603 - our own program, arguments as a list
         command(*arguments, *pin_source(settings)),
-        input=_said(settings, secret),
+        input=_said(settings, secret, *more),
         capture_output=True,
         env=environment(),
         check=False,
@@ -152,8 +155,8 @@ def pin_source(settings: Settings) -> list[str]:
     return ["--pin", "stdin"] if settings.pin else []
 
 
-def _said(settings: Settings, secret: str) -> bytes:
-    return "".join(f"{line}\n" for line in (secret, settings.pin) if line).encode()
+def _said(settings: Settings, secret: str, *more: str) -> bytes:
+    return "".join(f"{line}\n" for line in (secret, *more, *([settings.pin] if settings.pin else []))).encode()
 
 
 def last_sentence(output: bytes) -> str:
