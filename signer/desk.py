@@ -6,10 +6,14 @@ Nothing here knows what a verb checks; nothing in `issuance` knows that there ar
 from __future__ import annotations
 
 import os
-import time
+import sys
 import traceback
-from collections.abc import Callable, Generator
-from typing import assert_never
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, TypeAlias, assert_never
+
+import msgspec
 
 from signer.contract.entries import ENTRY
 from signer.contract.messages import (
@@ -18,6 +22,7 @@ from signer.contract.messages import (
     Answers,
     Batch,
     Certificate,
+    GeneratedKey,
     GenerateKey,
     IssueCertificate,
     No,
@@ -32,24 +37,42 @@ from signer.contract.messages import (
 )
 from signer.contract.refusal import SignerRefusal
 from signer.issuance.crl import SLICE, sign_crl, sign_in_slices
-from signer.issuance.issue import issue
+from signer.issuance.issue import Prepared, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.ra import sign_attributes, unwrap
 from signer.issuance.refused import Refused
 from signer.issuance.subject_key import generate_key
-from signer.issuance.ticket import Tickets
+from signer.journal.entry import ISSUED, LISTED, Signed
+from signer.journal.failed import JournalFailed
+from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.key import KeyKind, KeyStore
 
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An ask for a certificate that passed its checks, and what came of them."""
+
+    ask: IssueCertificate
+    prepared: Prepared
+
+
+_Work: TypeAlias = Verb | _Checked | No
+
 
 class Desk:
-    """Carries out verbs with the keys of one store; holds what must be remembered between them."""
+    """Carries out verbs with the keys of one store; holds what must be remembered between them.
 
-    def __init__(self, store: KeyStore, *, now: Callable[[], float] = time.time) -> None:
+    A batch is checked, then claimed at once for all workers, then signed, then written into the journal, and then its
+    answers may leave.
+    """
+
+    def __init__(self, store: KeyStore, journal: Journal) -> None:
         self._store = store
-        self._now = now
+        self._journal = journal
         self._issuers: dict[str, Issuer] = {}
-        self._tickets = Tickets()
         self._substitutes = os.urandom(32)
 
     def warm(self) -> None:
@@ -63,7 +86,9 @@ class Desk:
         if batch.version != VERSION:
             no = No(SignerRefusal.UNSUPPORTED, f"this signer speaks version {VERSION}, not {batch.version}")
             return Answers([Answer(each.id, no) for each in batch.asks])
-        return Answers([Answer(each.id, self._outcome(each.verb)) for each in batch.asks])
+        works = self._claimed([self._checked(each.verb) for each in batch.asks])
+        outcomes = self._written([self._outcome(each) for each in works])
+        return Answers([Answer(each.id, outcome) for each, outcome in zip(batch.asks, outcomes, strict=True)])
 
     def begin(self, batch: Batch) -> Generator[None, None, Answers] | None:
         """What `answer` would give to a batch of one long list, a slice at each step; None for any other batch."""
@@ -77,31 +102,87 @@ class Desk:
     def _in_slices(self, number: int, verb: SignCrl) -> Generator[None, None, Answers]:
         outcome: Outcome
         try:
-            outcome = RevocationList((yield from sign_in_slices(self._issuer(verb.issuer), verb)))
+            outcome = self._listed(verb, (yield from sign_in_slices(self._issuer(verb.issuer), verb)))
         except Exception as error:  # noqa: BLE001 - as in `_outcome`
             outcome = _no(error)
-        return Answers([Answer(number, outcome)])
+        return Answers([Answer(number, each) for each in self._written([outcome])])
 
-    def _outcome(self, verb: Verb) -> Outcome:
+    def _checked(self, verb: Verb) -> _Work:
+        if not isinstance(verb, IssueCertificate):
+            return verb
         try:
-            return self._do(verb)
+            return _Checked(verb, prepared(self._issuer(verb.issuer), verb))
+        except Exception as error:  # noqa: BLE001 - as in `_outcome`
+            return _no(error)
+
+    def _claimed(self, works: list[_Work]) -> list[_Work]:
+        """`works` with a refusal for each certificate whose ticket or serial was used up, by whichever worker."""
+        places = [place for place, each in enumerate(works) if isinstance(each, _Checked)]
+        if not places:
+            return works
+        claims = [each.prepared.claim for each in works if isinstance(each, _Checked)]
+        refusals: Sequence[Exception | None]
+        try:
+            refusals = self._journal.claim(claims)
+        except JournalFailed as error:
+            refusals = [error] * len(claims)
+        for place, refused in zip(places, refusals, strict=True):
+            if refused is not None:
+                works[place] = _no(refused)
+        return works
+
+    def _written(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """`outcomes`, once all that an issuer's key signed for them is in the journal; nothing of it leaves before."""
+        try:
+            self._journal.write()
+        except JournalFailed as error:
+            no = _no(error)
+            return [each if isinstance(each, _BY_OTHERS) else no for each in outcomes]
+        return outcomes
+
+    def _outcome(self, work: _Work) -> Outcome:
+        try:
+            return self._do(work)
         except Exception as error:  # noqa: BLE001 - a bug or a broken token: one ask fails, and its neighbours go on
             return _no(error)
 
-    def _do(self, verb: Verb) -> Outcome:
+    def _do(self, verb: _Work) -> Outcome:
         match verb:
-            case IssueCertificate():
-                return Certificate(issue(self._issuer(verb.issuer), verb, self._tickets, now=int(self._now())))
+            case No():
+                return verb
+            case _Checked():
+                return self._issued(verb.ask, verb.prepared)
+            case IssueCertificate():  # none is left unchecked
+                raise Refused(SignerRefusal.TICKET, "the ticket was not claimed")
             case UnwrapKey():
                 return Unwrapped(unwrap(self._store.find(verb.ra), verb, substitutes=self._substitutes))
             case SignAttributes():
                 return Signature(sign_attributes(self._store.find(verb.ra), verb))
             case SignCrl():
-                return RevocationList(sign_crl(self._issuer(verb.issuer), verb))
+                return self._listed(verb, sign_crl(self._issuer(verb.issuer), verb))
             case GenerateKey():
                 return generate_key(verb.algorithm, self._store)
             case _:
                 assert_never(verb)
+
+    def _issued(self, ask: IssueCertificate, made: Prepared) -> Certificate:
+        der = sign(made.issuer, made.certificate)
+        self._journal.record(
+            Signed(
+                ISSUED,
+                made.issuer.key.name,
+                int.from_bytes(ask.serial, "big"),
+                der,
+                ticket=made.claim.ticket,
+                request=ask.proof.request_hash if ask.proof is not None else b"",
+                asked=sha256(_encode(ask)).digest(),
+            )
+        )
+        return Certificate(der)
+
+    def _listed(self, ask: SignCrl, der: bytes) -> RevocationList:
+        self._journal.record(Signed(LISTED, self._issuer(ask.issuer).key.name, ask.number, der))
+        return RevocationList(der)
 
     def _issuer(self, name: str) -> Issuer:
         key = self._store.find(name)
@@ -111,8 +192,15 @@ class Desk:
         return found
 
 
+# What no issuer's key had a part in: it is not in the journal, and does not wait for it.
+_BY_OTHERS: Final = (Unwrapped, Signature, GeneratedKey, No)
+
+
 def _no(error: Exception) -> No:
     match error:
+        case JournalFailed():
+            print(f"signer: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+            return No(SignerRefusal.JOURNAL, str(error))
         case Refused():
             return No(error.reason, error.detail)
         case KeyStoreError():

@@ -29,6 +29,10 @@ from signer.contract.refusal import SignerRefusal
 from signer.desk import Desk
 from signer.hardening import harden
 from signer.issuance.refused import Refused
+from signer.journal.entry import PURPOSE
+from signer.journal.failed import JournalFailed
+from signer.journal.files import FOLDER as JOURNAL
+from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.softkey import SoftKeyStore
 from signer.keystore.token import tokens_of
@@ -131,13 +135,16 @@ def main(folder: str, descriptor: str) -> int:
         return 1
     kek, pins = opening
     try:
-        desk = Desk(SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins)))
+        store = SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins))
+        journal = Journal(Path(folder).absolute() / JOURNAL, store.derived(PURPOSE))
+        desk = Desk(store, journal)
         desk.warm()
-    except (KeyStoreError, Refused) as error:
+    except (KeyStoreError, JournalFailed, Refused) as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - a sentence for the operator
         return 2
     with socket.socket(fileno=int(descriptor)) as listener:
         worker = Worker(desk, listener, sys.stdin.fileno())
         os.write(sys.stdout.fileno(), b"ready\n")
         worker.serve()
+    journal.close()
     return 0

@@ -6,6 +6,7 @@ other algorithms a verification costs two to three signatures. What is signed wa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
@@ -17,19 +18,26 @@ from signer.contract.refusal import SignerRefusal
 from signer.issuance import ceiling, lint, proof, template
 from signer.issuance.issuer import Issuer
 from signer.issuance.refused import Refused
-from signer.issuance.ticket import Tickets
+from signer.issuance.ticket import Claim, claim_of
 from signer.keystore.mechanism import PublicKey, algorithm_of
 
 _MAX_SPKI: Final = 4096  # bytes; ML-DSA-87 takes 2,614
 
 
-def issue(issuer: Issuer, ask: IssueCertificate, tickets: Tickets, *, now: int) -> bytes:
-    """The certificate of `ask`, signed by `issuer`, DER. Raises `Refused`; `now` is in seconds since the epoch."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A certificate that passed every check but one: whether its ticket and its serial are still free."""
+
+    issuer: Issuer
+    certificate: x509.CertificateBuilder
+    claim: Claim
+
+
+def prepared(issuer: Issuer, ask: IssueCertificate) -> Prepared:
+    """The certificate of `ask`, checked and unsigned. Raises `Refused`; then nothing of it is used up."""
     proof.check(ask.proof)
     certificate = prepare(issuer, ask)
-    serial = int.from_bytes(ask.serial, "big")
-    tickets.spend(ask.ticket, ask.deadline, issuer=issuer.key.name, serial=serial, now=now)
-    return sign(issuer, certificate)
+    return Prepared(issuer, certificate, claim_of(issuer.key.name, ask.serial, ask.ticket, ask.deadline))
 
 
 def prepare(issuer: Issuer, ask: IssueCertificate) -> x509.CertificateBuilder:

@@ -14,6 +14,7 @@ file may be exchanged, for a new chain; whoever has the store open sees that wit
 from __future__ import annotations
 
 import contextlib
+import hmac
 import fcntl
 import os
 import sys
@@ -175,6 +176,10 @@ class SoftKeyStore:
     def unseal(self, sealed: bytes) -> bytes:
         """What `seal` was given. Raises `KeyStoreError`."""
         return open_box(self._sealing_key, sealed, _SUBJECT_KEY)
+
+    def derived(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes that only who has the unlock secret can know, another for each purpose."""
+        return hmac.digest(self._sealing_key, purpose, "sha256")
 
     def add(self, key: StoredKey) -> None:
         """Store a new key; durable when it returns. Raises `KeyExists` or `KeyStoreError`."""

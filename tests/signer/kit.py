@@ -1,11 +1,15 @@
 """Keys, issuers and asks for the signer's tests: one good ask, and whatever a compromised gateway changes in it."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import msgspec
 from cryptography import x509
@@ -13,7 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.ceremony import DAY, Ceremony, Plan
 from signer.contract.messages import GeneralName, IssueCertificate, Proof
+from signer.issuance.issue import prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
+from signer.issuance.ticket import Tickets
+from signer.journal.journal import Journal
 from signer.keystore.key import Ceiling, KeyKind, StoredKey
 from signer.keystore.mechanism import GENERATORS
 from signer.keystore.seal import close_box, open_box
@@ -91,6 +98,25 @@ def issuer(algorithm: str = "EC_prime256v1", path_length: int | None = 0, **ceil
 def spki(algorithm: str = "EC_prime256v1") -> bytes:
     """A subject's public key; the same for the same algorithm."""
     return GENERATORS[algorithm]().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def issue(by: Issuer, ask: IssueCertificate, tickets: Tickets, *, now: int) -> bytes:
+    """What a desk does with one ask, its journal left out: check, spend, sign."""
+    made = prepared(by, ask)
+    tickets.spend(made.claim, now=now)
+    return sign(by, made.certificate)
+
+
+@cache
+def _journals() -> Path:
+    folder = Path(mkdtemp(prefix="muster-test-journal-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def journal(folder: Path | None = None, *, now: Callable[[], float] = lambda: NOW, **more: int) -> Journal:
+    """A journal in `folder`, or in one of its own."""
+    return Journal(folder or Path(mkdtemp(dir=_journals())), bytes(32), now=now, **more)
 
 
 def proof(**changes: object) -> Proof:

@@ -27,12 +27,12 @@ from signer.contract.refusal import SignerRefusal
 from signer.desk import Desk
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.mechanism import GENERATORS, algorithm_of
-from tests.signer.kit import NOW, MemoryStore, good_ask, issuing, memory_store, ra, root
+from tests.signer.kit import NOW, MemoryStore, good_ask, issuing, journal, memory_store, ra, root
 from tests.signer.test_ra import attributes
 
 
 def desk(store: MemoryStore | None = None) -> Desk:
-    return Desk(store or memory_store(), now=lambda: NOW)
+    return Desk(store or memory_store(), journal())
 
 
 def answers(*verbs, at: Desk | None = None, version: int = VERSION):
