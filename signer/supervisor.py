@@ -17,14 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from signer.hardening import harden
+from signer.hardening.memory import lock_memory
+from signer.hardening.process import close_strangers, harden, surroundings
+from signer.hardening.seccomp import unavailable
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
@@ -69,9 +71,20 @@ class Post:
 class Supervisor:
     """Owns the runtime folder, the sockets and the workers of one signer."""
 
-    def __init__(self, keys: Path, kek: bytes, pins: dict[str, str], runtime: Path, workers: int) -> None:
+    def __init__(
+        self,
+        keys: Path,
+        kek: bytes,
+        pins: dict[str, str],
+        runtime: Path,
+        workers: int,
+        *,
+        unprotected: Sequence[str] = (),
+    ) -> None:
         self._keys = keys
+        self._unprotected = unprotected
         self._opening = opening(kek, pins)
+        self._tokens = bool(pins)
         self._runtime = runtime
         self._posts = [
             Post(str(runtime / f"{number}.sock"), socket.socket(socket.AF_UNIX)) for number in range(workers)
@@ -93,6 +106,8 @@ class Supervisor:
             try:
                 self._open()
                 self._announce()
+                for each in self._unprotected:
+                    _say(f"note: {each}")
                 while not self._ending:
                     for key, _ in selector.select(self._pause()):
                         key.data()
@@ -130,6 +145,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(descriptor,),
+            env=surroundings(os.environ, tokens=self._tokens),
             start_new_session=True,  # a terminal's Ctrl-C goes to the gateway alone
         )
         if process.stdin is not None:
@@ -195,12 +211,14 @@ def main(keys: Path, workers: int, runtime: Path | None, pins: list[str]) -> int
     2, with one sentence on standard error: the secret is wrong, or a key is damaged.
     """
     harden(follow_parent=False)
+    close_strangers()
+    unprotected = [each for each in (lock_memory(), unavailable()) if each is not None]
     try:
         secret = read_secret(sys.stdin.fileno())
         known = read_pins(pins, sys.stdin.fileno())
         kek = unlock(keys, secret)
         with runtime_folder(runtime) as folder:
-            Supervisor(keys.absolute(), kek, known, folder, workers).run()
+            Supervisor(keys.absolute(), kek, known, folder, workers, unprotected=unprotected).run()
     except (KeyStoreError, CannotServe) as error:
         if str(error):
             _say(str(error))

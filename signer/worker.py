@@ -27,12 +27,10 @@ from signer.contract.framing import (
 from signer.contract.messages import Answer, Answers, No
 from signer.contract.refusal import SignerRefusal
 from signer.desk import Desk
-from signer.hardening import harden
+from signer.hardening.memory import lock_memory
+from signer.hardening.process import close_strangers, harden, leave_folder
+from signer.hardening.seccomp import Filter, install
 from signer.issuance.refused import Refused
-from signer.journal.entry import PURPOSE
-from signer.journal.failed import JournalFailed
-from signer.journal.files import FOLDER as JOURNAL
-from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.softkey import SoftKeyStore
 from signer.keystore.token import tokens_of
@@ -124,27 +122,36 @@ def _encoded(answers: Answers) -> bytearray:
         return encode_answers(Answers([Answer(each.id, no) for each in answers.answers]))
 
 
+def _enclose(*, tokens: bool) -> None:
+    """Give up what a worker with opened keys does not need. Without a PIN no token is ever opened."""
+    if tokens:
+        install(Filter.TOKENS)
+        return
+    leave_folder()
+    install(Filter.STRICT)
+
+
 def main(folder: str, descriptor: str) -> int:
     """A worker's life: the key-encryption key and PINs from standard input, `ready` on standard output, then asks.
 
     Gives the exit status: 2, and one sentence on standard error, where the keys cannot be opened.
     """
     harden(follow_parent=True)
+    close_strangers(int(descriptor))
+    lock_memory()  # where it cannot be, the supervisor has said so
     opening = read_opening(sys.stdin.fileno())
     if opening is None:  # the supervisor went away before it said everything
         return 1
     kek, pins = opening
     try:
-        store = SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins))
-        journal = Journal(Path(folder).absolute() / JOURNAL, store.derived(PURPOSE))
-        desk = Desk(store, journal)
+        desk = Desk(SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins)))
         desk.warm()
-    except (KeyStoreError, JournalFailed, Refused) as error:
+    except (KeyStoreError, Refused) as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - a sentence for the operator
         return 2
+    _enclose(tokens=bool(pins))
     with socket.socket(fileno=int(descriptor)) as listener:
         worker = Worker(desk, listener, sys.stdin.fileno())
         os.write(sys.stdout.fileno(), b"ready\n")
         worker.serve()
-    journal.close()
     return 0

@@ -72,7 +72,9 @@ async def _relay(supervisor: Popen[bytes]) -> None:
         async for part in stream:
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
-                logger.warning(line.decode("utf-8", "replace"))
+                # What its workers do without on this machine is nobody's fault, and said at each start.
+                level = logging.INFO if line.startswith(b"signer: note: ") else logging.WARNING
+                logger.log(level, line.decode("utf-8", "replace"))
 
 
 async def _ended(process: Popen[bytes]) -> None:

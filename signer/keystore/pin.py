@@ -94,6 +94,11 @@ class Logins:
             raise KeyStoreError(StoreFailure.LOCKED, f"no PIN was given for the token {label}")
         return pin
 
+    def need(self) -> None:
+        """Raises `KeyStoreError` (LOCKED) where no PIN was given: such a worker has kept no way to a token open."""
+        if not self._pins:
+            raise KeyStoreError(StoreFailure.LOCKED, "a key rests on a token, and no PIN was given for any")
+
     @contextlib.contextmanager
     def attempt(self, token: bytes, pin: str) -> Iterator[None]:
         """Around one login at a token (its serial number), within a `turn`. `KeyStoreError` (LOCKED) is remembered.

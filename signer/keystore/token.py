@@ -33,6 +33,7 @@ class LazyTokens:
 
     def _there(self) -> Tokens:
         if self._tokens is None:
+            self._logins.need()
             try:
                 from signer.keystore.pkcs11 import Tokens
             except ModuleNotFoundError:
