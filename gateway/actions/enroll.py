@@ -217,6 +217,7 @@ async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes
         renewed_from=request.renewed_from,
         metadata=request.metadata,
         managed_key=request.managed_key,
+        crl_partition=pair.authority.partition(judged.serial),
     )
 
     def unit(unit: Unit) -> None:

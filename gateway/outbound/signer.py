@@ -14,11 +14,18 @@ from gateway.domain.application import Pair
 from gateway.domain.issuance import Plan
 from gateway.domain.request import SUBJECT_OIDS
 from signer.client import Busy, SignerClient, Unreachable, WorkerLost
-from signer.contract import messages
+from signer.contract import entries, messages
 from signer.contract.refusal import SignerRefusal
 
 # Longer than any healthy batch and shorter than the clients' patience (lego waits 30 s for a certificate).
 DEADLINE = 10.0  # seconds
+# A list of half a million entries, in slices between the frames of a busy worker. Nobody waits for it but a job.
+LIST_DEADLINE = 30.0  # seconds
+LIST_QUEUE = 1024  # lists that wait; one an authority, or a partition of it, is signed at a time
+
+
+ENTRY = entries.ENTRY
+"""An entry of a revocation list: serial (20 bytes, big-endian), when (seconds since the epoch), reason (its code)."""
 
 
 class SignerFailure(Exception):
@@ -62,8 +69,11 @@ class Signer:
     share of the pool an ask uses: an application's id, or the authority's name for the product's own work.
     """
 
-    def __init__(self, client: SignerClient, *, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self, client: SignerClient, *, lists: SignerClient | None = None, deadline: float = DEADLINE
+    ) -> None:
         self._client = client
+        self._lists = lists or client
         self._deadline = deadline
 
     @property
@@ -90,10 +100,21 @@ class Signer:
         return outcome.signature
 
     async def sign_crl(
-        self, issuer: str, *, number: int, this_update: int, next_update: int, revoked: list[tuple[bytes, int, int]]
+        self,
+        issuer: str,
+        *,
+        number: int,
+        this_update: int,
+        next_update: int,
+        entries: bytes,
+        names: Sequence[str] = (),
     ) -> bytes:
-        """Sign a CRL; `revoked` is (serial, seconds since the epoch, reason). Gives its DER."""
-        outcome = await self._ask(messages.SignCrl(issuer, number, this_update, next_update, revoked), issuer)
+        """Sign a CRL of packed `entries` (see `ENTRY`). Gives its DER; with `names`, its distribution point's.
+
+        It travels apart from all else: a worker makes a long list in slices, between the frames of other connections.
+        """
+        verb = messages.SignCrl(issuer, number, this_update, next_update, [], list(names), packed=entries)
+        outcome = await self._ask(verb, issuer, self._lists, LIST_DEADLINE)
         if not isinstance(outcome, messages.RevocationList):
             raise _unexpected(outcome)
         return outcome.der
@@ -105,9 +126,12 @@ class Signer:
             raise _unexpected(outcome)
         return outcome
 
-    async def _ask(self, verb: messages.Verb, share: str) -> messages.Outcome:
+    async def _ask(
+        self, verb: messages.Verb, share: str, client: SignerClient | None = None, deadline: float | None = None
+    ) -> messages.Outcome:
+        until = trio.current_time() + (self._deadline if deadline is None else deadline)
         try:
-            outcome = await self._client.ask(verb, share=share, deadline=trio.current_time() + self._deadline)
+            outcome = await (client or self._client).ask(verb, share=share, deadline=until)
         except Busy as busy:
             raise SignerBusy(busy.retry_after) from None
         except WorkerLost:
@@ -126,9 +150,11 @@ async def open_signer(sockets: Sequence[str], *, queue: int) -> AsyncIterator[Si
     Connections are opened again whenever a worker comes back. At the end they close, and asks under way are lost.
     """
     client = SignerClient(sockets, queue=queue)
+    lists = SignerClient(sockets, queue=LIST_QUEUE)
     async with trio.open_nursery() as nursery:
         await nursery.start(client.run)
-        yield Signer(client)
+        await nursery.start(lists.run)
+        yield Signer(client, lists=lists)
         nursery.cancel_scope.cancel()
 
 
@@ -154,7 +180,7 @@ def issue_certificate(plan: Plan, pair: Pair, ticket: bytes, deadline: float) ->
         ),
         ca=plan.basic_constraints.ca,
         path_length=plan.basic_constraints.path_length,
-        crl_urls=list(authority.crl_urls),
+        crl_urls=list(authority.crl_addresses(authority.partition(plan.serial))),
         issuer_urls=list(authority.issuer_urls),
         ocsp_urls=list(authority.ocsp_urls),
     )

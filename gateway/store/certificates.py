@@ -54,11 +54,6 @@ def find_by_serial(unit: Unit, issuer_id: str, serial: str) -> Certificate | Non
     return _maybe(unit.one("certificates.find_by_serial", issuer_id=issuer_id, serial=serial))
 
 
-def list_revoked(unit: Unit, issuer_id: str) -> list[Certificate]:
-    """What this issuer's revocation list must name, the first revoked first."""
-    return [certificate(row) for row in unit.all("certificates.list_revoked", issuer_id=issuer_id)]
-
-
 def status_of(unit: Unit, issuer_id: str, serial: str) -> SerialState:
     """What a relying party may be told of a serial; lower-case hex without leading zeros.
 

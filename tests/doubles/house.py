@@ -29,6 +29,7 @@ from gateway.domain.application import Application, EstSettings, Pair, ScepSetti
 from gateway.domain.authority import Authority
 from gateway.domain.profile import Profile
 from gateway.fronts.front import Front, Urls
+from gateway.outbound.signer import ENTRY
 from gateway.store import catalogue
 from gateway.store.catalogue import Catalogue
 from gateway.store.unit import Store, Unit, open_store
@@ -37,6 +38,7 @@ from tests.doubles.asgi import Answered, ask
 from tests.doubles.issuer import NOW, Issuer, SignerDouble, dice, pair
 
 PASSPHRASE = "correct horse battery"
+REASONS = dict(zip((1, 2, 3, 4, 5, 6, 9, 10), list(x509.ReasonFlags)[1:9], strict=True))
 CHALLENGE = "staple-staple-staple"
 USER = "dev1"
 
@@ -81,6 +83,7 @@ class HouseSigner(SignerDouble):
 
     issuer: HouseIssuer
     crash: Exception | None = None
+    lists = 0
 
     async def issue(self, plan, pair, *, ticket):
         if self.crash:
@@ -103,7 +106,9 @@ class HouseSigner(SignerDouble):
         hasher.update(attributes)
         return self.issuer.ra_key.sign(hasher.finalize(), padding.PKCS1v15(), Prehashed(chosen))
 
-    async def sign_crl(self, issuer: str, *, number: int, this_update: int, next_update: int, revoked) -> bytes:
+    async def sign_crl(
+        self, issuer: str, *, number: int, this_update: int, next_update: int, entries: bytes, names=()
+    ) -> bytes:
         if self.crash:
             raise self.crash
         builder = x509.CertificateRevocationListBuilder(
@@ -111,12 +116,19 @@ class HouseSigner(SignerDouble):
             dt.datetime.fromtimestamp(this_update, dt.UTC),
             dt.datetime.fromtimestamp(next_update, dt.UTC),
         ).add_extension(x509.CRLNumber(number), critical=False)
-        for serial, when, _ in revoked:
-            builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder(
-                    int.from_bytes(serial, "big"), dt.datetime.fromtimestamp(when, dt.UTC)
-                ).build()
+        for serial, when, reason in ENTRY.iter_unpack(entries):
+            entry = x509.RevokedCertificateBuilder(
+                int.from_bytes(serial, "big"), dt.datetime.fromtimestamp(when, dt.UTC)
             )
+            if reason:
+                entry = entry.add_extension(x509.CRLReason(REASONS[reason]), critical=False)
+            builder = builder.add_revoked_certificate(entry.build())
+        if names:
+            point = [x509.UniformResourceIdentifier(each) for each in names]
+            builder = builder.add_extension(
+                x509.IssuingDistributionPoint(point, None, False, False, None, False, False), critical=True
+            )
+        self.lists += 1
         return builder.sign(self.issuer.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     async def generate_key(self, algorithm: str, *, share: str) -> messages.GeneratedKey:

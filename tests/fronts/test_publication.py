@@ -11,8 +11,7 @@ import trio
 from cryptography import x509
 
 from gateway.actions.enroll import enroll
-from gateway.actions.publish import LIFETIME, RENEW_AFTER
-from gateway.domain.authority import AuthorityStatus
+from gateway.domain.authority import AuthorityStatus, ListSettings
 from gateway.domain.issuance import Issued
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol, San, SanType
 from gateway.fronts.health import health_routes
@@ -73,7 +72,7 @@ async def test_a_list_is_signed_once_however_many_ask(house: House):
 async def test_a_list_that_has_run_out_is_never_handed_out(house: House):
     """RFC 5280, 6.3.3: better none than an old one."""
     await crl(house)
-    house.now += LIFETIME + dt.timedelta(seconds=1)
+    house.now += ListSettings().lifetime + dt.timedelta(seconds=1)
     house.signer.crash = SignerUnreachable("away")
     answer = await house.ask("GET", "/ca/test-root.crl")
     assert answer.status == 503
@@ -87,7 +86,7 @@ async def test_the_job_renews_a_list_ahead_of_its_end_with_a_higher_number(house
     first = await crl(house)
     await renew_all(house.resources, house.front.publications)
     assert number(await crl(house)) == number(first)
-    house.now += RENEW_AFTER
+    house.now += ListSettings().refresh
     await renew_all(house.resources, house.front.publications)
     second = await crl(house)
     assert number(second) > number(first)
@@ -98,6 +97,7 @@ async def test_the_number_grows_even_when_the_clock_stands_or_goes_back(house: H
     """RFC 5280, 5.2.3."""
     first = number(await crl(house))
     await revoke_one(house)
+    house.front.publications.rest("authority", 0)
     house.now -= dt.timedelta(hours=1)
     await renew_all(house.resources, house.front.publications)
     assert number(await crl(house)) == first + 1
@@ -117,6 +117,7 @@ async def test_a_revocation_is_on_the_next_list_and_the_job_makes_it_at_once(hou
     """D19."""
     await crl(house)
     serial = await revoke_one(house)
+    house.front.publications.rest("authority", 0)
     await renew_all(house.resources, house.front.publications)
     assert [each.serial_number for each in await crl(house)] == [serial]
 
@@ -127,11 +128,13 @@ async def test_one_authoritys_failure_does_not_end_the_job(
     house.signer.crash = ZeroDivisionError("odd")
     with trio.move_on_after(100):
         await keep_published(house.resources, house.front.publications, glance=30)
-    assert caplog.text.count("ZeroDivisionError") == 4
+    assert 9 <= caplog.text.count("ZeroDivisionError: odd") <= 11  # a pause of ten seconds after each
     house.signer.crash = SignerUnreachable("away")
+    house.front.publications.rest("authority", 0)
     await renew_all(house.resources, house.front.publications)
     assert "out of reach" in caplog.text
     house.signer.crash = None
+    house.front.publications.rest("authority", 0)
     await renew_all(house.resources, house.front.publications)
     assert house.front.publications.current("authority", house.now) is not None
 

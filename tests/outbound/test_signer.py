@@ -87,7 +87,7 @@ async def test_each_verb_gives_what_it_is_for():
     assert await signer(messages.Signature(b"s")).sign_attributes("ra", b"1", "sha256", share="a") == b"s"
     made = messages.GeneratedKey(b"p", b"k", b"s")
     assert await signer(made).generate_key("RSA_2048", share="a") == made
-    crl = signer(messages.RevocationList(b"l")).sign_crl("ca", number=1, this_update=0, next_update=1, revoked=[])
+    crl = signer(messages.RevocationList(b"l")).sign_crl("ca", number=1, this_update=0, next_update=1, entries=b"")
     assert await crl == b"l"
 
 
@@ -111,7 +111,7 @@ async def test_an_answer_to_another_verb_is_never_taken_for_ours():
         signer(messages.Certificate(b"c")).unwrap("ra", b"w", "pkcs1v15", 16, share="a"),
         signer(messages.Certificate(b"c")).sign_attributes("ra", b"1", "sha256", share="a"),
         signer(messages.Certificate(b"c")).generate_key("RSA_2048", share="a"),
-        signer(messages.Certificate(b"c")).sign_crl("ca", number=1, this_update=0, next_update=1, revoked=[]),
+        signer(messages.Certificate(b"c")).sign_crl("ca", number=1, this_update=0, next_update=1, entries=b""),
     ):
         with pytest.raises(SignerRefused):
             await ask

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.certificate import SERIAL_TRANSITIONS, SerialStatus
 from gateway.domain.request import REQUEST_TRANSITIONS, CertificateRequest, ProofKind, RequestStatus, San, SanType
-from gateway.store import acme, audit, certificates, issuance, outbox, requests
+from gateway.store import acme, audit, certificates, issuance, outbox, requests, revocations
 from gateway.store.issuance import Existing, Reserved
 from gateway.store.unit import Duplicate, StateConflict, Store, Unit, open_store
 from protocols.acme.states import AuthorizationStatus, OrderStatus
@@ -276,8 +276,11 @@ async def test_a_revocation_is_noted_once_and_listed_for_its_issuer(store: Store
         await store.write(lambda unit, it=each: it is good or certificates.revoke(unit, it.id, reason=1, at=LATER))
     assert await store.write(lambda unit: certificates.revoke(unit, mine.id, reason=4, at=NOW)) is False
     assert await store.write(lambda unit: certificates.revoke(unit, "nobody", reason=4, at=NOW)) is False
-    (found,) = await store.read(lambda unit: certificates.list_revoked(unit, "authority"))
-    assert found == replace(mine, revoked_at=LATER, revocation_reason=1)
+    assert await store.read(lambda unit: certificates.find(unit, mine.id)) == replace(
+        mine, revoked_at=LATER, revocation_reason=1
+    )
+    (row,) = await store.read(lambda unit: revocations.since(unit, "authority", revision=0, serial="", most=9))
+    assert (row.serial, row.reason) == (mine.serial, 1)
     events = await store.read(lambda unit: outbox.pending(unit, at=LATER, limit=10))
     assert {(each.kind, each.subject_id) for each in events} == {
         ("certificate.revoked", mine.id),

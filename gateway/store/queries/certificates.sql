@@ -35,6 +35,3 @@ SELECT * FROM certificates WHERE sha256 = :sha256
 -- find_by_serial --
 SELECT certificates.* FROM serials JOIN certificates ON certificates.id = serials.certificate_id
 WHERE serials.issuer_id = :issuer_id AND serials.serial = :serial
-
--- list_revoked --
-SELECT * FROM certificates WHERE issuer_id = :issuer_id AND revoked_at IS NOT NULL ORDER BY revoked_at, id
