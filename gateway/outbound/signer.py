@@ -69,9 +69,7 @@ class Signer:
     share of the pool an ask uses: an application's id, or the authority's name for the product's own work.
     """
 
-    def __init__(
-        self, client: SignerClient, *, lists: SignerClient | None = None, deadline: float = DEADLINE
-    ) -> None:
+    def __init__(self, client: SignerClient, *, lists: SignerClient | None = None, deadline: float = DEADLINE) -> None:
         self._client = client
         self._lists = lists or client
         self._deadline = deadline
