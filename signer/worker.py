@@ -31,6 +31,10 @@ from signer.hardening.memory import lock_memory
 from signer.hardening.process import close_strangers, harden, leave_folder
 from signer.hardening.seccomp import Filter, install
 from signer.issuance.refused import Refused
+from signer.journal.entry import PURPOSE
+from signer.journal.failed import JournalFailed
+from signer.journal.files import FOLDER as JOURNAL
+from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.softkey import SoftKeyStore
 from signer.keystore.token import tokens_of
@@ -144,9 +148,11 @@ def main(folder: str, descriptor: str) -> int:
         return 1
     kek, pins = opening
     try:
-        desk = Desk(SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins)))
+        store = SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins))
+        journal = Journal(Path(folder).absolute() / JOURNAL, store.derived(PURPOSE))
+        desk = Desk(store, journal)
         desk.warm()
-    except (KeyStoreError, Refused) as error:
+    except (KeyStoreError, JournalFailed, Refused) as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - a sentence for the operator
         return 2
     _enclose(tokens=bool(pins))
@@ -154,4 +160,5 @@ def main(folder: str, descriptor: str) -> int:
         worker = Worker(desk, listener, sys.stdin.fileno())
         os.write(sys.stdout.fileno(), b"ready\n")
         worker.serve()
+    journal.close()
     return 0
