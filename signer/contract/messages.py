@@ -107,13 +107,46 @@ class SignCrl(Message, frozen=True, tag="sign-crl"):
     packed: bytes = b""
 
 
+class OcspEntry(Message, frozen=True):
+    """What is said of one certificate (RFC 6960, 4.2.1).
+
+    `digest` (`sha1`, `sha256`, `sha384`, `sha512`) is that of the CertID; `parameters` whether its AlgorithmIdentifier
+    has a NULL, as the request had. `serial` is the content of the INTEGER, in its shortest form. `status` is `good`,
+    `revoked` (since `revoked_at`, for `reason` of RFC 5280, 5.3.1) or `unknown`. Hashes are given for a certificate of
+    another issuer only, of which nothing but `unknown` is ever signed.
+    """
+
+    digest: str
+    serial: bytes
+    status: str
+    revoked_at: int = 0
+    reason: int = 0
+    parameters: bool = True
+    name_hash: bytes = b""
+    key_hash: bytes = b""
+
+
+class SignOcsp(Message, frozen=True, tag="sign-ocsp"):
+    """Build an OCSP response and sign it with the key of this worker's own responder for `issuer`.
+
+    Times are whole seconds since the epoch. `nonce` is the request's, empty if it had none (RFC 8954).
+    """
+
+    issuer: str
+    produced_at: int
+    this_update: int
+    next_update: int
+    entries: list[OcspEntry]
+    nonce: bytes = b""
+
+
 class GenerateKey(Message, frozen=True, tag="generate-key"):
     """Generate a subject's key, for enrollments where the server manages it. `algorithm` as in the REST API (D12)."""
 
     algorithm: str
 
 
-Verb: TypeAlias = IssueCertificate | UnwrapKey | SignAttributes | SignCrl | GenerateKey
+Verb: TypeAlias = IssueCertificate | UnwrapKey | SignAttributes | SignCrl | SignOcsp | GenerateKey
 
 
 class Ask(Message, frozen=True):
@@ -154,6 +187,12 @@ class RevocationList(Message, frozen=True, tag="revocation-list"):
     der: bytes
 
 
+class OcspResponse(Message, frozen=True, tag="ocsp-response"):
+    """An OCSPResponse that was signed, DER."""
+
+    der: bytes
+
+
 class GeneratedKey(Message, frozen=True, tag="generated-key"):
     """A new subject's key: PKCS#8 DER for its owner, and the same sealed under the unlock secret for the store."""
 
@@ -169,7 +208,7 @@ class No(Message, frozen=True, tag="no"):
     detail: str
 
 
-Outcome: TypeAlias = Certificate | Unwrapped | Signature | RevocationList | GeneratedKey | No
+Outcome: TypeAlias = Certificate | Unwrapped | Signature | RevocationList | OcspResponse | GeneratedKey | No
 
 
 class Answer(Message, frozen=True):

@@ -57,7 +57,7 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
 
 def key_identifier(spki: bytes) -> bytes:
     """The identifier of a public key (RFC 7093, 2, method 1): no SHA-1, and as short as what old software expects."""
-    return hashlib.sha256(_key_bits(spki)).digest()[:20]
+    return hashlib.sha256(key_bits(spki)).digest()[:20]
 
 
 def instant(seconds: int) -> datetime:
@@ -98,7 +98,7 @@ def _subject_key_identifier(spki: bytes) -> x509.Extension[x509.ExtensionType]:
     return x509.Extension(identifier.oid, False, identifier)
 
 
-def _key_bits(spki: bytes) -> bytes:
+def key_bits(spki: bytes) -> bytes:
     """The key in the BIT STRING of a SubjectPublicKeyInfo; its DER has been read by the loader already."""
     inside = 2 if spki[1] < 0x80 else 2 + (spki[1] & 0x7F)
     string = inside + 2 + spki[inside + 1]  # the algorithm's identifier takes fewer than 128 bytes
