@@ -5,13 +5,13 @@ The product's policy is judged in the gateway. This is what still holds when the
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address, ip_network
 from typing import Final, NoReturn
 
 from signer.contract.messages import IssueCertificate
 from signer.contract.refusal import SignerRefusal
 from signer.issuance.issuer import Issuer
+from signer.issuance.names import Bounds, host_kind, is_address, outside, subject_outside
 from signer.issuance.refused import Refused
 from signer.keystore.key import NameRange
 
@@ -20,8 +20,6 @@ from signer.keystore.key import NameRange
 AUTHORITATIVE: Final = frozenset({"1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"})
 
 _COMMON_NAME: Final = "2.5.4.3"
-# What an old verifier would take for a host in a common name (RFC 9525, appendix B, tells of them).
-_LIKE_A_HOST: Final = re.compile(r"[^\s@]*(?:\.|:)[^\s@]*", re.ASCII)
 
 
 def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
@@ -42,6 +40,8 @@ def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
     _check_extended_key_usages(ask.extended_key_usages, ceiling.extended_key_usages)
     if ceiling.names is not None:
         _check_names(ask, ceiling.names)
+    if issuer.bounds:
+        _check_bounds(ask, issuer.bounds)
 
 
 def _check_authority(issuer: Issuer, ask: IssueCertificate) -> None:
@@ -68,10 +68,18 @@ def _check_names(ask: IssueCertificate, ranges: list[NameRange]) -> None:
         if not any(_within(san.type, san.value, each) for each in ranges):
             _refuse(f"the name {san.value!r}")
     for oid, value in ask.subject:
-        if oid == _COMMON_NAME and _LIKE_A_HOST.fullmatch(value):
-            kind = "ip_address" if _is_address(value) else "dns_name"
-            if not any(_within(kind, value, each) for each in ranges):
-                _refuse(f"the common name {value!r}")
+        kind = host_kind(value) if oid == _COMMON_NAME else None
+        if kind is not None and not any(_within(kind, value, each) for each in ranges):
+            _refuse(f"the common name {value!r}")
+
+
+def _check_bounds(ask: IssueCertificate, bounds: tuple[Bounds, ...]) -> None:
+    for san in ask.sans:
+        if outside(bounds, san.type, san.value):
+            _refuse(f"the name {san.value!r}: it is outside the name constraints (RFC 5280, 4.2.1.10)")
+    subject = subject_outside(bounds, ask.subject)
+    if subject is not None:
+        _refuse(f"the subject {subject!r}: it is outside the name constraints (RFC 5280, 4.2.1.10)")
 
 
 def _within(kind: str, value: str, allowed: NameRange) -> bool:
@@ -82,19 +90,11 @@ def _within(kind: str, value: str, allowed: NameRange) -> bool:
             # A wildcard is within a range if everything that it matches is.
             return f".{value.lower().removeprefix('*.')}".endswith(f".{allowed.value.lower()}")
         case "ip_address":
-            return _is_address(value) and ip_address(value) in ip_network(allowed.value)
+            return is_address(value) and ip_address(value) in ip_network(allowed.value)
         case "email":
             return value.rpartition("@")[2].lower() == allowed.value.lower()
         case _:
             return False
-
-
-def _is_address(value: str) -> bool:
-    try:
-        ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse(what: str) -> NoReturn:

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.contract.refusal import SignerRefusal
+from signer.issuance.names import Bounds, bounds_of
 from signer.issuance.refused import Refused
 from signer.keystore.key import KeyKind, StoredKey
 from signer.keystore.mechanism import Digest, PrivateKey, digest_of
@@ -34,6 +35,7 @@ class Issuer:
     not_after: int
     path_length: int | None
     signs_lists: bool
+    bounds: tuple[Bounds, ...] = ()  # the name constraints of its own certificate and of those above it
 
 
 def issuer_of(key: StoredKey) -> Issuer:
@@ -63,6 +65,7 @@ def issuer_of(key: StoredKey) -> Issuer:
         not_after=int(certificate.not_valid_after_utc.timestamp()),
         path_length=basic.path_length,
         signs_lists=usage is None or usage.crl_sign,
+        bounds=tuple(bounds for bounds in map(bounds_of, key.chain) if bounds),
     )
 
 

@@ -66,15 +66,14 @@ _files = msgspec.json.Decoder(KeyFile)
 _facts = msgspec.json.Decoder(KeyFacts)
 
 
-def encode(kek: bytes, facts: KeyFacts, private_key: PrivateKey) -> bytes:
-    """The content of a key's file; of a key on a token nothing but the proof that it was written with the secret."""
+def encode(kek: bytes, facts: KeyFacts, plain: bytes | None) -> bytes:
+    """The content of a key's file. `plain` is the private key, PKCS#8 DER; None for a key on a token.
+
+    Of that nothing is sealed but the proof that the file was written with the secret.
+    """
     clear = msgspec.json.format(msgspec.json.encode(facts), indent=2)
-    if facts.place is None:
-        plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        sealed = close_box(kek, plain, _PRIVATE_KEY + clear)
-    else:
-        sealed = close_box(kek, b"", _TOKEN_KEY + clear)
-    version = _VERSION if facts.place is None else _TOKEN_VERSION
+    version = _TOKEN_VERSION if plain is None else _VERSION
+    sealed = close_box(kek, plain or b"", _PURPOSES[version] + clear)
     return msgspec.json.encode(KeyFile(version, msgspec.Raw(clear), sealed))
 
 
@@ -127,6 +126,13 @@ def algorithm_named(private_key: PrivateKey) -> str:
 def public_half(private_key: PrivateKey) -> bytes:
     """SubjectPublicKeyInfo, DER."""
     return private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def plain_of(private_key: PrivateKey) -> bytes | None:
+    """PKCS#8 DER, in the clear; None for a key on a token."""
+    if isinstance(private_key, OnToken):
+        return None
+    return private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def chain_of(file: str, chain: list[bytes]) -> tuple[x509.Certificate, ...]:

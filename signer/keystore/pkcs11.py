@@ -29,6 +29,7 @@ from signer.keystore.mechanism import PrivateKey, PublicKey
 from signer.keystore.pin import Logins
 from signer.keystore.tokenkey import DIGEST_INFO, TokenKey, TokenPublicKey, token_key
 from signer.keystore.tokenpair import generated
+from signer.keystore.tokentake import take_in
 
 T = TypeVar("T")
 
@@ -298,6 +299,35 @@ class Tokens:
         seat = TokenSeat(token, place, public_key)
         token.run(seat, lambda _: None)
         return token_key(seat, public_key)
+
+    def take_in(self, where: TokenPlace, private_key: PrivateKey) -> TokenKey:
+        """Write a key that was made elsewhere to a token, sensitive and not extractable. Raises `KeyStoreError`."""
+        public_key = private_key.public_key()
+        if not isinstance(public_key, TokenPublicKey):
+            raise KeyStoreError(StoreFailure.UNSUPPORTED, f"no token holds keys such as {type(public_key).__name__}")
+        token = self.token(where)
+        place = TokenPlace(where.module, where.token, where.serial, where.label, os.urandom(16))
+        try:
+            take_in(token.session(), place, private_key)
+        except PKCS11Error as error:
+            token.drop()
+            sentence = f"the token {where.token or where.serial} does not take the key: {_code(error)}"
+            raise KeyStoreError(token_failure(error), sentence) from None
+        seat = TokenSeat(token, place, public_key)
+        token.run(seat, lambda _: None)
+        return token_key(seat, public_key)
+
+    def described(self, where: TokenPlace) -> str:
+        """A token and its module in words: label, serial number, model and versions. Raises `KeyStoreError`."""
+        found = self.token(where).session().token
+        library = pkcs11.lib(where.module)
+        major, minor = library.library_version
+        firmware = ".".join(str(each) for each in found.firmware_version)
+        return (
+            f"{found.label}, serial number {found.serial.decode(errors='replace').strip()}, "
+            f"{found.manufacturer_id.strip()} {found.model.strip()}, firmware {firmware}; "
+            f"module {where.module}, {library.library_description.strip()} {major}.{minor}"
+        )
 
     def token(self, place: TokenPlace) -> OpenToken:
         """The token of a place, not necessarily open."""

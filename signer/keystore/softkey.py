@@ -14,12 +14,12 @@ file may be exchanged, for a new chain; whoever has the store open sees that wit
 from __future__ import annotations
 
 import contextlib
-import hmac
 import fcntl
+import hmac
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from signer.keystore.durable import put, write_new
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
-from signer.keystore.key import KeyKind, PendingKey, StoredKey, TokenDoor
+from signer.keystore.key import Ceiling, KeyKind, PendingKey, StoredKey, TokenDoor
 from signer.keystore.keyfile import (
     KeyFacts,
     algorithm_named,
@@ -41,7 +41,7 @@ from signer.keystore.keyfile import (
     facts_of,
     loaded,
     place_of,
-    public_half,
+    plain_of,
     reaching,
     read,
 )
@@ -152,6 +152,10 @@ class SoftKeyStore:
         """What the file of that key says, proved to be ours; no token is asked. Raises `KeyStoreError`."""
         return self._content(name, _PENDING if pending else _SUFFIX)[0]
 
+    def chain(self, name: str) -> tuple[x509.Certificate, ...]:
+        """The chain of a key; no token is asked. Raises `KeyStoreError`."""
+        return chain_of(name + _SUFFIX, self.facts(name).chain)
+
     def pending(self, name: str) -> PendingKey:
         """The key of that name that waits for its certificate. Raises `KeyStoreError`."""
         facts, plain = self._content(name, _PENDING)
@@ -184,21 +188,34 @@ class SoftKeyStore:
     def add(self, key: StoredKey) -> None:
         """Store a new key; durable when it returns. Raises `KeyExists` or `KeyStoreError`."""
         with reaching(self._folder):
-            write_new(self._path(key.name, _SUFFIX), encode(self._kek, facts_of(key), key.private_key))
+            write_new(self._path(key.name, _SUFFIX), encode(self._kek, facts_of(key), plain_of(key.private_key)))
 
-    def replace(self, key: StoredKey) -> None:
-        """Exchange what stands beside a stored key: its chain, ceiling, links. Durable, and at once for every reader.
+    def replace(
+        self,
+        name: str,
+        *,
+        chain: Sequence[x509.Certificate] | None = None,
+        links: Sequence[x509.Certificate] | None = None,
+        ceiling: Ceiling | None = None,
+    ) -> None:
+        """Exchange what stands beside a stored key. Durable, and at once for every reader; no token is asked.
 
-        Raises `KeyStoreError`, also where the key itself would be another.
+        Raises `KeyStoreError`, also where the chain would be another key's.
         """
-        stored = self._read(key.name, None)
-        if public_half(stored.private_key) != public_half(key.private_key):
-            raise KeyStoreError(
-                StoreFailure.UNSUPPORTED, f"the key {key.name} is another, and keys are not overwritten"
-            )
+        facts, plain = self._content(name, _SUFFIX)
+        if chain is not None:
+            own = chain_of(name + _SUFFIX, facts.chain)[0].public_key()
+            if not chain or chain[0].public_key() != own:
+                sentence = f"the chain is not one of the key {name}, and keys are not overwritten"
+                raise KeyStoreError(StoreFailure.UNSUPPORTED, sentence)
+            facts = msgspec.structs.replace(facts, chain=_ders(chain))
+        if links is not None:
+            facts = msgspec.structs.replace(facts, links=_ders(links))
+        if ceiling is not None:
+            facts = msgspec.structs.replace(facts, ceiling=ceiling)
         with reaching(self._folder):
-            put(self._path(key.name, _SUFFIX), encode(self._kek, facts_of(key), key.private_key))
-        self._opened.pop(key.name, None)
+            put(self._path(name, _SUFFIX), encode(self._kek, facts, plain))
+        self._opened.pop(name, None)
 
     def add_pending(self, key: PendingKey) -> None:
         """Store a new key that waits for its certificate. Raises `KeyExists` or `KeyStoreError`."""
@@ -214,7 +231,7 @@ class SoftKeyStore:
             request=request,
         )
         with reaching(self._folder):
-            write_new(self._path(key.name, _PENDING), encode(self._kek, facts, key.private_key))
+            write_new(self._path(key.name, _PENDING), encode(self._kek, facts, plain_of(key.private_key)))
 
     def forget_pending(self, name: str) -> None:
         """Remove the file of a key that waited; its key is stored by now, with its certificate."""
@@ -297,6 +314,10 @@ class SoftKeyStore:
         if self._tokens is None:
             raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key {name} rests on a token, and none is opened")
         return self._tokens
+
+
+def _ders(certificates: Sequence[x509.Certificate]) -> list[bytes]:
+    return [each.public_bytes(Encoding.DER) for each in certificates]
 
 
 def _log(sentence: str) -> None:

@@ -31,6 +31,14 @@ class LazyTokens:
         """Make a key on a token (`pkcs11.Tokens.generate`). Raises `KeyStoreError`."""
         return self._there().generate(where, algorithm, decrypts=decrypts)
 
+    def take_in(self, where: TokenPlace, private_key: PrivateKey) -> PrivateKey:
+        """Write a key to a token (`pkcs11.Tokens.take_in`). Raises `KeyStoreError`."""
+        return self._there().take_in(where, private_key)
+
+    def described(self, where: TokenPlace) -> str:
+        """A token and its module, for a transcript. Raises `KeyStoreError`."""
+        return self._there().described(where)
+
     def _there(self) -> Tokens:
         if self._tokens is None:
             self._logins.need()

@@ -15,12 +15,12 @@ from signer.keystore.tokenkey import TokenPublicKey
 _NONE: Final = MechanismFlag(0)  # what a key may do says its template
 _RSA: Final = {"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
 # namedCurve of RFC 5480, 2.1.1.1, DER, and the curve.
-_CURVES: Final[dict[str, tuple[bytes, ec.EllipticCurve]]] = {
+CURVES: Final[dict[str, tuple[bytes, ec.EllipticCurve]]] = {
     "EC_prime256v1": (bytes.fromhex("06082a8648ce3d030107"), ec.SECP256R1()),
     "EC_secp384r1": (bytes.fromhex("06052b81040022"), ec.SECP384R1()),
     "EC_secp521r1": (bytes.fromhex("06052b81040023"), ec.SECP521R1()),
 }
-_ED25519: Final = bytes.fromhex("130c") + b"edwards25519"  # PKCS#11 3.0, 2.3.5: curveName, a PrintableString
+ED25519: Final = bytes.fromhex("130c") + b"edwards25519"  # PKCS#11 3.0, 2.3.5: curveName, a PrintableString
 
 
 def generated(session: Session, place: TokenPlace, algorithm: str, *, decrypts: bool) -> TokenPublicKey:
@@ -50,11 +50,11 @@ def generated(session: Session, place: TokenPlace, algorithm: str, *, decrypts: 
         )
         numbers = (int.from_bytes(half[each], "big") for each in (Attribute.PUBLIC_EXPONENT, Attribute.MODULUS))
         return rsa.RSAPublicNumbers(*numbers).public_key()
-    curve = _CURVES.get(algorithm)
+    curve = CURVES.get(algorithm)
     if curve is None and algorithm != "ED25519":
         raise KeyStoreError(StoreFailure.UNSUPPORTED, f"keys of {algorithm[:50]!r} are not made on tokens")
     kind = KeyType.EC_EDWARDS if curve is None else KeyType.EC
-    parameters = {Attribute.EC_PARAMS: _ED25519 if curve is None else curve[0]}
+    parameters = {Attribute.EC_PARAMS: ED25519 if curve is None else curve[0]}
     half, _ = session.create_domain_parameters(kind, parameters, local=True).generate_keypair(
         mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN if curve is None else Mechanism.EC_KEY_PAIR_GEN,
         capabilities=_NONE,

@@ -37,6 +37,11 @@ def run(*arguments: str, secret: bytes = SECRET) -> subprocess.CompletedProcess[
     )
 
 
+def facts(shown: bytes) -> dict:
+    """What a ceremony told, without its transcript, which has times."""
+    return {name: value for name, value in json.loads(shown).items() if name != "transcript"}
+
+
 def load(pem: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem.encode())
 
@@ -96,7 +101,7 @@ def test_a_ceremony_that_is_held_again_changes_nothing(tmp_path):
     once = run(*arguments)
     before = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
     again = run(*arguments)
-    assert (again.returncode, again.stdout) == (0, once.stdout)
+    assert (again.returncode, facts(again.stdout)) == (0, facts(once.stdout))
     assert {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()} == before
 
 
@@ -169,7 +174,7 @@ def test_an_authority_with_its_ra_is_made_below_another(tmp_path):
     assert load(made["ra"]["certificate"]).subject.rfc4514_string() == "CN=Devices RA,O=Example,C=DE"
     assert load(made["ra"]["certificate"]).not_valid_after_utc == certificate.not_valid_after_utc
     again = run("create-authority", *arguments)
-    assert again.stdout == below.stdout
+    assert facts(again.stdout) == facts(below.stdout)
     store = SoftKeyStore(tmp_path / "keys", unlock(tmp_path / "keys", SECRET))
     assert store.find("devices").ceiling.max_validity == 30 * DAY
     assert not store.find("devices").ceiling.authorities
