@@ -12,6 +12,8 @@ import signal
 import socket
 import struct
 import sys
+import time
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -42,6 +44,7 @@ from signer.opening import read_opening
 
 _CONNECTIONS: Final = 64  # gateways' processes on one machine, with room to spare
 _READ: Final = 256 * 1024  # bytes
+_PATIENCE: Final = 0.001  # seconds; between two looks whether a gateway has read more of a list
 _STALLED: Final = 5.0  # seconds; a gateway that reads nothing for so long must not hold up the others
 
 
@@ -56,6 +59,7 @@ class Worker:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._connections: dict[socket.socket, Frames] = {}
+        self._lists: dict[socket.socket, Generator[float, None, None]] = {}  # one a connection, under way
         self._stopping = False
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
@@ -74,9 +78,11 @@ class Worker:
         signal.signal(signal.SIGTERM, self._told)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the gateway, which ends its signer in order
         self._selector.register(wakeup, selectors.EVENT_READ, lambda: wakeup.recv(64))
+        pause: float | None = None
         while not self._stopping:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(pause):
                 key.data()
+            pause = self._advance()
 
     def _told(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -100,15 +106,67 @@ class Worker:
                 self._drop(connection)
                 return
             for payload in self._connections[connection].feed(received):
-                connection.sendall(_encoded(self._desk.answer(decode_batch(payload))))
+                began = time.perf_counter_ns()
+                batch = decode_batch(payload)
+                if connection in self._lists:
+                    raise BadFrame("a frame while a list is being made")
+                if (work := self._desk.begin(batch)) is not None:
+                    self._lists[connection] = _delivered(work, connection)
+                    continue
+                answers = self._desk.answer(batch).answers
+                # Rounded up: the client takes 0 for a worker that does not tell.
+                worked = (time.perf_counter_ns() - began) // 1000 + 1
+                connection.sendall(_encoded(Answers(answers, worked)))
         except (BadFrame, OSError) as error:
             print(f"signer: a connection was closed: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
             self._drop(connection)
 
+    def _advance(self) -> float | None:
+        """One slice of each long list: between two of them whoever waits is served, and a busy day delays no list.
+
+        Gives how long the loop may sleep after it, in seconds; None: there are no lists.
+        """
+        pause = None
+        for connection, work in tuple(self._lists.items()):
+            try:
+                pause = min(_PATIENCE if pause is None else pause, next(work))
+            except StopIteration:
+                del self._lists[connection]
+            except OSError as error:
+                print(f"signer: a connection was closed: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+                self._drop(connection)
+        return pause
+
     def _drop(self, connection: socket.socket) -> None:
+        self._lists.pop(connection, None)
         self._selector.unregister(connection)
         del self._connections[connection]
         connection.close()
+
+
+def _delivered(work: Generator[None, None, Answers], connection: socket.socket) -> Generator[float, None, None]:
+    """Make a list and send it, without ever waiting for the reader: it is busy, and so is this worker.
+
+    Each step gives how long the loop may sleep before the next, in seconds. Raises OSError.
+    """
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            rest = memoryview(_encoded(end.value))
+            break
+        yield 0.0
+    until = time.monotonic() + _STALLED
+    connection.setblocking(False)
+    while rest:
+        try:
+            rest = rest[connection.send(rest) :]
+            until = time.monotonic() + _STALLED
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise TimeoutError("a gateway reads nothing") from None
+            yield _PATIENCE
+    connection.settimeout(_STALLED)
 
 
 def peer_uid(connection: socket.socket) -> int:
