@@ -12,13 +12,22 @@ from typing import Final
 import trio
 
 from signer.client.connection import Connection, connect
+from signer.client.pace import Pace, kind
 from signer.client.waiting import Busy, Entry, Unreachable, Waiting, WorkerLost
 from signer.contract.framing import BadFrame, FrameTooLarge, decode_answers, encode_batch
-from signer.contract.messages import VERSION, Ask, Batch, GenerateKey, No, Outcome, SignCrl, Verb
+from signer.contract.messages import VERSION, Ask, Batch, GenerateKey, No, Outcome, SignCrl, SignOcsp, Verb
 from signer.contract.refusal import SignerRefusal
 
 MOST: Final = 64  # asks in a frame; more would gain little (13 us each at 64) and delay the first of them
 LEAST: Final = 8  # asks in a frame, where that many wait, before another free worker is given any
+# How long a worker is given work at once. Whoever comes next waits for half of that on average: a millisecond costs
+# nothing that could be measured where the asks are short, and nobody else waits while one share asks alone.
+TOGETHER: Final = 0.001  # seconds, while several shares ask
+ALONE: Final = 0.008  # seconds
+_LATELY: Final = 1.0  # seconds for which a share that has asked is thought to ask again
+# An ask is refused at once where it would wait for more than this part of its time: the estimate may be wrong by half,
+# and its asker has work to do with the answer.
+_USEFUL: Final = 0.5
 _SWEEP: Final = 0.1  # seconds
 _BACKOFF: Final = (0.01, 0.05, 0.2, 1.0)  # seconds before the first, second, ... attempt to connect again
 _LONGEST_WAIT: Final = 60  # seconds that a busy peer is told to wait, at most
@@ -41,14 +50,19 @@ class Statistics:
 class SignerClient:
     """Asks the workers behind `sockets`. `run` must be running while `ask` is awaited; one event loop.
 
-    `queue` bounds how many asks wait. Keys to generate and lists to sign, which take a worker's time by the second,
-    wait apart: they travel alone, take turns with the rest, and never occupy the last of several workers.
+    `queue` bounds how many asks wait in each class; what an ask would wait for is bounded by its deadline. Issuance and
+    status (OCSP) have half of every frame each, and what the other leaves. Keys to generate and lists to sign, which
+    take a worker's time by the second, travel alone, take turns with the rest, and never occupy the last of several
+    workers.
     """
 
     def __init__(self, sockets: Sequence[str], *, queue: int = 4096) -> None:
         self._paths = tuple(sockets)
-        self._quick = Waiting(queue)
+        self._issuance = Waiting(queue)
+        self._status = Waiting(queue)
         self._slow = Waiting(max(16, queue // 16))
+        self._classes = (self._issuance, self._status, self._slow)
+        self._pace = Pace()
         self._slow_flying = 0
         self._slow_most = max(1, len(self._paths) - 1)
         self._connections: deque[Connection] = deque()
@@ -57,7 +71,8 @@ class SignerClient:
         self._idle: trio.Event | None = None  # the sweeper's, while it has nothing to sweep
         self._ended = False
         self._next_id = 0
-        self._pace = 0.001  # seconds an ask takes a worker, a moving average
+        self._last_share: str | None = None
+        self._together_until = -math.inf
         self._frames = self._asks = self._largest = 0
 
     @property
@@ -71,27 +86,42 @@ class SignerClient:
             frames=self._frames,
             asks=self._asks,
             largest=self._largest,
-            waiting=self._quick.count + self._slow.count,
+            waiting=sum(each.count for each in self._classes),
             in_flight=sum(len(each.flying) for each in self._connections),
             workers=len(self._connections),
         )
 
-    async def ask(self, verb: Verb, *, share: str, deadline: float) -> Outcome:
+    def require_room(self, share: str, *, seconds: float) -> None:
+        """Raises `Busy` if an ask of `share` for a certificate, with that much time, would be refused now.
+
+        For whoever has something to write down before asking: what is refused here costs nothing.
+        """
+        waiting = self._issuance
+        if self._too_late(waiting, share, seconds) or (waiting.full and waiting.crowded_by(share)):
+            raise Busy(self._retry_after(waiting, share))
+
+    async def ask(self, verb: Verb, *, share: str, deadline: float, told: bool = False) -> Outcome:
         """What a worker answers to `verb`. `deadline` is of trio's clock; `share` names whose fair part is used.
 
         Raises `Busy` and `Unreachable` (nothing was signed) or `WorkerLost` (it may have been). An ask that is
-        cancelled, or whose deadline passes, before it was sent is never sent. Deadlines are kept within 0.1 s.
+        cancelled, or whose deadline passes, before it was sent is never sent. With `told`, one that was sent cannot be
+        cancelled any more: its asker hears what became of it. Deadlines are kept within 0.1 s.
         """
         if self._ended:
             raise Unreachable("the signer's client has ended")
-        waiting = self._lane(verb)
+        waiting = self._class(verb)
+        if self._connections and self._too_late(waiting, share, deadline - trio.current_time()):
+            raise Busy(self._retry_after(waiting, share))
         if waiting.full:
-            waiting.make_room(share, Busy(self._retry_after()))
-        entry = Entry(verb, share, deadline, trio.lowlevel.current_task())
+            waiting.make_room(share, Busy(self._retry_after(waiting, share)))
+        of = kind(verb)
+        entry = Entry(verb, of, self._pace.of(of), share=share, deadline=deadline, task=trio.lowlevel.current_task())
         waiting.put(entry)
         self._wake()
 
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            if entry.sent and told:
+                return trio.lowlevel.Abort.FAILED
             entry.task = None
             if not entry.sent:
                 waiting.forget(entry)
@@ -114,15 +144,25 @@ class SignerClient:
                 task_status.started()
         finally:
             self._ended = True
-            for waiting in (self._quick, self._slow):
+            for waiting in self._classes:
                 for entry in waiting.take(waiting.count):
                     entry.fail(Unreachable("the signer's client has ended"))
 
-    def _lane(self, verb: Verb) -> Waiting:
-        return self._slow if isinstance(verb, GenerateKey | SignCrl) else self._quick
+    def _class(self, verb: Verb) -> Waiting:
+        match verb:
+            case GenerateKey() | SignCrl():
+                return self._slow
+            case SignOcsp():
+                return self._status
+            case _:
+                return self._issuance
 
-    def _retry_after(self) -> int:
-        seconds = (self._quick.count + self._slow.count) * self._pace / max(1, len(self._connections))
+    def _too_late(self, waiting: Waiting, share: str, seconds: float) -> bool:
+        return waiting.before(share) > max(0.0, seconds) * _USEFUL * (len(self._connections) or 1)
+
+    def _retry_after(self, waiting: Waiting, share: str) -> int:
+        """When what waits before the next ask of `share` is thought to be done, in whole seconds."""
+        seconds = waiting.before(share) / max(1, len(self._connections))
         return min(max(1, math.ceil(seconds)), _LONGEST_WAIT)
 
     def _wake(self) -> None:
@@ -158,19 +198,21 @@ class SignerClient:
                 self._idle = trio.Event()
                 await self._idle.wait()
             now = trio.current_time()
-            for waiting in (self._quick, self._slow):
+            for waiting in self._classes:
                 for entry in waiting.expired(now):
-                    entry.fail(self._not_taken())
+                    entry.fail(self._not_taken(waiting, entry))
             for connection in self._connections:
                 for entry in connection.flying.values():
                     if entry.deadline <= now:
                         entry.fail(WorkerLost("a worker did not answer in time"))
 
     def _outstanding(self) -> bool:
-        return bool(self._quick.count or self._slow.count or any(each.flying for each in self._connections))
+        return any(each.count for each in self._classes) or any(each.flying for each in self._connections)
 
-    def _not_taken(self) -> Exception:
-        return Busy(self._retry_after()) if self._connections else Unreachable("no worker is connected")
+    def _not_taken(self, waiting: Waiting, entry: Entry) -> Exception:
+        if self._connections:
+            return Busy(self._retry_after(waiting, entry.share))
+        return Unreachable("no worker is connected")
 
     def _stop_distributing(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._distributor = None
@@ -216,15 +258,34 @@ class SignerClient:
                 return
 
     def _next(self, connection: Connection) -> list[Entry]:
-        if self._slow.count and self._slow_flying < self._slow_most and (connection.was_quick or not self._quick.count):
+        quick = self._issuance.count + self._status.count
+        if self._slow.count and self._slow_flying < self._slow_most and (connection.was_quick or not quick):
             connection.was_quick = False
             self._slow_flying += 1
             return self._slow.take(1)
-        if not self._quick.count:
+        if not quick:
             return []
         connection.was_quick = True
         free = sum(not each.flying for each in self._connections)
-        return self._quick.take(min(MOST, max(LEAST, -(-self._quick.count // max(1, free)))))
+        most = min(MOST, max(LEAST, -(-quick // max(1, free))))
+        taken = self._share_out(most)
+        if any(each.share != (self._last_share or each.share) for each in taken):
+            self._together_until = trio.current_time() + _LATELY
+        self._last_share = taken[-1].share
+        return taken
+
+    def _share_out(self, most: int) -> list[Entry]:
+        """Half for issuance, half for status; what one has no use for is the other's."""
+        one, other = self._issuance, self._status
+        together = one.shares + other.shares > 1 or trio.current_time() < self._together_until
+        seconds = TOGETHER if together else ALONE
+        if not other.count:
+            return one.take(most, seconds, apart=together)
+        if not one.count:
+            return other.take(most, seconds, apart=together)
+        taken = one.take(max(1, most // 2), seconds / 2, apart=True)
+        taken += other.take(max(1, most - len(taken)), seconds - sum(each.cost for each in taken), apart=True)
+        return taken
 
     def _frame(self, connection: Connection, entries: list[Entry]) -> bytearray | None:
         """The frame for these asks, which are then in flight; None if one alone is too large, and has been told so."""
@@ -239,7 +300,7 @@ class SignerClient:
                     return None
                 half = len(entries) // 2
                 for entry in reversed(entries[half:]):
-                    self._quick.put_back(entry)
+                    self._class(entry.verb).put_back(entry)
                 entries = entries[:half]
             else:
                 self._next_id += len(entries)
@@ -249,11 +310,11 @@ class SignerClient:
                 return frame
 
     def _settle(self, connection: Connection, payload: bytes | memoryview) -> None:
-        answers = decode_answers(payload).answers
-        if answers:
-            took = (trio.current_time() - connection.began) / len(answers)
-            self._pace += (took - self._pace) / 16
-        for answer in answers:
+        told = decode_answers(payload)
+        # The worker's own time where it tells: ours holds the loop's delays too, which smaller frames would not mend.
+        took = told.worked / 1e6 if told.worked else trio.current_time() - connection.began
+        self._pace.learn((entry.kind for entry in connection.flying.values()), took)
+        for answer in told.answers:
             entry = connection.flying.pop(answer.id, None)
             if entry is None:
                 raise BadFrame("an answer to what was not asked")
@@ -263,7 +324,7 @@ class SignerClient:
             raise BadFrame("an ask was left without an answer")
 
     def _landed(self, entry: Entry) -> None:
-        if self._lane(entry.verb) is self._slow:
+        if self._class(entry.verb) is self._slow:
             self._slow_flying -= 1
 
     def _lose(self, connection: Connection) -> None:
@@ -277,6 +338,6 @@ class SignerClient:
                 entry.fail(WorkerLost("a worker went away with this ask"))
             elif entry.task is not None:
                 entry.sent = False
-                self._lane(entry.verb).put_back(entry)
+                self._class(entry.verb).put_back(entry)
         connection.flying.clear()
         self._wake()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
+from typing import Final
 
 import trio
+from trio.lowlevel import Task
 
+from signer.client.pace import Kind
 from signer.contract.messages import Outcome, Verb
+
+AHEAD: Final = 2  # asks of fresh lanes, for each share that asks, before one of a lane that takes turns
+CREDIT: Final = 16  # asks of a lane that was empty, before it takes turns: room for bursts
 
 
 class Busy(Exception):
@@ -26,15 +33,17 @@ class Unreachable(Exception):
 
 
 class Entry:
-    """One ask on its way. `task` is None once nobody waits for it any more."""
+    """One ask on its way. `task` is None once nobody waits for it any more; `cost` is in seconds of a worker's time."""
 
-    __slots__ = ("deadline", "failure", "outcome", "sent", "share", "task", "verb")
+    __slots__ = ("cost", "deadline", "failure", "kind", "outcome", "sent", "share", "task", "verb")
 
-    def __init__(self, verb: Verb, share: str, deadline: float, task: trio.lowlevel.Task) -> None:
+    def __init__(self, verb: Verb, kind: Kind, cost: float, *, share: str, deadline: float, task: Task) -> None:
         self.verb = verb
+        self.kind = kind
+        self.cost = cost
         self.share = share
         self.deadline = deadline
-        self.task: trio.lowlevel.Task | None = task
+        self.task: Task | None = task
         self.sent = False
         self.outcome: Outcome | None = None
         self.failure: Exception | None = None
@@ -51,80 +60,159 @@ class Entry:
             self.failure = failure
             self._wake(self.task)
 
-    def _wake(self, task: trio.lowlevel.Task) -> None:
+    def _wake(self, task: Task) -> None:
         self.task = None
         trio.lowlevel.reschedule(task)
 
 
+class _Lane:
+    """The asks of one share, in their order. `credit` is how many may still be taken before the lane takes turns."""
+
+    __slots__ = ("credit", "entries", "seconds", "share")
+
+    def __init__(self, share: str) -> None:
+        self.share = share
+        self.entries: OrderedDict[Entry, None] = OrderedDict()
+        self.seconds = 0.0
+        self.credit = CREDIT
+
+
 class Waiting:
-    """The asks that wait, in a lane for each share. Lanes take turns, so that one share's storm delays itself alone."""
+    """The asks that wait, in a lane for each share, so that one share's storm delays itself alone.
+
+    A lane that was empty is fresh: it goes before those that always have something waiting, for `CREDIT` asks, and then
+    takes turns with them, one ask each. So whoever asks for less than a fair part hardly waits for whoever asks for
+    more (the two lists of RFC 8290, 4.2). Whoever asks for more gets what is left, and at least half a fair part.
+    """
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._lanes: dict[str, OrderedDict[Entry, None]] = {}
-        self._turns: deque[str] = deque()
+        self._lanes: dict[str, _Lane] = {}
+        self._fresh: deque[_Lane] = deque()
+        self._turns: deque[_Lane] = deque()
+        self._ahead = 0  # asks that went before those that take turns, since the last of these
         self.count = 0
+        self.seconds = 0.0  # of workers' time that waits
 
     @property
     def full(self) -> bool:
         """Whether another ask needs room to be made."""
         return self.count >= self._room
 
+    @property
+    def shares(self) -> int:
+        """How many shares have asked lately: one that went away counts until its turn has come."""
+        return len(self._lanes)
+
+    def before(self, share: str) -> float:
+        """Seconds of workers' time that are spent, at most, before an ask of `share` that comes now is taken."""
+        lane = self._lanes.get(share)
+        return 0.0 if lane is None else min(self.seconds, lane.seconds * len(self._lanes))
+
+    def crowded_by(self, share: str) -> bool:
+        """Whether room for an ask of `share` could only come from its own lane, because it is the longest."""
+        longest = max((len(lane.entries) for lane in self._lanes.values()), default=0)
+        own = self._lanes.get(share)
+        return longest <= (0 if own is None else len(own.entries)) + 1
+
     def make_room(self, share: str, busy: Busy) -> None:
         """Let the newest of the longest lane give way to an ask of `share`; raises `busy` if that lane is its own."""
-        longest = max(self._lanes.values(), key=len)
-        if len(longest) <= len(self._lanes.get(share, ())) + 1:
+        if self.crowded_by(share):
             raise busy
-        displaced, _ = longest.popitem()
-        self.count -= 1
+        longest = max(self._lanes.values(), key=lambda lane: len(lane.entries))
+        displaced = next(reversed(longest.entries))
+        self.forget(displaced)
         displaced.fail(busy)
 
     def put(self, entry: Entry) -> None:
         """Let an ask wait behind those of its share."""
-        self._lane(entry.share)[entry] = None
+        lane = self._lane(entry.share)
+        lane.entries[entry] = None
+        lane.seconds += entry.cost
+        self.seconds += entry.cost
         self.count += 1
 
     def put_back(self, entry: Entry) -> None:
         """Let an ask that was taken, and never reached a worker, be the next of its lane again."""
-        lane = self._lane(entry.share)
-        lane[entry] = None
-        lane.move_to_end(entry, last=False)
-        self.count += 1
+        self.put(entry)
+        self._lanes[entry.share].entries.move_to_end(entry, last=False)
 
-    def take(self, most: int) -> list[Entry]:
-        """Up to `most` asks, one from each lane in turn."""
+    def take(self, most: int, seconds: float = math.inf, *, apart: bool = False) -> list[Entry]:
+        """Up to `most` asks, and no more than are thought to take `seconds`, but one at least if any waits.
+
+        `apart`: asks of lanes that take turns travel apart from fresh ones, and for half as long. What a worker has of
+        them is what the next fresh one waits for, and a frame is answered as a whole.
+        """
         taken: list[Entry] = []
-        while self._turns and len(taken) < most:
-            share = self._turns[0]
-            lane = self._lanes[share]
-            taken.append(lane.popitem(last=False)[0])
-            if lane:
-                self._turns.rotate(-1)
-            else:
-                self._turns.popleft()
-                del self._lanes[share]
+        spent = 0.0
+        turning = False
+        while len(taken) < most and spent < seconds:
+            lane = self._overdue() or self._first()
+            if lane is None and (turning or not (apart and taken)):
+                lane = self._turn()
+                if apart and not turning:
+                    turning, seconds = True, seconds / 2
+            if lane is None:
+                break
+            entry, _ = lane.entries.popitem(last=False)
+            lane.seconds -= entry.cost
+            spent += entry.cost
+            taken.append(entry)
         self.count -= len(taken)
+        self.seconds -= spent
+        if not self.count:
+            self._lanes.clear()
+            self._fresh.clear()
+            self._turns.clear()
+            self.seconds = 0.0  # what rounding left
         return taken
 
     def expired(self, now: float) -> list[Entry]:
         """The asks whose deadline has passed; they wait no longer."""
-        late = [entry for lane in self._lanes.values() for entry in lane if entry.deadline <= now]
+        late = [entry for lane in self._lanes.values() for entry in lane.entries if entry.deadline <= now]
         for entry in late:
             self.forget(entry)
         return late
 
     def forget(self, entry: Entry) -> None:
-        """Drop an ask whose asker is gone."""
+        """Drop an ask whose asker is gone. Its lane keeps its place until its turn comes."""
         lane = self._lanes[entry.share]
-        del lane[entry]
+        del lane.entries[entry]
+        lane.seconds -= entry.cost
+        self.seconds -= entry.cost
         self.count -= 1
-        if not lane:
-            del self._lanes[entry.share]
-            self._turns.remove(entry.share)
 
-    def _lane(self, share: str) -> OrderedDict[Entry, None]:
+    def _overdue(self) -> _Lane | None:
+        """The lane whose turn must come now, though fresh ones wait."""
+        return self._turn() if self._turns and self._ahead >= AHEAD * len(self._lanes) else None
+
+    def _first(self) -> _Lane | None:
+        while self._fresh:
+            lane = self._fresh.popleft()
+            if not lane.entries:
+                del self._lanes[lane.share]
+            elif not lane.credit:
+                self._turns.append(lane)
+            else:
+                lane.credit -= 1
+                self._ahead += 1
+                self._fresh.append(lane)
+                return lane
+        return None
+
+    def _turn(self) -> _Lane | None:
+        self._ahead = 0
+        while self._turns:
+            lane = self._turns.popleft()
+            if lane.entries:
+                self._turns.append(lane)
+                return lane
+            del self._lanes[lane.share]
+        return None
+
+    def _lane(self, share: str) -> _Lane:
         lane = self._lanes.get(share)
         if lane is None:
-            lane = self._lanes[share] = OrderedDict()
-            self._turns.append(share)
+            lane = self._lanes[share] = _Lane(share)
+            self._fresh.append(lane)
         return lane

@@ -34,6 +34,7 @@ class PlayedWorker:
         self.path = path
         self.listener = trio.socket.socket(trio.socket.AF_UNIX)
         self.connection = None
+        self.pace = 10  # microseconds that it says an ask takes it
 
     async def listen(self) -> None:
         await self.listener.bind(self.path)
@@ -56,7 +57,8 @@ class PlayedWorker:
         return decode_batch(self.ready.pop(0)).asks
 
     async def answer(self, asks: list[Ask]) -> None:
-        await self.send(Answers([Answer(each.id, Unwrapped(b"%d" % each.verb.length)) for each in asks]))
+        answers = [Answer(each.id, Unwrapped(b"%d" % each.verb.length)) for each in asks]
+        await self.send(Answers(answers, self.pace * len(asks)))
 
     async def send(self, answers: Answers) -> None:
         frame = bytes(encode_answers(answers))
@@ -203,7 +205,12 @@ async def test_a_full_queue_says_busy_to_the_share_that_filled_it(tmp_path):
         await wait_all_tasks_blocked()
         assert isinstance(asker.came[10], Busy)  # the newest of the storm gave way
         await worker.answer(busy)
-        assert sorted(numbers(await worker.take())) == [*range(1, 10), 12]
+        carried = []
+        while len(carried) < 10:
+            asks = await worker.take()
+            carried += numbers(asks)
+            await worker.answer(asks)
+        assert sorted(carried) == [*range(1, 10), 12]
         nursery.cancel_scope.cancel()
 
 
@@ -237,6 +244,27 @@ async def test_an_answer_to_a_cancelled_ask_is_dropped(tmp_path):
         await worker.answer(await worker.take())
         await wait_all_tasks_blocked()
         assert asker.came == {2: Unwrapped(b"2")}
+
+
+async def test_an_ask_whose_asker_must_be_told_is_not_cancelled_once_a_worker_has_it(tmp_path):
+    """What may be signed is told: its asker writes it down before it goes."""
+    async with playing(tmp_path) as (client, [worker]):
+        came = []
+
+        async def asking() -> None:
+            came.append(await client.ask(ask_of(1), share="app", deadline=trio.current_time() + FAR, told=True))
+            await trio.lowlevel.checkpoint()
+            came.append("not cancelled")
+
+        async with trio.open_nursery() as short:
+            short.start_soon(asking)
+            taken = await worker.take()
+            short.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await wait_all_tasks_blocked()
+                assert came == []
+                await worker.answer(taken)
+        assert came == [Unwrapped(b"1")]
 
 
 async def test_a_deadline_tells_busy_from_lost(tmp_path, autojump_clock):
