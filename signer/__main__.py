@@ -23,6 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
         from signer import supervisor
 
         return supervisor.main(asked.keys, asked.workers, asked.runtime, asked.pin)
+    if verb == "journal":
+        from signer.journal import show
+
+        return show.main(asked.keys)
     if verb in ("tokens", "init-token"):
         from signer import tokens
 
@@ -44,6 +48,9 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
     _pin(serve)
     serve.add_argument("--workers", type=_count, default=1, help="processes that sign (default 1)")
     serve.add_argument("--runtime", type=Path, help="a private folder for the sockets (default: a new one)")
+
+    journal = verbs.add_parser("journal", help="prove the issuance journal, and show it as JSON lines")
+    _keys(journal)
 
     worker = verbs.add_parser("worker", help=argparse.SUPPRESS)  # started by serve alone
     worker.add_argument("keys")
