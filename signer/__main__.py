@@ -18,11 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     if verb == "worker":
         from signer import worker
 
-        return worker.main(asked.keys, asked.descriptor)
+        return worker.main(asked.keys, asked.descriptor, asked.orders)
     if verb == "serve":
         from signer import supervisor
 
-        return supervisor.main(asked.keys, asked.workers, asked.runtime, asked.pin)
+        return supervisor.main(asked.keys, asked.workers, asked.runtime, asked.pin, stuck=asked.stuck_after)
     if verb == "journal":
         from signer.journal import show
 
@@ -52,9 +52,14 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
     journal = verbs.add_parser("journal", help="prove the issuance journal, and show it as JSON lines")
     _keys(journal)
 
+    serve.add_argument(
+        "--stuck-after", type=float, default=10.0, metavar="SECONDS", help="end a worker whose token does not answer"
+    )
+
     worker = verbs.add_parser("worker", help=argparse.SUPPRESS)  # started by serve alone
     worker.add_argument("keys")
     worker.add_argument("descriptor")
+    worker.add_argument("orders", nargs="?", default="")
     if given[:1] not in (["serve"], ["worker"]):  # which start without the libraries that ceremonies need
         from signer import tokens
         from signer.ceremony.arguments import add_verbs

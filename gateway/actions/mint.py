@@ -1,4 +1,4 @@
-"""Give an identity a bearer token for the REST API (D10): stored hashed, shown once, with an end and an audit event.
+"""Give an identity a bearer token for the REST API (D10), or end one: stored hashed, shown once, always audited.
 
 Nothing here prints or logs a token; what is kept of it cannot be used.
 """
@@ -71,3 +71,19 @@ async def mint(
             unit.audit(AuditEvent(now, actor, "token.create", f"identity:{bearer.name}", "success"))
 
     await to.write(unit)
+
+
+async def end(to: Store, token_id: str, *, actor: str, now: datetime) -> str:
+    """End a token at once, in one unit; gives whose it was. Raises Refusal, NOT_FOUND, for an unknown id."""
+    whose = ""
+
+    def unit(unit: Unit) -> None:
+        nonlocal whose
+        whose = next((name for name, token in access.every_token(unit) if token.id == token_id), "")
+        if not whose:
+            raise Refusal(RefusalReason.NOT_FOUND, f"there is no bearer token {token_id}; see muster bearer list")
+        access.delete_token(unit, token_id)
+        unit.audit(AuditEvent(now, actor, "token.revoke", f"identity:{whose}", "success"))
+
+    await to.write(unit)
+    return whose

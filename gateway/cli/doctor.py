@@ -15,15 +15,18 @@ _EXAMPLES: Final = """\
 examples:
   muster doctor --audit                          follow the chain of audit events from the first to the last
   muster doctor --audit --data /var/lib/muster   the same, of another folder
+  muster doctor --journal                        hold what the signer wrote down against the inventory
 
-It works beside a running gateway and without one. Exit status 0: whole; 1: not whole, and the sentence says where.
+It works beside a running gateway and without one. Exit status 0: whole; 1: not whole, and the sentences say where.
 """
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the flags and the examples."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--audit", action="store_true", required=True, help="verify the chain of audit events")
+    looks = parser.add_mutually_exclusive_group(required=True)
+    looks.add_argument("--audit", action="store_true", help="verify the chain of audit events")
+    looks.add_argument("--journal", action="store_true", help="verify what was signed, and compare the inventory")
     add_settings(parser, "data")
 
 
@@ -31,6 +34,10 @@ def run(options: argparse.Namespace) -> int:
     """Look, and say what was found."""
     import trio
 
+    if options.journal:
+        from gateway.cli.reconciliation import look
+
+        return trio.run(partial(look, settings(options)))
     return trio.run(partial(_audit, settings(options)))
 
 

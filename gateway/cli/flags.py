@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from gateway.serve.settings import KEYS, Key, Settings, load
+from gateway.serve.softhsm import adopted
 
 
 def add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -25,7 +26,7 @@ def settings(options: argparse.Namespace) -> Settings:
         if value is not None:
             given[key.name] = value
     config = Path(options.config).absolute() if options.config else None
-    return load(given, os.environ, folder=Path.cwd(), config=config)
+    return adopted(load(given, os.environ, folder=Path.cwd(), config=config))
 
 
 def _metavar(key: Key) -> str:

@@ -16,7 +16,7 @@ examples:
   muster serve --data /var/lib/muster --https 0.0.0.0:443 --external-url https://pki.example.com
   muster apply -f muster.toml --dry-run          show what a declaration would change
   muster apply -f muster.toml                    change it, now, in a running gateway too
-  muster token create --name ci --application payments-api --role operator
+  muster bearer create --name ci --application payments-api --role operator
 
 A gateway that runs prints one working command for certbot, strongSwan and curl.
 Settings: muster.toml in the data folder, MUSTER_* variables, flags; see docs/configuration.md.
@@ -25,7 +25,8 @@ COMMANDS: Final = {
     "serve": "start a gateway, making what it needs at the first start",
     "apply": "declare authorities, policies, profiles, applications and enrollment settings",
     "authority": "make, renew and replace authorities: key ceremonies",
-    "token": "make and list bearer tokens for the REST API",
+    "token": "list PKCS#11 tokens, make one on SoftHSM2",
+    "bearer": "make, list and end bearer tokens for the REST API",
     "doctor": "look whether what is stored is whole",
     "version": "print the version",
 }

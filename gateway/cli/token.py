@@ -1,28 +1,25 @@
-"""`muster token`: bearer tokens for the REST API. A new token is printed once, alone on standard output."""
+"""`muster token`: PKCS#11 tokens, on which authorities' keys rest. The modules run in the signer's program alone."""
 
 from __future__ import annotations
 
 import argparse
-import getpass
-import secrets
 import sys
-from datetime import datetime, timedelta
-from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.cli.flags import add_settings, settings
 from gateway.serve.refusal import CannotStart
-from gateway.serve.settings import Settings
 
-LONGEST_DAYS: Final = 36500
+if TYPE_CHECKING:
+    from gateway.serve.tokens import Module
+
 _EXAMPLES: Final = """\
 examples:
-  muster token create --name ci --application payments-api --role operator
-      print a token with which the machine `ci` may issue, renew and revoke in payments-api
-  muster token create --name backup --product-role product_admin --days 30
-      print a token of an administrator that ends in 30 days
+  muster token list                    the tokens of signer.pkcs11-module and of the modules in the usual places
+  muster token list --module /usr/lib/opensc-pkcs11.so
+  muster token init-softhsm            make a SoftHSM2 token in the data folder, to try things; serve finds it
 
-A token is shown once; the store keeps its hash. It works at once, in a running gateway too.
+Keys go on a token when signer.pkcs11-module, signer.token and a PIN are set: docs/configuration.md, "Keys on a token".
+Bearer tokens for the REST API are made by: muster bearer create
 """
 
 
@@ -30,62 +27,77 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add the flags and the examples."""
     parser.epilog = _EXAMPLES
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    create = verbs.add_parser(
-        "create", help="make a token", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    listing = verbs.add_parser(
+        "list",
+        help="name the tokens of this machine",
+        description="Names every token, and counts the keys on the one that the settings' PIN opens.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    create.add_argument("--name", required=True, help="whose token it is; made if there is none of that name")
-    create.add_argument("--application", metavar="NAME", help="the application to be a member of")
-    create.add_argument(
-        "--role", choices=["admin", "operator", "auditor"], default="operator", help="there (default operator)"
-    )
-    create.add_argument(
-        "--product-role", choices=["product_admin", "product_member"], default="product_member", help="everywhere"
-    )
-    create.add_argument("--days", type=_days, default=365, help="until it ends; 0 for never (default 365)")
-    add_settings(create, "data")
+    listing.add_argument("--module", action="append", default=[], metavar="FILE", help="this module; repeatable")
+    add_settings(listing, "data")
+    soft = verbs.add_parser("init-softhsm", help="make a SoftHSM2 token in the data folder, to try things")
+    add_settings(soft, "data")
+    # What scripts and fingers remember; it is in no help.
+    from gateway.cli.bearer import describe_create
+
+    describe_create(verbs.add_parser("create"))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make a token and print it."""
-    import trio
+    """Do what the words say."""
+    match options.verb:
+        case "list":
+            return _list(options)
+        case "init-softhsm":
+            return _init(options)
+        case _:
+            from gateway.cli import bearer
 
-    print(trio.run(partial(_create, settings(options), options)))
-    print("Keep it: it is not shown again.", file=sys.stderr)
+            print("muster: bearer tokens are at home under muster bearer now; this works on", file=sys.stderr)
+            return bearer.run(options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from gateway.serve.tokens import seen
+
+    found = list(seen(settings(options), options.module))
+    for module in found:
+        _tell(module)
+    if not found:
+        raise CannotStart("no PKCS#11 module is in the usual places: name one with --module")
     return 0
 
 
-async def _create(found: Settings, options: argparse.Namespace) -> str:
-    from gateway.actions.mint import Bearer, mint, new_token
-    from gateway.domain.access import ApplicationRole, ProductRole
-    from gateway.domain.refusal import Refusal
-    from gateway.serve.folder import require_complete
-    from gateway.serve.opening import now, opened_store
-    from gateway.store import catalogue
-
-    require_complete(found)
-    async with opened_store(found) as store:
-        at = now()
-        snapshot = await store.read(catalogue.load)
-        ids = {application.name: application.id for application in snapshot.applications}
-        if options.application is not None and options.application not in ids:
-            raise CannotStart(f"there is no application {options.application}; there are: {', '.join(sorted(ids))}")
-        roles = {ids[options.application]: ApplicationRole(options.role)} if options.application is not None else {}
-        bearer = Bearer(options.name, ProductRole(options.product_role), roles, _end(at, options.days))
-        token = new_token(secrets.token_bytes)
-        actor = f"operator:{getpass.getuser()}"
-        try:
-            await mint(store, bearer, token, actor=actor, now=at, dice=secrets.token_bytes)
-        except Refusal as refusal:
-            raise CannotStart(refusal.detail) from None
-        return token
+def _tell(module: Module) -> None:
+    if module.trouble:
+        print(f"{module.module}: {module.trouble}")
+        return
+    print(f"{module.module}: {module.description} {module.version}")
+    for token in module.tokens:
+        named = f"token {token.label!r}" if token.label else "a slot for a new token"
+        facts = [token.model, *([f"serial {token.serial}"] if token.serial else []), *token.states]
+        if token.keys is not None:
+            facts.append(f"{token.keys} private key{'' if token.keys == 1 else 's'}")
+        if token.trouble:
+            facts.append(token.trouble)
+        print(f"  {named}: {', '.join(each for each in facts if each)}")
+    if not module.tokens:
+        print("  no token")
 
 
-def _days(text: str) -> int:
-    """At most a century: dates end with the year 9999."""
-    if not (text.isascii() and text.isdigit() and int(text) <= LONGEST_DAYS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days, 0 to {LONGEST_DAYS}")
-    return int(text)
+def _init(options: argparse.Namespace) -> int:
+    from gateway.serve import folder, softhsm
 
-
-def _end(at: datetime, days: int) -> datetime | None:
-    return at + timedelta(days=days) if days > 0 else None
+    found = settings(options)
+    softhsm.check(found)
+    folder.inspect(found)  # refuses a folder that is somebody else's
+    known = softhsm.place(found).pin.is_file()
+    made = softhsm.make(found)
+    print(f"the token {made.token!r} {'is there already' if known else 'is made'}: {softhsm.place(found).path}")
+    print("muster serve and muster authority use it by themselves, with this data folder. The same as settings:")
+    print(f"  export SOFTHSM2_CONF={softhsm.place(found).configuration}")
+    print(f"  export MUSTER_SIGNER_PKCS11_MODULE={made.pkcs11_module} MUSTER_SIGNER_TOKEN={made.token}")
+    print(f"  export MUSTER_SIGNER_PIN_FILE={made.pin_file}")
+    print("It is for trying: whoever reads the folder has the PIN.", file=sys.stderr)
+    return 0

@@ -66,7 +66,8 @@ class Authority:
     it, with `ra_certificate` (DER). `chain` is DER, from this authority's own certificate up to the root, the
     root included; it is empty while an external authority's certificate is awaited. The three URL lists go into what
     it issues: CRL distribution points, CA issuers, OCSP. `successor_id` names the authority that took its place, with
-    another key; `links` (DER) lead whoever trusts one generation to the other (RFC 4210, 4.4).
+    another key, `predecessor_id` the one whose place it takes once it has its certificate; `links` (DER) lead whoever
+    trusts one generation to the other (RFC 4210, 4.4).
     """
 
     id: str
@@ -88,6 +89,7 @@ class Authority:
     successor_id: str | None = None
     links: tuple[bytes, ...] = ()
     lists: ListSettings = ListSettings()
+    predecessor_id: str | None = None
 
     def partition(self, serial: int) -> int | None:
         """The partition whose list a new certificate of this serial names; None: the whole list."""

@@ -29,7 +29,7 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 class State(Enum):
     """How far a folder is made."""
 
-    FRESH = "fresh"  # missing, or empty but for a settings file
+    FRESH = "fresh"  # missing, or empty but for a settings file and a token for the keys
     UNFINISHED = "unfinished"  # a first start was interrupted; what it made is taken up again
     COMPLETE = "complete"
 
@@ -86,6 +86,11 @@ class Folder:
         return self.path / "admin-token"
 
     @property
+    def softhsm(self) -> Path:
+        """A SoftHSM2 token of the folder's own, if somebody wanted one (`serve.softhsm`)."""
+        return self.path / "softhsm"
+
+    @property
     def quickstart(self) -> Path:
         """The facts that are printed when the gateway is ready, for scripts."""
         return self.path / "quickstart.json"
@@ -119,7 +124,7 @@ def inspect(settings: Settings) -> State:
         raise CannotStart(f"{where}: {error.strerror or error}; choose another folder with --data") from None
     if folder.unfinished.name in entries:
         return State.UNFINISHED
-    if entries - {FILE_NAME, folder.lock.name}:
+    if entries - {FILE_NAME, folder.lock.name, folder.softhsm.name}:
         raise CannotStart(
             f"{settings.data} is not empty and has no {folder.marker.name}: it is damaged or no data folder of Muster; "
             "restore it from a backup, or choose an empty or new folder with --data"

@@ -41,10 +41,16 @@ class Ready(msgspec.Struct, frozen=True):
 _READY: Final = msgspec.json.Decoder(Ready)
 
 
-def environment() -> dict[str, str]:
-    """What a child inherits: everything but our own settings, and a path on which it finds the same code."""
+def environment(settings: Settings) -> dict[str, str]:
+    """What a child inherits: everything but our own settings, and a path on which it finds the same code.
+
+    SoftHSM2 finds a token of the data folder's own by a variable, which no other process is given.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     source = str(Path(gateway.__file__).parent.parent)
+    softhsm = Folder(settings.data).softhsm
+    if settings.pin_file is not None and settings.pin_file.parent == softhsm:
+        inherited["SOFTHSM2_CONF"] = str(softhsm / "softhsm2.conf")
     return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, [source, inherited.get("PYTHONPATH")]))}
 
 
@@ -82,7 +88,7 @@ def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[by
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(),
+        env=environment(settings),
         # Ctrl-C in a terminal goes to the whole group: the gateway drains first and then ends the signer itself.
         start_new_session=True,
     )
@@ -131,16 +137,25 @@ def run_once(settings: Settings, arguments: Sequence[str], secret: str, *more: s
 
     `more` are further lines of its standard input, between the unlock secret and the PIN.
     """
+    return _run(settings, [*arguments, *pin_source(settings)], _said(settings, secret, *more))
+
+
+def _run(settings: Settings, arguments: Sequence[str], said: bytes) -> bytes:
     done = subprocess.run(  # noqa: S603 - our own program, arguments as a list
-        command(*arguments, *pin_source(settings)),
-        input=_said(settings, secret, *more),
+        command(*arguments),
+        input=said,
         capture_output=True,
-        env=environment(),
+        env=environment(settings),
         check=False,
     )
     if done.returncode != 0:
         raise CannotStart(f"the signer refuses: {last_sentence(done.stderr)}")
     return done.stdout
+
+
+def run_beside(settings: Settings, arguments: Sequence[str]) -> bytes:
+    """Run a verb that needs no key store and no PIN of the settings'. Blocks. Raises `CannotStart`."""
+    return _run(settings, arguments, b"")
 
 
 def token(settings: Settings) -> list[str]:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Final
 
 from gateway.serve import ceremony, folder, signer_process, sockets, telemetry, tls
+from gateway.serve import softhsm as soft_token
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder, State
 from gateway.serve.refusal import CannotStart
@@ -47,8 +48,13 @@ class House:
     made: Manifest | None
 
 
-def serve(settings: Settings) -> None:
-    """Run a gateway until SIGTERM or SIGINT. Raises `CannotStart`, having changed nothing, where it cannot start."""
+def serve(settings: Settings, *, softhsm: bool = False) -> None:
+    """Run a gateway until SIGTERM or SIGINT. Raises `CannotStart`, having changed nothing, where it cannot start.
+
+    `softhsm`: authorities that are made from now on have their keys on a SoftHSM2 token of the data folder's own.
+    """
+    if softhsm:
+        soft_token.check(settings)
     state = folder.inspect(settings)
     folder.refuse_if_held(Folder(settings.data))
     secret = folder.read_secret(settings)
@@ -58,7 +64,7 @@ def serve(settings: Settings) -> None:
     try:
         http = sockets.bind(settings.http, "--http")
         try:
-            _start(settings, state, secret, https=https, http=http)
+            _start(settings, state, secret, softhsm=softhsm, https=https, http=http)
         finally:
             sockets.close(http)
     finally:
@@ -70,6 +76,7 @@ def _start(
     state: State,
     secret: str | None,
     *,
+    softhsm: bool,
     https: Sequence[socket.socket],
     http: Sequence[socket.socket],
 ) -> None:
@@ -83,6 +90,8 @@ def _start(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _unwind)
         made: Manifest | None = None
+        if softhsm:
+            settings = soft_token.make(settings)
         if secret is None:
             secret = ceremony.make_secret(place)
         if state is not State.COMPLETE:

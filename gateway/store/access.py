@@ -51,15 +51,12 @@ def delete_token(unit: Unit, token_id: str) -> bool:
 
 def tokens(unit: Unit, identity_id: str) -> list[Token]:
     """The tokens of an identity, the oldest first."""
-    return [
-        Token(
-            id=row.text("id"),
-            created_at=row.time("created_at"),
-            expires_at=row.maybe_time("expires_at"),
-            last_used_at=row.maybe_time("last_used_at"),
-        )
-        for row in unit.all("access.tokens", identity_id=identity_id)
-    ]
+    return [_token(row) for row in unit.all("access.tokens", identity_id=identity_id)]
+
+
+def every_token(unit: Unit) -> list[tuple[str, Token]]:
+    """All tokens, with the names of their identities, by name."""
+    return [(row.text("name"), _token(row)) for row in unit.all("access.every_token")]
 
 
 def create_identity(unit: Unit, identity: Identity, at: datetime) -> None:
@@ -106,6 +103,15 @@ def memberships(unit: Unit, identity_id: str) -> dict[str, ApplicationRole]:
     """An identity's role in each application that it is a member of, by the application's id."""
     rows = unit.all("access.memberships", identity_id=identity_id)
     return {row.text("application_id"): ApplicationRole(row.text("role")) for row in rows}
+
+
+def _token(row: Row) -> Token:
+    return Token(
+        id=row.text("id"),
+        created_at=row.time("created_at"),
+        expires_at=row.maybe_time("expires_at"),
+        last_used_at=row.maybe_time("last_used_at"),
+    )
 
 
 def _identity(row: Row, expires: datetime | None) -> Identity:

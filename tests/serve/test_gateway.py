@@ -426,7 +426,7 @@ def test_a_declaration_that_cannot_be_applied_says_why(
 
 def test_apply_and_token_need_a_folder_that_was_started_once(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text("")
-    for words in (["apply", "-f", str(tmp_path / "d.toml")], ["token", "create", "--name", "x"]):
+    for words in (["apply", "-f", str(tmp_path / "d.toml")], ["bearer", "create", "--name", "x"]):
         refused = muster(*words, "--data", str(tmp_path / "none"))
         assert refused.returncode == 2
         assert "start a gateway there first" in refused.stderr
@@ -436,18 +436,18 @@ def test_apply_and_token_need_a_folder_that_was_started_once(tmp_path: Path) -> 
 def test_a_new_token_works_at_once_and_only_where_it_may(gateway: RunningGateway) -> None:
     """D10: shown once, stored hashed."""
     data = ("--data", str(gateway.folder))
-    made = muster("token", "create", "--name", "ci", "--application", "demo", "--role", "operator", *data)
+    made = muster("bearer", "create", "--name", "ci", "--application", "demo", "--role", "operator", *data)
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert token.startswith("mst_")
     as_ci = RunningGateway(**{**vars(gateway), "quickstart": {**gateway.quickstart, "adminToken": token}})
     assert enroll(as_ci) in {200, 201}
     assert token.encode() not in (gateway.folder / "store.sqlite").read_bytes()
-    unknown = muster("token", "create", "--name", "ci", "--application", "none", *data)
+    unknown = muster("bearer", "create", "--name", "ci", "--application", "none", *data)
     assert unknown.returncode == 2
     assert "there is no application none" in unknown.stderr
     for days in ("-4", "99999999", "x"):
-        wrong = muster("token", "create", "--name", "ci", f"--days={days}", *data)
+        wrong = muster("bearer", "create", "--name", "ci", f"--days={days}", *data)
         assert (wrong.returncode, wrong.stdout) == (2, "")
         assert f"'{days}' is not a number of days" in wrong.stderr
 

@@ -30,7 +30,7 @@ def test_a_gateway_keeps_everything_in_postgresql(tmp_path: Path, database: str)
     data = tmp_path / "data"
     with running_gateway(data, "--config", config) as first:
         assert enroll(first) in {200, 201}
-        made = muster("token", "create", "--name", "ci", "--data", str(data), "--config", config)
+        made = muster("bearer", "create", "--name", "ci", "--data", str(data), "--config", config)
         assert made.returncode == 0, made.stderr
     assert not (data / "store.sqlite").exists()
     with running_gateway(data, "--config", config) as again:

@@ -16,6 +16,11 @@ DELETE FROM tokens WHERE id = :id
 -- tokens --
 SELECT id, created_at, expires_at, last_used_at FROM tokens WHERE identity_id = :identity_id ORDER BY created_at
 
+-- every_token --
+SELECT tokens.id, tokens.created_at, tokens.expires_at, tokens.last_used_at, identities.name
+FROM tokens JOIN identities ON identities.id = tokens.identity_id
+ORDER BY identities.name, tokens.created_at
+
 -- create_identity --
 INSERT INTO identities (id, name, kind, product_role, created_at) VALUES (:id, :name, :kind, :product_role, :at)
 
