@@ -5,10 +5,12 @@ Nothing here knows what a verb checks; nothing in `issuance` knows that there ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, TypeAlias, assert_never
@@ -26,11 +28,13 @@ from signer.contract.messages import (
     GenerateKey,
     IssueCertificate,
     No,
+    OcspResponse,
     Outcome,
     RevocationList,
     SignAttributes,
     Signature,
     SignCrl,
+    SignOcsp,
     UnwrapKey,
     Unwrapped,
     Verb,
@@ -39,10 +43,12 @@ from signer.contract.refusal import SignerRefusal
 from signer.issuance.crl import SLICE, sign_crl, sign_in_slices
 from signer.issuance.issue import Prepared, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
+from signer.issuance.ocsp import Speaker, sign_ocsp
 from signer.issuance.ra import sign_attributes, unwrap
 from signer.issuance.refused import Refused
+from signer.issuance.responder import Responders
 from signer.issuance.subject_key import generate_key
-from signer.journal.entry import ISSUED, LISTED, Signed
+from signer.journal.entry import ISSUED, LISTED, RESPONDS, Signed
 from signer.journal.failed import JournalFailed
 from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
@@ -69,17 +75,27 @@ class Desk:
     answers may leave.
     """
 
-    def __init__(self, store: KeyStore, journal: Journal) -> None:
+    def __init__(self, store: KeyStore, journal: Journal, *, now: Callable[[], float] = time.time) -> None:
         self._store = store
         self._journal = journal
+        self._now = now
         self._issuers: dict[str, Issuer] = {}
+        self._speakers: dict[str, Speaker] = {}
+        self._responders = Responders(os.urandom, self._certified)
         self._substitutes = os.urandom(32)
 
-    def warm(self) -> None:
-        """Open every key, so that no enrollment pays for it. Raises `KeyStoreError` for the first that is damaged."""
+    def warm(self, *, forgiving: bool = False) -> None:
+        """Open every key, so that no enrollment pays for it. Raises `KeyStoreError` for the first that is damaged.
+
+        With `forgiving` a key that is out of reach now is looked for again when it is asked for.
+        """
         for name in self._store.names():
-            if self._store.find(name).kind is KeyKind.ISSUER:
-                self._issuer(name)
+            try:
+                if self._store.find(name).kind is KeyKind.ISSUER:
+                    self._issuer(name)
+            except KeyStoreError:
+                if not forgiving:
+                    raise
 
     def answer(self, batch: Batch) -> Answers:
         """The outcomes of a batch, in its order. Never raises."""
@@ -160,6 +176,8 @@ class Desk:
                 return Signature(sign_attributes(self._store.find(verb.ra), verb))
             case SignCrl():
                 return self._listed(verb, sign_crl(self._issuer(verb.issuer), verb))
+            case SignOcsp():
+                return OcspResponse(self._vouched(verb))
             case GenerateKey():
                 return generate_key(verb.algorithm, self._store)
             case _:
@@ -184,6 +202,17 @@ class Desk:
         self._journal.record(Signed(LISTED, self._issuer(ask.issuer).key.name, ask.number, der))
         return RevocationList(der)
 
+    def _vouched(self, verb: SignOcsp) -> bytes:
+        issuer = self._issuer(verb.issuer)
+        speaker = self._speakers.get(verb.issuer)
+        if speaker is None or speaker.issuer is not issuer:
+            speaker = self._speakers[verb.issuer] = Speaker(issuer)
+        now = int(self._now())
+        return sign_ocsp(speaker, self._responders.of(issuer, now), verb, now=now)
+
+    def _certified(self, issuer: str, serial: int, der: bytes) -> None:
+        self._journal.record(Signed(RESPONDS, issuer, serial, der))
+
     def _issuer(self, name: str) -> Issuer:
         key = self._store.find(name)
         found = self._issuers.get(name)
@@ -199,12 +228,14 @@ _BY_OTHERS: Final = (Unwrapped, Signature, GeneratedKey, No)
 def _no(error: Exception) -> No:
     match error:
         case JournalFailed():
-            print(f"signer: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+            with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+                print(f"signer: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
             return No(SignerRefusal.JOURNAL, str(error))
         case Refused():
             return No(error.reason, error.detail)
         case KeyStoreError():
             return No(error.refusal, str(error))
         case _:
-            traceback.print_exception(error)
+            with contextlib.suppress(OSError):
+                traceback.print_exception(error)
             return No(SignerRefusal.TOKEN, "the signer failed; its log says why")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gateway.actions.publish import Publications
 from gateway.actions.resources import Resources
 from gateway.actions.validate import Validations
+from gateway.actions.vouch import Statuses
 from gateway.fronts.limits import Limits
 
 
@@ -28,7 +29,7 @@ class Front:
     """Resources, addresses and limits; `ready` says whether store and signer can be reached now (`/readyz`).
 
     `publications` holds the CRLs that were signed; `jobs/publication` renews the same ones. `validations` are run by
-    `jobs/validations`.
+    `jobs/validations`. `statuses` holds the OCSP responses that were signed; `jobs/vouching` signs them ahead.
     """
 
     resources: Resources
@@ -36,4 +37,5 @@ class Front:
     limits: Limits = field(default_factory=Limits)
     publications: Publications = field(default_factory=Publications)
     validations: Validations = field(default_factory=Validations)
+    statuses: Statuses = field(default_factory=Statuses)
     ready: Callable[[], Awaitable[bool]] = _ready

@@ -50,6 +50,7 @@ class Limits:
     est_body: int = 64 * KIB
     scep_body: int = 256 * KIB
     rest_body: int = 64 * KIB
+    ocsp_body: int = 8 * KIB
     body_seconds: float = 30.0
     guesses: Guesses = field(default_factory=Guesses)
     admission: Callable[[str, Pair | None], int] = _everyone

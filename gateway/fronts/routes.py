@@ -10,6 +10,7 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.est import est_routes
 from gateway.fronts.front import Front
 from gateway.fronts.health import health_routes
+from gateway.fronts.ocsp import ocsp_routes
 from gateway.fronts.peer import Peer
 from gateway.fronts.problem import NOT_FOUND, problem
 from gateway.fronts.publication import publication_routes
@@ -25,6 +26,7 @@ def routes(front: Front) -> list[BaseRoute]:
         *est_routes(front),
         *scep_routes(front),
         *rest_routes(front),
+        *ocsp_routes(front),
         *publication_routes(front),
         *health_routes(front),
         Route("/{rest:path}", Endpoint(front, _nothing, problem), methods=None),

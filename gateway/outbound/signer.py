@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import trio
 
 from gateway.domain.application import Pair
 from gateway.domain.issuance import Plan
 from gateway.domain.request import SUBJECT_OIDS
+from gateway.domain.revocation import SerialState
+from protocols.pkix.ocsp import CertId
 from signer.client import Busy, SignerClient, Unreachable, WorkerLost
 from signer.contract import entries, messages
 from signer.contract.refusal import SignerRefusal
@@ -60,6 +63,14 @@ class SignerRefused(SignerFailure):
     def about_the_request(self) -> bool:
         """Whether the request itself is at fault, so that asking again unchanged cannot help."""
         return self.reason in {SignerRefusal.CEILING, SignerRefusal.LINT}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is to be said of one CertID; `state` is None where it is another issuer's."""
+
+    asked: CertId
+    state: SerialState | None
 
 
 class Signer:
@@ -114,6 +125,25 @@ class Signer:
         verb = messages.SignCrl(issuer, number, this_update, next_update, [], list(names), packed=entries)
         outcome = await self._ask(verb, issuer, self._lists, LIST_DEADLINE)
         if not isinstance(outcome, messages.RevocationList):
+            raise _unexpected(outcome)
+        return outcome.der
+
+    async def sign_ocsp(
+        self,
+        issuer: str,
+        statuses: Sequence[Status],
+        *,
+        produced_at: int,
+        this_update: int,
+        next_update: int,
+        nonce: bytes,
+        share: str,
+    ) -> bytes:
+        """Sign an OCSP response with the responder of `issuer`; times are seconds since the epoch. Gives its DER."""
+        entries = [_entry(each) for each in statuses]
+        verb = messages.SignOcsp(issuer, produced_at, this_update, next_update, entries, nonce)
+        outcome = await self._ask(verb, share)
+        if not isinstance(outcome, messages.OcspResponse):
             raise _unexpected(outcome)
         return outcome.der
 
@@ -181,6 +211,27 @@ def issue_certificate(plan: Plan, pair: Pair, ticket: bytes, deadline: float) ->
         crl_urls=list(authority.crl_addresses(authority.partition(plan.serial))),
         issuer_urls=list(authority.issuer_urls),
         ocsp_urls=list(authority.ocsp_urls),
+    )
+
+
+def _entry(status: Status) -> messages.OcspEntry:
+    asked, state = status.asked, status.state
+    if state is None:
+        return messages.OcspEntry(
+            asked.digest,
+            asked.serial,
+            "unknown",
+            parameters=asked.parameters,
+            name_hash=asked.name_hash,
+            key_hash=asked.key_hash,
+        )
+    return messages.OcspEntry(
+        asked.digest,
+        asked.serial,
+        state.kind.value,
+        int(state.revoked_at.timestamp()) if state.revoked_at is not None else 0,
+        state.reason.code if state.reason is not None else 0,
+        parameters=asked.parameters,
     )
 
 

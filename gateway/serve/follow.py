@@ -47,6 +47,7 @@ def _published(authority: Authority, old: str, new: str) -> Authority:
         authority,
         crl_urls=tuple(_moved(url, old, new) for url in authority.crl_urls),
         issuer_urls=tuple(_moved(url, old, new) for url in authority.issuer_urls),
+        ocsp_urls=tuple(_moved(url, old, new) for url in authority.ocsp_urls),
     )
 
 

@@ -22,6 +22,7 @@ from gateway.actions.outage import OUTAGES
 from gateway.actions.publish import Publications
 from gateway.actions.resources import Resources
 from gateway.actions.validate import Validations
+from gateway.actions.vouch import Statuses
 from gateway.domain.succession import acceptable
 from gateway.fronts.front import Front, Urls
 from gateway.fronts.routes import routes
@@ -29,6 +30,7 @@ from gateway.jobs.publication import keep_published
 from gateway.jobs.recovery import recover_overdue
 from gateway.jobs.retention import sweep
 from gateway.jobs.validations import validate_challenges
+from gateway.jobs.vouching import keep_vouched
 from gateway.outbound.challenges.http01 import Http01
 from gateway.outbound.resolver.resolver import NameResolver
 from gateway.outbound.signer import open_signer
@@ -50,6 +52,7 @@ from gateway.store.unit import Store
 
 logger = logging.getLogger("muster.serve")
 
+STATUS_SECONDS: Final = 1.0  # on PostgreSQL: a round trip costs more than an answer; a revocation waits as long
 READY_SECONDS: Final = 2.0  # a load balancer asks again in a few seconds
 
 
@@ -111,6 +114,7 @@ async def _with_signer(
     house: House, resources: Resources, current: Current, facts: Quickstart, ending: trio.Event
 ) -> None:
     publications = Publications()
+    statuses = Statuses(memory=STATUS_SECONDS if house.settings.store_url.startswith("postgres") else 0.0)
     validations = Validations(Http01(NameResolver(resources.dice)))
     counters = Counters()
     front = Front(
@@ -118,6 +122,7 @@ async def _with_signer(
         Urls(facts.https, facts.http),
         publications=publications,
         validations=validations,
+        statuses=statuses,
         ready=partial(_ready, resources),
     )
     secure = [Door(one, house.settings.connections, _context(house, current())) for one in house.https]
@@ -131,6 +136,7 @@ async def _with_signer(
         jobs.start_soon(current.watch, changed)
         await jobs.start(validate_challenges, resources, validations)
         jobs.start_soon(keep_published, resources, publications)
+        jobs.start_soon(keep_vouched, resources, statuses)
         jobs.start_soon(recover_overdue, resources)
         jobs.start_soon(sweep, resources)
         jobs.start_soon(keep_listener_certificate, house.settings, house.secret, lambda: changed(current()))

@@ -23,8 +23,9 @@ def demo(*, passphrase: str, challenge: str, http_url: str, http01_port: int = 8
     """Application `demo` with the profiles `tls-server` and `device`, all four doors open on both.
 
     Authorities `root` and `issuing`, the latter with a key for SCEP; `http_url` is the external address of the plain
-    listener, without a slash at its end, where CRLs and CA certificates are fetched. `passphrase` is for EST and
-    `challenge` for SCEP, of both profiles. ACME needs no external account binding and may validate on loopback.
+    listener, without a slash at its end, where CRLs, CA certificates and OCSP responses are fetched. `passphrase` is
+    for EST and `challenge` for SCEP, of both profiles. ACME needs no external account binding and may validate on
+    loopback.
     """
     doors = EnrollmentDeclaration(
         api=ApiDeclaration(),
@@ -41,6 +42,7 @@ def demo(*, passphrase: str, challenge: str, http_url: str, http01_port: int = 8
                 path_length=0,
                 crl_urls=[f"{http_url}/ca/issuing.crl"],
                 issuer_urls=[f"{http_url}/ca/issuing.crt"],
+                ocsp_urls=[f"{http_url}/ocsp/issuing"],
                 scep=True,
             ),
         ],

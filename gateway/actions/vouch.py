@@ -1,0 +1,250 @@
+"""Vouch for the status of certificates: OCSP responses, signed when asked or ahead (RFC 6960, RFC 5019; D19).
+
+An answer about one certificate, without a nonce, is kept and handed out again for as long as the store says the same
+and half of its life is left; it is signed once, however many ask at that moment. What relying parties are told is what
+the store says now. Must never happen here: a status that was not read, more signatures under way than are bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+import trio
+
+from gateway.actions.outage import outage
+from gateway.actions.resources import Resources
+from gateway.domain.authority import Authority
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.domain.revocation import UNKNOWN, SerialKind, SerialState
+from gateway.outbound.signer import SignerFailure, SignerRefused, Status
+from gateway.store import certificates
+from gateway.store.unit import Unit
+from protocols.pkix.ocsp import CertId, StatusRequest, issuer_hashes
+
+# A day: servers that staple live through a night without us, and a revoked certificate's last good answer not longer.
+LIFETIME: Final = timedelta(days=1)
+# What is not known may be, a moment later: a serial that is being signed just now.
+UNKNOWN_LIFETIME: Final = timedelta(minutes=10)
+# thisUpdate lies a little in the past, for relying parties whose clock is slow (as notBefore does, A122).
+BACKDATE: Final = timedelta(minutes=5)
+# How long before half of its life an answer that is asked for is signed again by itself.
+AHEAD: Final = timedelta(hours=1)
+
+MOST: Final = 10_000  # answers that are kept; one takes about 1.3 KB
+AT_ONCE: Final = 256  # signatures under way; who comes then is told to come back
+
+Key: TypeAlias = tuple[str, CertId]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vouched:
+    """A signed response. `lasting` says whether the same bytes may be handed to others, for `fresh` seconds each time.
+
+    `tag` is the SHA-1 of the response in hex (RFC 5019, 6.2). `renew_at` is half of its life.
+    """
+
+    der: bytes
+    this_update: datetime
+    renew_at: datetime
+    next_update: datetime
+    lasting: bool
+    tag: str
+
+    @property
+    def fresh(self) -> int:
+        """Seconds for which a cache may keep it: it is handed out before `renew_at` only."""
+        return int((self.next_update - self.renew_at).total_seconds())
+
+
+class _Held:
+    """A kept answer, the status that it tells, and whether anybody asked since it was signed."""
+
+    __slots__ = ("asked", "authority", "checked_at", "state", "vouched")
+
+    def __init__(self, authority: Authority, state: SerialState, vouched: Vouched, checked_at: float) -> None:
+        self.authority = authority
+        self.state = state
+        self.vouched = vouched
+        self.checked_at = checked_at
+        self.asked = False
+
+
+class _Flight:
+    """A signature under way, for which others wait."""
+
+    __slots__ = ("ended", "refusal", "vouched")
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.vouched: Vouched | None = None
+        self.refusal: Refusal | None = None
+
+
+class Statuses:
+    """The answers that are kept, the least recently asked given up first, and the signatures under way.
+
+    `memory` is for how many seconds a status that was read is believed without reading it again: 0 where reading costs
+    microseconds, a little where it is a round trip.
+    """
+
+    def __init__(self, *, memory: float = 0.0, most: int = MOST, at_once: int = AT_ONCE) -> None:
+        self.memory = memory
+        self._most = most
+        self._at_once = at_once
+        self._signing = 0
+        self.held: OrderedDict[Key, _Held] = OrderedDict()
+        self.flights: dict[tuple[Key, SerialState], _Flight] = {}
+
+    def remembered(self, key: Key, now: datetime) -> Vouched | None:
+        """The kept answer, if its status was read so lately that it need not be read again."""
+        held = self.held.get(key) if self.memory else None
+        if held is None or now >= held.vouched.renew_at or trio.current_time() - held.checked_at > self.memory:
+            return None
+        return self._ask(key, held)
+
+    def current(self, key: Key, state: SerialState, now: datetime) -> Vouched | None:
+        """The kept answer, if it tells `state`, which was read just now, and less than half of its life is over."""
+        held = self.held.get(key)
+        if held is None or held.state != state or now >= held.vouched.renew_at:
+            return None
+        held.checked_at = trio.current_time() if self.memory else 0.0
+        return self._ask(key, held)
+
+    def keep(self, key: Key, authority: Authority, state: SerialState, vouched: Vouched) -> None:
+        """Hand out `vouched` from now on. What is unknown is not kept: strangers can make up any number of it."""
+        if state.kind is SerialKind.UNKNOWN:
+            return
+        self.held[key] = _Held(authority, state, vouched, trio.current_time())
+        self.held.move_to_end(key)
+        if len(self.held) > self._most:
+            self.held.popitem(last=False)
+
+    def begin(self) -> None:
+        """Count a signature in. Raises `Refusal` (BUSY)."""
+        if self._signing >= self._at_once:
+            raise Refusal(RefusalReason.BUSY, "too many answers are being signed; nothing was done", retry_after=1)
+        self._signing += 1
+
+    def end(self) -> None:
+        """Count a signature out."""
+        self._signing -= 1
+
+    def _ask(self, key: Key, held: _Held) -> Vouched:
+        held.asked = True
+        self.held.move_to_end(key)
+        return held.vouched
+
+
+async def vouch(resources: Resources, statuses: Statuses, authority: Authority, request: StatusRequest) -> Vouched:
+    """What `authority` says of the certificates that `request` names; `unknown` of those of other issuers.
+
+    Raises:
+        Refusal: EXPIRED where the authority's own time is over; BUSY or UNAVAILABLE where nobody can sign now.
+        StoreUnavailable, StoreBusy: the status cannot be read.
+    """
+    if len(request.ids) == 1 and not request.nonce and _is_ours(authority, request.ids[0]):
+        return await _vouch_for_one(resources, statuses, authority, request.ids[0])
+    asked = [each for each in request.ids if _is_ours(authority, each)]
+    states = dict(zip(asked, await _states(resources, authority, asked), strict=True)) if asked else {}
+    told = [Status(each, states.get(each)) for each in request.ids]
+    return await _sign(resources, statuses, authority, told, request.nonce)
+
+
+async def refresh(resources: Resources, statuses: Statuses) -> int:
+    """Sign again what was asked for since it was signed and is near half of its life; how many that were.
+
+    Raises as `vouch`, at the first that cannot be signed.
+    """
+    soon = resources.now() + AHEAD
+    due = [(key, held) for key, held in statuses.held.items() if held.asked and soon >= held.vouched.renew_at]
+    for key, held in due:
+        [state] = await _states(resources, held.authority, [key[1]])
+        vouched = await _sign(resources, statuses, held.authority, [Status(key[1], state)], b"")
+        statuses.keep(key, held.authority, state, replace(vouched, lasting=True))
+    return len(due)
+
+
+async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Authority, asked: CertId) -> Vouched:
+    key = authority.id, asked
+    known = statuses.remembered(key, resources.now())
+    if known is not None:
+        return known
+    [state] = await _states(resources, authority, [asked])
+    turn = key, state
+    while True:
+        known = statuses.current(key, state, resources.now())
+        if known is not None:
+            return known
+        other = statuses.flights.get(turn)
+        if other is None:
+            break
+        await other.ended.wait()
+        if other.refusal is not None:
+            raise Refusal(other.refusal.reason, other.refusal.detail, retry_after=other.refusal.retry_after)
+        if other.vouched is not None:
+            return other.vouched
+        # Whoever signed went away before the end: the next in turn begins anew.
+    flight = statuses.flights[turn] = _Flight()
+    try:
+        signed = await _sign(resources, statuses, authority, [Status(asked, state)], b"")
+        flight.vouched = replace(signed, lasting=state.kind is not SerialKind.UNKNOWN)
+    except Refusal as refusal:
+        flight.refusal = refusal
+        raise
+    finally:
+        del statuses.flights[turn]
+        flight.ended.set()
+    statuses.keep(key, authority, state, flight.vouched)
+    return flight.vouched
+
+
+async def _sign(
+    resources: Resources, statuses: Statuses, authority: Authority, told: Sequence[Status], nonce: bytes
+) -> Vouched:
+    now = resources.now().replace(microsecond=0)
+    known = all(each.state is not None and each.state.kind is not SerialKind.UNKNOWN for each in told)
+    # Nothing outlives the authority: the responder's certificate does not either.
+    next_update = min(now + (LIFETIME if known else UNKNOWN_LIFETIME), authority.not_after)
+    if next_update <= now:
+        raise Refusal(RefusalReason.EXPIRED, "the authority's own validity is over")
+    this_update = now - BACKDATE
+    statuses.begin()
+    try:
+        der = await resources.signer.sign_ocsp(
+            authority.key,
+            told,
+            produced_at=int(now.timestamp()),
+            this_update=int(this_update.timestamp()),
+            next_update=int(next_update.timestamp()),
+            nonce=nonce,
+            # A share of its own: a storm of questions takes nothing from the authority's other work.
+            share=f"ocsp:{authority.name}",
+        )
+    except SignerFailure as failure:
+        if isinstance(failure, SignerRefused) and failure.about_the_request:
+            raise Refusal(RefusalReason.EXPIRED, f"nothing is signed for it: {failure.detail}") from failure
+        raise outage(failure) from failure
+    finally:
+        statuses.end()
+    tag = hashlib.sha1(der, usedforsecurity=False).hexdigest()
+    return Vouched(der, this_update, now + (next_update - now) / 2, next_update, lasting=False, tag=tag)
+
+
+async def _states(resources: Resources, authority: Authority, asked: Sequence[CertId]) -> list[SerialState]:
+    def read(unit: Unit) -> list[SerialState]:
+        # What is not positive has no place in the inventory.
+        return [
+            certificates.status_of(unit, authority.id, each.hexadecimal) if each.hexadecimal else UNKNOWN
+            for each in asked
+        ]
+
+    return await resources.store.read(read)
+
+
+def _is_ours(authority: Authority, asked: CertId) -> bool:
+    return issuer_hashes(authority.certificate, asked.digest) == (asked.name_hash, asked.key_hash)

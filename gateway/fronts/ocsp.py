@@ -1,0 +1,115 @@
+"""OCSP over HTTP (RFC 6960, appendix A; RFC 5019, 5 and 6): GET and POST, plain as the URLs in certificates say.
+
+What goes wrong is said in OCSP's own words under HTTP's 200, as clients read no others; limits speak HTTP.
+"""
+
+from __future__ import annotations
+
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope
+
+from gateway.actions.vouch import Vouched, vouch
+from gateway.domain.authority import Authority, AuthorityStatus
+from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.fronts.endpoint import Endpoint
+from gateway.fronts.front import Front
+from gateway.fronts.limits import header, read_body
+from gateway.fronts.peer import Peer
+from gateway.fronts.problem import NO_STORE, retry_after, text
+from protocols.exchange import Malformed, Refused, Reply
+from protocols.pkix.ocsp import RESPONSE_TYPE, ResponseStatus, StatusRequest, failure, from_path, read_request
+
+# An hour: caches spare us the crowd, and a revocation gets about within it. Never beyond nextUpdate.
+FRESH: Final = 3600  # seconds
+
+WRONG_METHOD: Final = text(405, "only GET, HEAD and POST", (("Allow", "GET, HEAD, POST"),))
+# RFC 5019, 6.2: nobody keeps what is not authoritative.
+_FAILED: Final = {each: Reply(200, failure(each), RESPONSE_TYPE, (NO_STORE,)) for each in ResponseStatus}
+MALFORMED: Final = _FAILED[ResponseStatus.MALFORMED_REQUEST]
+UNAUTHORIZED: Final = _FAILED[ResponseStatus.UNAUTHORIZED]
+
+
+def ocsp_routes(front: Front) -> list[BaseRoute]:
+    """`/ocsp/{authority}` for POST, and with the request in base64 behind it for GET."""
+
+    async def answer(scope: Scope, receive: Receive, who: Peer) -> Reply:
+        seconds = front.limits.admission(who.address, None)
+        if seconds:
+            return text(503, "too busy; come back later", retry_after(seconds))
+        if scope["method"] not in {"GET", "HEAD", "POST"}:
+            return WRONG_METHOD
+        authority = _authority(front, scope["path_params"]["name"])
+        if authority is None:
+            return UNAUTHORIZED
+        try:
+            request = await _request(front, scope, receive)
+            vouched = await vouch(front.resources, front.statuses, authority, request)
+        except Malformed:
+            return MALFORMED
+        except Refused:
+            return UNAUTHORIZED
+        except Refusal as refusal:
+            if refusal.reason is RefusalReason.EXPIRED:
+                return UNAUTHORIZED
+            raise
+        return _reply(vouched, scope)
+
+    endpoint = Endpoint(front, answer, _wording)
+    return [
+        Route("/ocsp/{name}", endpoint, methods=None),
+        Route("/ocsp/{name}/{request:path}", endpoint, methods=None),
+    ]
+
+
+async def _request(front: Front, scope: Scope, receive: Receive) -> StatusRequest:
+    if scope["method"] == "POST":
+        return read_request(
+            await read_body(scope, receive, cap=front.limits.ocsp_body, seconds=front.limits.body_seconds)
+        )
+    # The path as it came: what is decoded no longer tells a slash of base64 from one of the path.
+    parts: list[bytes] = scope["raw_path"].split(b"/", 3)
+    return read_request(from_path(parts[3] if len(parts) > 3 else b""))
+
+
+def _authority(front: Front, name: str) -> Authority | None:
+    for authority in front.resources.catalogue().authorities:
+        if authority.name == name and authority.status is not AuthorityStatus.PENDING_CERTIFICATE:
+            return authority
+    return None
+
+
+def _reply(vouched: Vouched, scope: Scope) -> Reply:
+    if not vouched.lasting:
+        return Reply(200, vouched.der, RESPONSE_TYPE, (NO_STORE,))
+    headers = _headers(vouched)
+    known = header(scope, b"if-none-match")
+    if known is not None and scope["method"] != "POST" and (known.strip() == "*" or f'"{vouched.tag}"' in known):
+        return Reply(304, headers=headers)
+    return Reply(200, vouched.der, RESPONSE_TYPE, headers)
+
+
+@lru_cache(maxsize=4096)
+def _headers(vouched: Vouched) -> tuple[tuple[str, str], ...]:
+    """RFC 5019, 6.2: dates are those of the response; how long it is fresh is ours."""
+    fresh = min(FRESH, vouched.fresh)
+    return (
+        ("Cache-Control", f"max-age={fresh}, public, no-transform, must-revalidate"),
+        ("ETag", f'"{vouched.tag}"'),
+        ("Last-Modified", format_datetime(vouched.this_update, usegmt=True)),
+        ("Expires", format_datetime(vouched.next_update, usegmt=True)),
+    )
+
+
+def _wording(status: int, sentence: str, headers: tuple[tuple[str, str], ...]) -> Reply:
+    match status:
+        case 503 | 429:  # the store or the signer cannot, for the moment (RFC 6960, 2.3)
+            later = _FAILED[ResponseStatus.TRY_LATER]
+            return Reply(later.status, later.body, later.media_type, (*later.headers, *headers))
+        case 500:
+            return _FAILED[ResponseStatus.INTERNAL_ERROR]
+        case _:
+            return text(status, sentence, headers)
