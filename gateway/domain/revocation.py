@@ -69,3 +69,31 @@ class SerialState:
 
 GOOD: Final = SerialState(SerialKind.GOOD)
 UNKNOWN: Final = SerialState(SerialKind.UNKNOWN)
+
+
+@unique
+class Change(StrEnum):
+    """What asking for a revocation comes to."""
+
+    NONE = "none"  # it is so already
+    REVOKE = "revoke"
+    RELEASE = "release"
+    CONFLICT = "conflict"
+
+
+def change(before: RevocationReason | None, asked: RevocationReason) -> Change:
+    """What `asked` does to a certificate that is revoked for `before`; None: it is good.
+
+    A hold ends in either way. Any other revocation is for good; its reason changes to keyCompromise alone, which says
+    that signatures from before may be forged (RFC 5280, 5.2.4: lists are made for a reason that changes).
+    """
+    if asked is RevocationReason.REMOVE_FROM_CRL:
+        return Change.RELEASE if before is RevocationReason.CERTIFICATE_HOLD else Change.CONFLICT
+    if before is asked:
+        return Change.NONE
+    if before in _CHANGEABLE or asked is RevocationReason.KEY_COMPROMISE:
+        return Change.REVOKE
+    return Change.CONFLICT
+
+
+_CHANGEABLE: Final = (None, RevocationReason.CERTIFICATE_HOLD)

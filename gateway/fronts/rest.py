@@ -38,6 +38,7 @@ from gateway.domain.request import (
     RequestStatus,
     SubjectType,
 )
+from gateway.fronts import certificates as inventory
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -47,6 +48,7 @@ from gateway.fronts.problem import NO_STORE, NOT_FOUND, problem, retry_after, un
 from gateway.store import certificates, requests
 from gateway.store.unit import Unit
 from protocols.exchange import Exchange, Reply
+from protocols.rest import certificates as issued
 from protocols.rest import needs, operations
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class _Host:
     """Answers the needs of one request for one identity."""
 
     def __init__(self, front: Front, identity: Identity, who: Peer) -> None:
+        self._front = front
         self._resources = front.resources
         self._identity = identity
         self._who = who
@@ -130,6 +133,12 @@ class _Host:
                     return await self._search(need)
                 case needs.CancelRequest():
                     return await self._cancel(need.id)
+                case needs.FindCertificate():
+                    return await inventory.find(self._front, self._identity, need.id)
+                case needs.RevokeCertificate():
+                    return await inventory.revoke_one(self._front, self._identity, self._who, need)
+                case needs.RevokeSerial():
+                    return await inventory.revoke_serial(self._front, self._identity, self._who, need)
                 case _:
                     raise TypeError(f"REST cannot ask for {type(need).__name__}")
         except OUTAGES as error:
@@ -337,11 +346,24 @@ def rest_routes(front: Front) -> list[BaseRoute]:
     def cancel(scope: Scope, body: bytes) -> Exchange[Reply]:  # noqa: ARG001, the shape of every beginning
         return operations.cancel(scope["path_params"]["id"])
 
+    def read_certificate(scope: Scope, body: bytes) -> Exchange[Reply]:  # noqa: ARG001, the shape of every beginning
+        return issued.read(scope["path_params"]["id"])
+
+    def revoke(scope: Scope, body: bytes) -> Exchange[Reply]:
+        return issued.revoke(scope["path_params"]["id"], header(scope, b"content-type"), body)
+
+    def revoke_serial(scope: Scope, body: bytes) -> Exchange[Reply]:
+        where = scope["path_params"]
+        return issued.revoke_serial(where["name"], where["serial"], header(scope, b"content-type"), body)
+
     def route(path: str, method: str, begin: Begin) -> Route:
         return Route(PREFIX + path, Endpoint(front, Rest(front, method, begin).answer, wording), methods=None)
 
     return [
         route("/certificates", "POST", create),
+        route("/certificates/{id}", "GET", read_certificate),
+        route("/certificates/{id}/revoke", "POST", revoke),
+        route("/authorities/{name}/serials/{serial}/revoke", "POST", revoke_serial),
         route("/certificate-requests", "GET", search),
         route("/certificate-requests/{id}", "GET", read),
         route("/certificate-requests/{id}/cancel", "POST", cancel),

@@ -90,30 +90,36 @@ def revoke(unit: Unit, certificate_id: str, *, reason: int, at: datetime) -> boo
     found = find(unit, certificate_id)
     if found is None or found.revoked_at is not None:
         return False
-    change_revocation(unit, found, reason_of(reason), at=at)
+    change_revocation(
+        unit, found, reason_of(reason), since=at, at=at, revision=revocations.begin(unit, found.issuer_id)
+    )
     return True
 
 
-def change_revocation(unit: Unit, found: Certificate, reason: RevocationReason, *, at: datetime) -> None:
-    """Revoke `found` since `at` for `reason`, whatever was said before; `REMOVE_FROM_CRL` makes it good again.
+def change_revocation(
+    unit: Unit, found: Certificate, reason: RevocationReason, *, since: datetime, at: datetime, revision: int
+) -> None:
+    """Revoke `found` since `since` for `reason`, whatever was said before; `REMOVE_FROM_CRL` makes it good again.
 
-    The certificate's row, its issuer's lists and the event for alerts and webhooks change in this unit.
+    The certificate's row, its issuer's lists and the event for alerts and webhooks change in this unit. `revision` is
+    what `revocations.begin` gave.
     """
     released = reason is RevocationReason.REMOVE_FROM_CRL
     unit.run(
         "certificates.revoke",
         id=found.id,
         reason=None if released else reason.code,
-        at=None if released else millis(at),
+        at=None if released else millis(since),
     )
     revocations.put(
         unit,
         issuer_id=found.issuer_id,
         serial=found.serial,
         reason=reason,
-        at=at,
+        at=since,
         not_after=found.not_after,
         partition=found.crl_partition,
+        revision=revision,
     )
     outbox.append(
         unit,

@@ -14,7 +14,7 @@ from gateway.domain.certificate import Certificate, SerialStatus
 from gateway.domain.request import CertificateRequest, RequestStatus
 from gateway.store import certificates, outbox, requests
 from gateway.store.certificates import encode_sans
-from gateway.store.unit import Duplicate, StateConflict, Unit, millis, storable
+from gateway.store.unit import Duplicate, Row, StateConflict, Unit, millis, storable
 
 STOPPED: Final = "the gateway or its store stopped while this was being signed"
 
@@ -149,17 +149,24 @@ def recover(unit: Unit, *, at: datetime, before: datetime | None = None) -> list
 
 def serials(unit: Unit, issuer_id: str) -> list[Serial]:
     """All serials of an issuer, the oldest first."""
-    return [
-        Serial(
-            serial=row.text("serial"),
-            status=SerialStatus(row.text("status")),
-            request_id=row.maybe_text("request_id"),
-            certificate_id=row.maybe_text("certificate_id"),
-            plan=row.maybe_blob("plan"),
-            at=row.time("at"),
-        )
-        for row in unit.all("issuance.serials", issuer_id=issuer_id)
-    ]
+    return [_serial(row) for row in unit.all("issuance.serials", issuer_id=issuer_id)]
+
+
+def find_serial(unit: Unit, issuer_id: str, serial: str) -> Serial | None:
+    """How one serial stands; lower-case hex without leading zeros."""
+    row = unit.one("issuance.find_serial", issuer_id=issuer_id, serial=serial)
+    return None if row is None else _serial(row)
+
+
+def _serial(row: Row) -> Serial:
+    return Serial(
+        serial=row.text("serial"),
+        status=SerialStatus(row.text("status")),
+        request_id=row.maybe_text("request_id"),
+        certificate_id=row.maybe_text("certificate_id"),
+        plan=row.maybe_blob("plan"),
+        at=row.time("at"),
+    )
 
 
 def _taken_up(unit: Unit, request: CertificateRequest, deduplication: bytes | None, at: datetime) -> str | Existing:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.domain.revocation import RevocationReason
+from gateway.domain.revocation import RevocationReason, reason_of
 from gateway.store.unit import Unit, millis
 
 # A serial of which nobody knows what its certificate names: it stands on the list of every partition.
@@ -28,6 +28,15 @@ class Revocation:
     revision: int
 
 
+def begin(unit: Unit, issuer_id: str) -> int:
+    """The revision of the change that this unit makes; other changes of this issuer wait until it is committed.
+
+    So revisions become visible in their order, and what is read after this stays as it is.
+    """
+    unit.run("revocations.next_revision", issuer_id=issuer_id)
+    return revision(unit, issuer_id)
+
+
 def put(
     unit: Unit,
     *,
@@ -37,10 +46,9 @@ def put(
     at: datetime,
     not_after: datetime,
     partition: int | None,
+    revision: int,
 ) -> None:
-    """Note that a serial is revoked, for what reason, and that its issuer's lists are out of date."""
-    # The row of the revision is locked until the commit, so that revisions become visible in their order.
-    unit.run("revocations.next_revision", issuer_id=issuer_id)
+    """Note that a serial is revoked, for what reason. `revision` is what `begin` gave."""
     unit.run(
         "revocations.put",
         issuer_id=issuer_id,
@@ -49,7 +57,7 @@ def put(
         reason=reason.code,
         not_after=millis(not_after),
         crl_partition=partition,
-        revision=revision(unit, issuer_id),
+        revision=revision,
     )
 
 
@@ -57,6 +65,19 @@ def revision(unit: Unit, issuer_id: str) -> int:
     """The issuer's revision; 0 if nothing of it was ever revoked."""
     row = unit.one("revocations.revision", issuer_id=issuer_id)
     return 0 if row is None else row.integer("revision")
+
+
+def find(unit: Unit, issuer_id: str, serial: str) -> tuple[RevocationReason, datetime] | None:
+    """For what reason a serial is revoked, and since when; None if it is not, or no longer."""
+    row = unit.one("revocations.find", issuer_id=issuer_id, serial=serial)
+    if row is None or (reason := reason_of(row.integer("reason"))) is RevocationReason.REMOVE_FROM_CRL:
+        return None
+    return reason, row.time("revoked_at")
+
+
+def burn(unit: Unit, issuer_id: str, serial: str, *, at: datetime) -> None:
+    """Take a serial into the books that was never reserved here: it must not be used, whoever signed under it."""
+    unit.run("revocations.burn", issuer_id=issuer_id, serial=serial, at=millis(at))
 
 
 def revisions(unit: Unit) -> dict[str, int]:

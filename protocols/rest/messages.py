@@ -9,14 +9,14 @@ import difflib
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from protocols.exchange import Malformed
 from protocols.pkix import pem
-from protocols.rest.needs import Certificate, RequestState
+from protocols.rest.needs import Certificate, CertificateState, RequestState, RevocationState
 
 # No control characters: PostgreSQL refuses a NUL, some readers end a name at it; a line end forges a log line.
 Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
@@ -29,6 +29,9 @@ Count = Annotated[int, Meta(ge=0)]
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What every body has in common: camelCase names, and none that is not listed."""
+
+
+_B = TypeVar("_B", bound=Body)
 
 
 class AltName(Body, frozen=True, kw_only=True):
@@ -130,7 +133,69 @@ class Page(Body, frozen=True, kw_only=True):
     offset: int
 
 
+class Revocation(Body, frozen=True, kw_only=True):
+    """`POST .../revoke`: why, in RFC 5280's words (5.3.1)."""
+
+    revocation_reason: Text = "unspecified"
+
+
+class Revoked(Body, frozen=True, kw_only=True):
+    """The answer to it. `revocationReason` and `revokedAt` are null where a hold was released."""
+
+    certificate_id: str | None
+    serial_number: str
+    revocation_reason: str | None
+    revoked_at: datetime | None
+    message: str
+
+
+class CertificateView(Body, frozen=True, kw_only=True):
+    """A certificate as the inventory knows it."""
+
+    id: str
+    serial_number: str
+    status: str
+    subject: str
+    alt_names: list[AltName]
+    not_before: datetime
+    not_after: datetime
+    fingerprint_sha1: str
+    fingerprint_sha256: str
+    key_algorithm: str
+    signature_algorithm: str
+    source: str
+    application_id: str | None
+    profile_id: str | None
+    certificate_request_id: str | None
+    protocol: str | None
+    renewed_from: str | None
+    renewed_by: str | None
+    revoked_at: datetime | None
+    revocation_reason: str | None
+    metadata: list[Metadatum]
+
+
+class OneCertificate(Body, frozen=True, kw_only=True):
+    """The answer to `GET /certificates/{id}`."""
+
+    certificate: CertificateView
+
+
+REASONS: Final = (
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "removeFromCRL",
+    "privilegeWithdrawn",
+    "aACompromise",
+)
+
 _creation: Final = msgspec.json.Decoder(Creation)
+_revocation: Final = msgspec.json.Decoder(Revocation)
 _encoder: Final = msgspec.json.Encoder()
 
 # How msgspec words its errors; a test holds it to that.
@@ -140,15 +205,27 @@ _NAMED: Final = re.compile(r"Object (?:missing required|contains unknown) field 
 
 def creation(body: bytes) -> Creation:
     """Decode the body of `POST /certificates`. Raises Malformed, with the path of the offending member."""
+    return _decode(_creation, body)
+
+
+def revocation_reason(body: bytes) -> str:
+    """The reason in the body of `POST .../revoke`; without a body it is unspecified. Raises Malformed."""
+    reason = _decode(_revocation, body).revocation_reason if body else "unspecified"
+    if reason not in REASONS:
+        raise Malformed(f"revocationReason: unknown{nearest(reason, REASONS)}.", field="revocationReason")
+    return reason
+
+
+def _decode(decoder: msgspec.json.Decoder[_B], body: bytes) -> _B:
     try:
-        return _creation.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(str(error), _members(decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Malformed("The body is not JSON in UTF-8.") from None
 
 
-def _invalid(message: str) -> Malformed:
+def _invalid(message: str, members: dict[str, tuple[str, ...]]) -> Malformed:
     match = _AT.fullmatch(message)
     assert match is not None
     path, what = match["path"] or "", match["what"]
@@ -159,12 +236,15 @@ def _invalid(message: str) -> Malformed:
     field = f"{path}.{name}" if path else name
     if "missing" in what:
         return Malformed(f"{field}: required, and missing.", field=field)
-    known = _MEMBERS[re.sub(r"\[\d*\.*\]", "[]", path)]
+    known = members[re.sub(r"\[\d*\.*\]", "[]", path)]
     return Malformed(f"{field}: there is no such member{nearest(name, known)}.", field=field)
 
 
-_MEMBERS: Final = {
-    "": Creation.__struct_encode_fields__,
+def _members(body: type[Body]) -> dict[str, tuple[str, ...]]:
+    return {"": body.__struct_encode_fields__, **_INNER}
+
+
+_INNER: Final = {
     "attributes": Attributes.__struct_encode_fields__,
     "attributes.altNames[]": AltName.__struct_encode_fields__,
     "metadata[]": Metadatum.__struct_encode_fields__,
@@ -178,9 +258,48 @@ def nearest(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {names[near[0]]}" if near else f"; known are {', '.join(names.values())}"
 
 
-def encode(body: Created | One | Page) -> bytes:
+def encode(body: Body) -> bytes:
     """A body as JSON."""
     return _encoder.encode(body)
+
+
+def revoked(state: RevocationState) -> Revoked:
+    """What `POST .../revoke` answers."""
+    what = "the certificate is good again" if state.reason is None else "the certificate is revoked"
+    return Revoked(
+        certificate_id=state.certificate_id,
+        serial_number=state.serial,
+        revocation_reason=state.reason,
+        revoked_at=state.revoked_at,
+        message=f"{what}; the revocation list follows within seconds",
+    )
+
+
+def certificate_view(state: CertificateState) -> CertificateView:
+    """A certificate as the API shows it."""
+    return CertificateView(
+        id=state.id,
+        serial_number=state.serial,
+        status=state.status,
+        subject=state.subject,
+        alt_names=[AltName(type=kind, value=value) for kind, value in state.sans],
+        not_before=state.not_before,
+        not_after=state.not_after,
+        fingerprint_sha1=state.sha1,
+        fingerprint_sha256=state.sha256,
+        key_algorithm=state.key_algorithm,
+        signature_algorithm=state.signature_algorithm,
+        source=state.source,
+        application_id=state.application_id,
+        profile_id=state.profile_id,
+        certificate_request_id=state.request_id,
+        protocol=state.protocol,
+        renewed_from=state.renewed_from,
+        renewed_by=state.renewed_by,
+        revoked_at=state.revoked_at,
+        revocation_reason=state.revocation_reason,
+        metadata=[Metadatum(key=key, value=value) for key, value in state.metadata],
+    )
 
 
 def created(state: RequestState) -> Created:

@@ -106,6 +106,67 @@ class SearchRequests(Need[tuple[tuple[RequestState, ...], int]]):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateState:
+    """A certificate of the inventory. `status` as in the product; fingerprints and serial in lower-case hex."""
+
+    id: str
+    serial: str
+    status: str
+    subject: str
+    sans: tuple[tuple[str, str], ...]
+    not_before: datetime
+    not_after: datetime
+    sha1: str
+    sha256: str
+    key_algorithm: str
+    signature_algorithm: str
+    source: str
+    application_id: str | None
+    profile_id: str | None
+    request_id: str | None
+    protocol: str | None
+    renewed_from: str | None
+    renewed_by: str | None
+    revoked_at: datetime | None
+    revocation_reason: str | None
+    metadata: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationState:
+    """How a serial stands after an ask; `reason` None: it was released from a hold, and is good."""
+
+    serial: str
+    reason: str | None
+    revoked_at: datetime | None
+    certificate_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindCertificate(Need[CertificateState | None]):
+    """One certificate that the caller may read."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeCertificate(Need[RevocationState]):
+    """Revoke one certificate, or release it from a hold. Refused: NOT_FOUND, FORBIDDEN, CONFLICT, BUSY, UNAVAILABLE."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeSerial(Need[RevocationState]):
+    """Revoke whatever an authority signed under a serial; lower-case hex without leading zeros. Refused: as above."""
+
+    authority: str
+    serial: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequest(Need[RequestState]):
     """Cancel a request that still waits for approval. Refused: NOT_FOUND, FORBIDDEN, CONFLICT."""
 

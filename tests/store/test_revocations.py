@@ -47,6 +47,7 @@ async def test_a_serial_that_may_exist_is_unknown_until_it_is_revoked_and_never_
         await store.write(
             lambda unit, n=number: revocations.put(
                 unit,
+                revision=revocations.begin(unit, "authority"),
                 issuer_id="authority",
                 serial=f"a{n}",
                 reason=RevocationReason.KEY_COMPROMISE,
@@ -64,7 +65,11 @@ async def test_a_hold_that_is_released_leaves_the_certificate_good(store: Store)
     await store.write(lambda unit: certificates.record(unit, held))
     hold, release = RevocationReason.CERTIFICATE_HOLD, RevocationReason.REMOVE_FROM_CRL
     await store.write(lambda unit: certificates.revoke(unit, held.id, reason=hold.code, at=LATER))
-    await store.write(lambda unit: certificates.change_revocation(unit, held, release, at=LATER))
+    await store.write(
+        lambda unit: certificates.change_revocation(
+            unit, held, release, since=LATER, at=LATER, revision=revocations.begin(unit, held.issuer_id)
+        )
+    )
     assert await store.read(lambda unit: certificates.status_of(unit, held.issuer_id, held.serial)) == GOOD
     assert await store.read(lambda unit: certificates.find(unit, held.id)) == held
     (row,) = await store.read(lambda unit: revocations.since(unit, "authority", revision=0, serial="", most=9))

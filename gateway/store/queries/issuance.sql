@@ -27,6 +27,10 @@ WHERE id = :id AND status = 'signing'
 -- serials --
 SELECT serial, status, request_id, certificate_id, plan, at FROM serials WHERE issuer_id = :issuer_id ORDER BY at, serial
 
+-- find_serial --
+SELECT serial, status, request_id, certificate_id, plan, at FROM serials
+WHERE issuer_id = :issuer_id AND serial = :serial
+
 -- reserved --
 SELECT issuer_id, serial, request_id FROM serials WHERE status = 'reserved' AND at < :before ORDER BY at, serial
 

@@ -14,6 +14,12 @@ VALUES (:issuer_id, :serial, :revoked_at, :reason, :not_after, :crl_partition, :
 ON CONFLICT (issuer_id, serial) DO UPDATE SET
   revoked_at = excluded.revoked_at, reason = excluded.reason, revision = excluded.revision
 
+-- find --
+SELECT revoked_at, reason FROM revocations WHERE issuer_id = :issuer_id AND serial = :serial
+
+-- burn --
+INSERT INTO serials (issuer_id, serial, status, at) VALUES (:issuer_id, :serial, 'burnt', :at)
+
 -- status --
 SELECT serials.status, revocations.revoked_at, revocations.reason
 FROM serials LEFT JOIN revocations
