@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from signer.hardening.memory import lock_memory
+from signer.hardening.memory import lock_memory, wipe
 from signer.hardening.process import close_strangers, harden, surroundings
 from signer.hardening.seccomp import unavailable
 from signer.keystore.failures import KeyStoreError
@@ -217,6 +217,7 @@ def main(keys: Path, workers: int, runtime: Path | None, pins: list[str]) -> int
         secret = read_secret(sys.stdin.fileno())
         known = read_pins(pins, sys.stdin.fileno())
         kek = unlock(keys, secret)
+        wipe(secret)
         with runtime_folder(runtime) as folder:
             Supervisor(keys.absolute(), kek, known, folder, workers, unprotected=unprotected).run()
     except (KeyStoreError, CannotServe) as error:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from signer.hardening.memory import wipe
 from signer.keystore.failures import KeyStoreError, StoreFailure
 from signer.keystore.key import Ceiling, KeyKind, OnToken, StoredKey, TokenPlace
 from signer.keystore.mechanism import PrivateKey, algorithm_of
@@ -66,7 +67,7 @@ _files = msgspec.json.Decoder(KeyFile)
 _facts = msgspec.json.Decoder(KeyFacts)
 
 
-def encode(kek: bytes, facts: KeyFacts, plain: bytes | None) -> bytes:
+def encode(kek: bytes, facts: KeyFacts, plain: bytes | bytearray | None) -> bytes:
     """The content of a key's file. `plain` is the private key, PKCS#8 DER; None for a key on a token.
 
     Of that nothing is sealed but the proof that the file was written with the secret.
@@ -77,7 +78,7 @@ def encode(kek: bytes, facts: KeyFacts, plain: bytes | None) -> bytes:
     return msgspec.json.encode(KeyFile(version, msgspec.Raw(clear), sealed))
 
 
-def read(path: Path, kek: bytes, name: str) -> tuple[KeyFacts, bytes | None]:
+def read(path: Path, kek: bytes, name: str) -> tuple[KeyFacts, bytearray | None]:
     """What a key's file says, and the private key in it, PKCS#8 DER: None where that is on a token.
 
     Raises `KeyStoreError`: MISSING, DAMAGED, UNSUPPORTED, UNAVAILABLE.
@@ -143,12 +144,14 @@ def chain_of(file: str, chain: list[bytes]) -> tuple[x509.Certificate, ...]:
         raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
 
 
-def loaded(file: str, plain: bytes, public_key: PublicKeyTypes | None) -> PrivateKey:
-    """The private key of a file, which must be the other half of `public_key`. Raises `KeyStoreError`."""
+def loaded(file: str, plain: bytearray, public_key: PublicKeyTypes | None) -> PrivateKey:
+    """The private key of a file, the other half of `public_key`; `plain` is wiped. Raises `KeyStoreError`."""
     try:
         private_key = load_der_private_key(plain, None)
     except ValueError as error:
         raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: {error}") from None
+    finally:
+        wipe(plain)
     if not isinstance(private_key, PrivateKey):
         raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key file {file} holds a key of an unknown algorithm")
     theirs = None

@@ -34,7 +34,7 @@ class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p: int = 1
 
 
-def derive(secret: bytes, derivation: Derivation) -> bytes:
+def derive(secret: bytes | bytearray, derivation: Derivation) -> bytes:
     """The key-encryption key, 32 bytes. Raises `KeyStoreError` (DAMAGED) for costs that no store of ours would have."""
     n, r, p = derivation.n, derivation.r, derivation.p
     if not 2 <= n <= 2**20 or n & (n - 1) or not 1 <= r <= 16 or not 1 <= p <= 16 or len(derivation.salt) < 16:
@@ -42,19 +42,24 @@ def derive(secret: bytes, derivation: Derivation) -> bytes:
     return hashlib.scrypt(secret, salt=derivation.salt, n=n, r=r, p=p, dklen=KEY_LENGTH, maxmem=256 * n * r * p)
 
 
-def close_box(key: bytes, plaintext: bytes, purpose: bytes) -> bytes:
+def close_box(key: bytes, plaintext: bytes | bytearray, purpose: bytes) -> bytes:
     """`plaintext` sealed under `key` for `purpose`."""
     nonce = os.urandom(_NONCE)
     return bytes((_VERSION,)) + nonce + AESGCM(key).encrypt(nonce, plaintext, purpose)
 
 
-def open_box(key: bytes, box: bytes, purpose: bytes) -> bytes:
-    """The plaintext of a box. Raises `KeyStoreError`: UNSUPPORTED for another version, DAMAGED for everything else."""
+def open_box(key: bytes, box: bytes, purpose: bytes) -> bytearray:
+    """The plaintext of a box, in memory that the caller can wipe.
+
+    Raises `KeyStoreError`: UNSUPPORTED for another version, DAMAGED for everything else.
+    """
     if len(box) < 1 + _NONCE + _TAG:
         raise KeyStoreError(StoreFailure.DAMAGED, "a sealed key is cut short")
     if box[0] != _VERSION:
         raise KeyStoreError(StoreFailure.UNSUPPORTED, f"a sealed key has format {box[0]}, of a newer version")
+    plaintext = bytearray(len(box) - 1 - _NONCE - _TAG)
     try:
-        return AESGCM(key).decrypt(box[1 : 1 + _NONCE], box[1 + _NONCE :], purpose)
+        AESGCM(key).decrypt_into(box[1 : 1 + _NONCE], box[1 + _NONCE :], purpose, plaintext)
     except InvalidTag:
         raise KeyStoreError(StoreFailure.DAMAGED, "a sealed key does not open") from None
+    return plaintext

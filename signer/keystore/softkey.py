@@ -71,7 +71,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _headers = msgspec.json.Decoder(Header)
 
 
-def create(folder: Path, secret: bytes) -> None:
+def create(folder: Path, secret: bytes | bytearray) -> None:
     """Make `folder` a key store, unless it is one. Raises `KeyStoreError` where it cannot be written."""
     with reaching(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def create(folder: Path, secret: bytes) -> None:
             write_new(folder / HEADER, header)
 
 
-def unlock(folder: Path, secret: bytes) -> bytes:
+def unlock(folder: Path, secret: bytes | bytearray) -> bytes:
     """The key-encryption key of a store, for `SoftKeyStore`. Raises `KeyStoreError`, LOCKED if the secret is wrong."""
     header = _header(folder)
     kek = derive(secret, header.derivation)
@@ -179,7 +179,7 @@ class SoftKeyStore:
 
     def unseal(self, sealed: bytes) -> bytes:
         """What `seal` was given. Raises `KeyStoreError`."""
-        return open_box(self._sealing_key, sealed, _SUBJECT_KEY)
+        return bytes(open_box(self._sealing_key, sealed, _SUBJECT_KEY))
 
     def derived(self, purpose: bytes) -> bytes:
         """A key of 32 bytes that only who has the unlock secret can know, another for each purpose."""
@@ -293,7 +293,7 @@ class SoftKeyStore:
         links = chain_of(file, facts.links)
         return StoredKey(facts.name, facts.kind, private_key, chain, facts.ceiling, links, facts.predecessor)
 
-    def _content(self, name: str, suffix: str) -> tuple[KeyFacts, bytes | None]:
+    def _content(self, name: str, suffix: str) -> tuple[KeyFacts, bytearray | None]:
         return read(self._path(name, suffix), self._kek, name)
 
     def _token_key(
@@ -336,7 +336,7 @@ def _header(folder: Path) -> Header:
 
 def _sealing_key(header: Header, kek: bytes) -> bytes:
     try:
-        return open_box(kek, header.sealing, _SEALING)
+        return bytes(open_box(kek, header.sealing, _SEALING))
     except KeyStoreError as error:
         if error.failure is StoreFailure.DAMAGED:
             raise KeyStoreError(StoreFailure.LOCKED, "the unlock secret does not open this key store") from None

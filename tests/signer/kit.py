@@ -176,8 +176,8 @@ def start_signer(keys: Path, *arguments: str, secret: bytes = SECRET) -> "subpro
 
 
 @contextmanager
-def running_signer(keys: Path, *arguments: str):
-    process = start_signer(keys, *arguments)
+def running_signer(keys: Path, *arguments: str, secret: bytes = SECRET):
+    process = start_signer(keys, *arguments, secret=secret)
     try:
         line = process.stdout.readline()
         assert line, process.stderr.read().decode()
