@@ -44,6 +44,8 @@ ATTEMPTS: Final = 3
 TWIN_PATIENCE: Final = 5.0  # seconds
 TWIN_GLANCE: Final = 0.02  # seconds
 
+GONE: Final = "the client went away before its certificate was signed; nothing was signed"
+
 SERIAL_BYTES: Final = 16  # 126 random bits: D6 and the Baseline Requirements ask for 64; RFC 5280 allows 20 bytes
 
 _plan_encoder = msgspec.msgpack.Encoder()
@@ -103,8 +105,9 @@ async def enroll(
     """Judge `request` against the pair's policy and issue for it, at most once.
 
     An ask with the `deduplication` of one that was issued gets that one's certificate; of one that is being signed,
-    its outcome, or `Pending` when that takes long. From the reservation on, the work is shielded from
-    cancellation: a client that goes away cannot leave it half done.
+    its outcome, or `Pending` when that takes long. Cancelled, because its client went away, while it waits for the
+    signer, it is withdrawn: nothing is signed, and its serial is given up. From the moment that a worker has it, it is
+    shielded: a client that goes away cannot leave it half done.
 
     Raises:
         Refusal: POLICY, BAD_KEY and FORBIDDEN from the judgement; BUSY or UNAVAILABLE, with `retry_after`, when
@@ -118,9 +121,12 @@ async def enroll(
     except Refusal as refusal:
         await _record_refusal(attempt, refusal, now)
         raise
+    try:
+        resources.signer.require_room(pair.application.id)  # overload is told before anything is written (P16)
+    except SignerFailure as failure:
+        raise _refusal(failure) from failure
     for _ in range(ATTEMPTS):
-        with trio.CancelScope(shield=True):
-            outcome = await _attempt_once(attempt, judged)
+        outcome = await _attempt_once(attempt, judged)
         match outcome:
             case Issued():
                 return outcome
@@ -133,18 +139,26 @@ async def enroll(
 
 async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | None:
     """Reserve, sign, record. None: a worker died with the ask; its serial is burnt and another may be planned."""
-    reserved = await _reserve(attempt, judged)
+    with trio.CancelScope(shield=True):
+        reserved = await _reserve(attempt, judged)
     if isinstance(reserved, store.Existing):
         return reserved
     ticket = attempt.resources.dice(16)
     try:
         der = await attempt.resources.signer.issue(judged, attempt.pair, ticket=ticket)
+    except trio.Cancelled:
+        with trio.CancelScope(shield=True):
+            await _burn(attempt, reserved.request_id, judged, GONE)
+        raise
     except SignerFailure as failure:
-        await _burn(attempt, reserved.request_id, judged, str(failure))
+        with trio.CancelScope(shield=True):
+            await _burn(attempt, reserved.request_id, judged, str(failure))
         if isinstance(failure, SignerLost):
             return None
         raise _refusal(failure) from failure
-    return await _complete(attempt, reserved.request_id, judged, der)
+    with trio.CancelScope(shield=True):
+        recorded = await _complete(attempt, reserved.request_id, judged, der)
+    return recorded  # noqa: RET504 - a scope may swallow what is raised in it, as far as mypy knows
 
 
 async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Existing:

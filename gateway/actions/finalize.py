@@ -45,7 +45,8 @@ async def finalize(
 
     Raises:
         Refusal: CONFLICT, the order is not ready, or another CSR was first; POLICY, BAD_KEY or BAD_CSR, and the order
-            stays ready; BUSY or UNAVAILABLE, nothing was issued and the order is ready again (A89).
+            stays ready; BUSY or UNAVAILABLE, nothing was issued and the order is ready again (A89). It is too where the
+            client went away before anything was signed.
     """
     claim = _Claim(resources, order, csr)
     try:
@@ -57,7 +58,7 @@ async def finalize(
             http_request_id=http_request_id,
             hooks=Hooks(with_reserve=claim.take, with_complete=claim.close),
         )
-    except Refusal:
+    except (Refusal, trio.Cancelled):
         if claim.taken:
             await claim.give_back()
         raise

@@ -90,9 +90,20 @@ class Signer:
         """Whether any worker is there to be asked."""
         return self._client.reachable
 
+    def require_room(self, share: str) -> None:
+        """Raises `SignerBusy` if a certificate that is asked for now could not be signed in time."""
+        try:
+            self._client.require_room(share, seconds=self._deadline)
+        except Busy as busy:
+            raise SignerBusy(busy.retry_after) from None
+
     async def issue(self, plan: Plan, pair: Pair, *, ticket: bytes) -> bytes:
-        """Sign the certificate of `plan`; gives its DER. `ticket` is 16 random bytes, good for one signature."""
-        return _certificate(await self._ask(issue_certificate(plan, pair, ticket, self._deadline), pair.application.id))
+        """Sign the certificate of `plan`; gives its DER. `ticket` is 16 random bytes, good for one signature.
+
+        Cancelled while it waits for a worker, it is not signed; once a worker has it, it is not cancelled any more.
+        """
+        ask = issue_certificate(plan, pair, ticket, self._deadline)
+        return _certificate(await self._ask(ask, pair.application.id, told=True))
 
     async def unwrap(self, ra_key: str, wrapped: bytes, algorithm: str, length: int, *, share: str) -> bytes:
         """Unwrap a content-encryption key of `length` bytes; for PKCS#1 v1.5, random bytes if it is not ours."""
@@ -155,11 +166,17 @@ class Signer:
         return outcome
 
     async def _ask(
-        self, verb: messages.Verb, share: str, client: SignerClient | None = None, deadline: float | None = None
+        self,
+        verb: messages.Verb,
+        share: str,
+        client: SignerClient | None = None,
+        deadline: float | None = None,
+        *,
+        told: bool = False,
     ) -> messages.Outcome:
         until = trio.current_time() + (self._deadline if deadline is None else deadline)
         try:
-            outcome = await (client or self._client).ask(verb, share=share, deadline=until)
+            outcome = await (client or self._client).ask(verb, share=share, deadline=until, told=told)
         except Busy as busy:
             raise SignerBusy(busy.retry_after) from None
         except WorkerLost:

@@ -33,6 +33,8 @@ WRITE_SECONDS: Final = 30.0
 # Requests of one connection that are being worked on. A stream that is reset frees its place among the 128 at once, and
 # its request not before it is done (CVE-2023-44487): twice as many is a client that changes its mind, more is a flood.
 MOST_AT_WORK: Final = 256
+# A request that was reset is given up at once, and keeps its place for so long: else a flood of them would never end.
+RESET_SECONDS: Final = 1.0
 
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 
@@ -44,6 +46,7 @@ class Work(TaskGroup):
         super().__init__()
         self._drop = drop
         self._at_work = 0
+        self._ended = trio.Event()
 
     def end_soon(self) -> None:
         """The peer has gone: what is still going on may end by itself for a while, and is cancelled then.
@@ -51,6 +54,7 @@ class Work(TaskGroup):
         Hypercorn would wait for it: for ever, where an answer waits for an HTTP/2 window that nobody opens any more.
         """
         assert self._nursery is not None
+        self._ended.set()
         self._nursery.cancel_scope.deadline = trio.current_time() + WRITE_SECONDS
 
     async def spawn_app(
@@ -66,10 +70,16 @@ class Work(TaskGroup):
         complete: an answer given before its body was read then never ended.
         """
         into, out_of = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
+        asked = trio.CancelScope()
+        answered = False
 
         async def deliver(event: ASGIReceiveEvent) -> None:
             if event["type"] in _DISCONNECTS:
                 into.close()
+                # Nobody will read the answer: what has not been begun need not be (a signature in the queue). An answer
+                # that is on its way ends by itself, and this is how Hypercorn says that it has ended, too.
+                if not answered:
+                    asked.cancel()
                 return
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await into.send(event)
@@ -81,6 +91,8 @@ class Work(TaskGroup):
                 return {"type": "http.disconnect"}
 
         async def answer(message: ASGISendEvent | None) -> None:
+            nonlocal answered
+            answered = True
             with trio.move_on_after(WRITE_SECONDS) as patience:
                 await send(message)
             if patience.cancelled_caught:
@@ -88,13 +100,17 @@ class Work(TaskGroup):
 
         async def work() -> None:
             try:
-                await app(scope, receive, answer, trio.to_thread.run_sync, trio.from_thread.run)
+                with asked:
+                    await app(scope, receive, answer, trio.to_thread.run_sync, trio.from_thread.run)
             except Exception:
                 # The application keeps its failures to itself; this one is of its outermost layer, or of Hypercorn.
                 logger.exception("a request failed outside the application")
             finally:
-                self._at_work -= 1
                 out_of.close()
+                if asked.cancelled_caught:
+                    with trio.move_on_after(RESET_SECONDS):
+                        await self._ended.wait()
+                self._at_work -= 1
                 await answer(None)
 
         if self._at_work < MOST_AT_WORK:

@@ -186,13 +186,14 @@ async def test_an_ask_that_failed_may_be_asked_again_under_a_new_serial(waist: W
     assert sorted(status for _, status in await waist.serials()) == ["burnt", "issued"]
 
 
-async def test_a_client_that_goes_away_does_not_leave_its_enrollment_half_done(waist: Waist):
+async def test_a_client_that_goes_away_while_its_certificate_is_signed_leaves_nothing_half_done(waist: Waist):
     waiting = trio.Event()
 
     class Slow(SignerDouble):
         async def issue(self, plan, pair, *, ticket):
             waiting.set()
-            await trio.sleep(0.05)
+            with trio.CancelScope(shield=True):  # as the real one from the moment that a worker has the ask
+                await trio.sleep(0.05)
             return await super().issue(plan, pair, ticket=ticket)
 
     waist.resources = replace(waist.resources, signer=Slow(waist.issuer))
@@ -201,6 +202,42 @@ async def test_a_client_that_goes_away_does_not_leave_its_enrollment_half_done(w
         await waiting.wait()
         nursery.cancel_scope.cancel()
     assert [status for _, status in await waist.serials()] == ["issued"]
+
+
+async def test_a_client_that_goes_away_before_its_certificate_is_signed_gets_none_for_ever(waist: Waist):
+    waiting = trio.Event()
+
+    class Queued(SignerDouble):
+        async def issue(self, plan, pair, *, ticket):
+            waiting.set()
+            await trio.sleep_forever()
+
+    waist.resources = replace(waist.resources, signer=Queued(waist.issuer))
+    request = asked(deduplication=bytes(32))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waist.enroll, request)
+        await waiting.wait()
+        nursery.cancel_scope.cancel()
+    assert [status for _, status in await waist.serials()] == ["burnt"]
+    # It may come back with the same request, and gets another serial then.
+    waist.resources = replace(waist.resources, signer=waist.signer)
+    issued = await waist.enroll(request)
+    assert isinstance(issued, Issued)
+    assert sorted(status for _, status in await waist.serials()) == ["burnt", "issued"]
+
+
+async def test_overload_is_told_before_anything_is_written(waist: Waist):
+    """P16: what cannot be signed in time costs no commit."""
+
+    class Full(SignerDouble):
+        def require_room(self, share):
+            raise SignerBusy(7)
+
+    waist.resources = replace(waist.resources, signer=Full(waist.issuer))
+    with pytest.raises(Refusal) as refusal:
+        await waist.enroll(asked())
+    assert (refusal.value.reason, refusal.value.retry_after) == (RefusalReason.BUSY, 7)
+    assert await waist.serials() == []
 
 
 async def test_hooks_run_in_the_same_commits_and_a_refusal_in_one_undoes_the_reservation(waist: Waist):
