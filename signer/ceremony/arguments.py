@@ -21,6 +21,7 @@ def add_verbs(verbs: Verbs) -> None:
     _import(verbs)
     _renew(verbs)
     _rekey(verbs)
+    _places(verbs)
     show = verbs.add_parser("show", help="describe a key: certificate, ceiling, and where it rests")
     _keys(show)
     _name(show)
@@ -142,6 +143,23 @@ def _rekey(verbs: Verbs) -> None:
     rekey.add_argument("--days", type=count, help="validity (default: as long as before)")
     rekey.add_argument("--parent", help="another authority above it, such as a root's new key")
     _token(rekey)
+
+
+def _places(verbs: Verbs) -> None:
+    add = verbs.add_parser(
+        "add-place",
+        help="let a key be served by one more token that has it",
+        epilog="example: python -m signer add-place --keys keys --name issuing --module /usr/lib/hsm.so --token b "
+        "--pin file:pin < secret",
+        description="The same key must be on that token already: by the token's own cloning or backup, or by an "
+        "import. It is proved to be the one of the certificate. The first place that works signs.",
+    )
+    remove = verbs.add_parser("remove-place", help="let a key be served by a token no longer; no token is asked")
+    for verb in (add, remove):
+        _keys(verb)
+        _name(verb)
+        _token(verb)
+    add.add_argument("--label", default="", help="the key's label there (default, with its id: as at its first place)")
 
 
 def _shape(verb: argparse.ArgumentParser) -> None:

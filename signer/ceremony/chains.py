@@ -47,6 +47,7 @@ def checked_chain(given: Sequence[x509.Certificate], spki: bytes, *, now: int) -
     # The last that was issued, where a bundle still has an older one.
     chain = [max(own, key=lambda each: each.not_valid_before_utc)]
     while not _self_signed(chain[-1]):
+        _check_signature(chain[-1])
         issuers = [each for each in given if each not in chain and _issued_by(chain[-1], each)]
         if not issuers:
             raise ValueError(
@@ -57,8 +58,6 @@ def checked_chain(given: Sequence[x509.Certificate], spki: bytes, *, now: int) -
     for above, certificate in enumerate(chain):
         _check_authority(certificate, now)
         _check_path_length(certificate, chain[:above])
-        if above < len(chain) - 1:
-            _check_signature(certificate)
     return tuple(chain)
 
 

@@ -50,7 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
 class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     """A key of the store, described. Times are seconds since the epoch, fingerprints SHA-256 in hexadecimal.
 
-    Without `place` it rests in software. What speaks of a certificate is absent while the key waits for one (`csr`).
+    Without `place` it rests in software; `places` are all of a key that several tokens have. What speaks of a
+    certificate is absent while the key waits for one (`csr`).
     """
 
     key: str
@@ -75,6 +76,7 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     predecessor: str = ""
     links: list[str] = []
     csr: str = ""
+    places: list[TokenPlace] = []
 
 
 def made(key: StoredKey) -> Made:

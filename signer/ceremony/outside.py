@@ -122,7 +122,7 @@ def private_key_from(content: bytes, passphrase: bytes) -> PrivateKey:
     """A private key from PEM or PKCS#8 DER, encrypted or not. Raises `ValueError`."""
     load = load_pem_private_key if b"-----BEGIN" in content else load_der_private_key
     try:
-        return _ours(load(content, passphrase or None))
+        key = load(content, passphrase or None)
     except TypeError:
         need = "its passphrase is missing" if not passphrase else "it is not encrypted, and a passphrase was given"
         raise ValueError(f"the key does not open: {need}") from None
@@ -130,6 +130,7 @@ def private_key_from(content: bytes, passphrase: bytes) -> PrivateKey:
         raise ValueError(f"the key is of an unknown kind or encryption: {error}") from None
     except ValueError as error:
         raise ValueError(f"the key does not open: the passphrase is wrong, or it is no private key ({error})") from None
+    return _ours(key)
 
 
 def pkcs12_from(content: bytes, passphrase: bytes) -> tuple[PrivateKey, list[x509.Certificate]]:

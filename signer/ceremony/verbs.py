@@ -21,6 +21,7 @@ from signer.ceremony.authority import Ceremony, first
 from signer.ceremony.chains import chain_from
 from signer.ceremony.manifest import Listening, Made, Manifest, Shown, made, pem
 from signer.ceremony.outside import import_key, install, pkcs12_from, private_key_from, request, request_again
+from signer.ceremony.places import add_place, remove_place
 from signer.ceremony.plan import AUTHORITY_DAYS, ROOT_DAYS, Plan, check_policies, parse_bounds, parse_subject
 from signer.ceremony.renewal import follow, rekey, renew
 from signer.ceremony.showing import listed, shown
@@ -146,6 +147,23 @@ def _rekey(held: Held, asked: argparse.Namespace) -> Manifest:
     return _asked_for(new) if isinstance(new, PendingKey) else _told(held, new)
 
 
+def _add_place(held: Held, asked: argparse.Namespace) -> Shown:
+    add_place(held.store, held.tokens, asked.name, _named(_token_asked(asked), asked.label))
+    return shown(held.store, asked.name)
+
+
+def _remove_place(held: Held, asked: argparse.Namespace) -> Shown:
+    remove_place(held.store, asked.name, _token_asked(asked))
+    return shown(held.store, asked.name)
+
+
+def _token_asked(asked: argparse.Namespace) -> TokenPlace:
+    where = _where(asked)
+    if where is None:
+        raise ValueError("--module and --token say which token is meant")
+    return where
+
+
 def _show(held: Held, asked: argparse.Namespace) -> Shown:
     return shown(held.store, asked.name)
 
@@ -163,6 +181,8 @@ _VERBS: Final[dict[str, Callable[[Held, argparse.Namespace], Answer]]] = {
     "import": _import,
     "renew": _renew,
     "rekey": _rekey,
+    "add-place": _add_place,
+    "remove-place": _remove_place,
     "show": _show,
     "list": _list,
 }
