@@ -1,4 +1,4 @@
-"""What a supervisor tells a worker first, and only it may know. Nothing of it is kept, logged or written down here."""
+"""What a supervisor and a worker tell each other. What only they may know is not kept, logged or written down here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,36 @@ import msgspec
 from signer.keystore.seal import KEY_LENGTH
 
 _LENGTH: Final = 4  # bytes
+_NAME: Final = 64  # bytes; a token's label has 32 (PKCS#11, 3.2)
+
+
+class Orders(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a supervisor tells a worker in its arguments: nothing that others may not know.
+
+    `stuck` is for how many seconds a token may keep it waiting, `resting` for how many more each token by name is left
+    alone. `again` is for a worker that follows another: it serves what it can, whatever else is out of reach. `note` is
+    a descriptor of a file that both have: in it stands the token that was called last.
+    """
+
+    stuck: float = 0.0
+    again: bool = False
+    resting: dict[str, float] = {}
+    note: int = -1
+
+
+def note_token(descriptor: int, name: str) -> None:
+    """Note which token is called from now on."""
+    os.pwrite(descriptor, name.encode()[:_NAME].ljust(_NAME, b"\0"), 0)
+
+
+def noted_token(descriptor: int) -> str:
+    """The name of the token that was called last, empty if none was."""
+    return os.pread(descriptor, _NAME, 0).rstrip(b"\0").decode(errors="ignore")
+
+
+def read_orders(text: str) -> Orders:
+    """What the supervisor said; the defaults where it said nothing."""
+    return msgspec.json.decode(text, type=Orders) if text else Orders()
 
 
 def opening(kek: bytes, pins: dict[str, str]) -> bytes:

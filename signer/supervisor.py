@@ -27,11 +27,13 @@ import msgspec
 from signer.hardening.memory import lock_memory, wipe
 from signer.hardening.process import close_strangers, harden, surroundings
 from signer.hardening.seccomp import unavailable
+from signer.keystore.circuit import Circuit, Limits, State
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.pin import read_pins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import unlock
-from signer.opening import opening
+from signer.keystore.watch import STUCK
+from signer.opening import Orders, noted_token, opening
 
 VERSION: Final = 1
 _PREFIX: Final = "muster-signer-"
@@ -41,6 +43,12 @@ _BACKOFF: Final = (0.05, 0.2, 1.0, 5.0)  # seconds before the first, second, ...
 _HEALTHY: Final = 10.0  # seconds; a worker that lived so long starts with a clean slate
 _PATIENCE: Final = 30.0  # seconds for a worker's start; its keys are read and warmed in it
 _GRACE: Final = 3.0  # seconds for the last batch, less than a gateway waits for us
+
+
+# One crash may have any cause, so that the token is tried at once; two within a minute are the module's.
+_SUSPECT: Final = Circuit(Limits(troubles=2, window=60.0, rest=15.0, longest=300.0))
+_FORGIVEN: Final = 600.0  # seconds since a token's last rest: what it did before counts no longer
+_CRASHES: Final = frozenset(-int(each) for each in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL))
 
 
 class CannotServe(Exception):
@@ -66,6 +74,7 @@ class Post:
     started: float = 0.0
     failures: int = 0
     restart_at: float | None = None
+    note: int = -1  # a descriptor: which token the worker called last (`opening`)
 
 
 class Supervisor:
@@ -80,7 +89,10 @@ class Supervisor:
         workers: int,
         *,
         unprotected: Sequence[str] = (),
+        stuck: float = STUCK,
     ) -> None:
+        self._stuck = stuck
+        self._circuits: dict[str, Circuit] = {}  # of tokens by name, for what they did to workers
         self._keys = keys
         self._unprotected = unprotected
         self._opening = opening(kek, pins)
@@ -127,6 +139,8 @@ class Supervisor:
             post.listener.bind(post.path)
             Path(post.path).chmod(0o600)
             post.listener.listen(_BACKLOG)
+            post.note = os.open(f"{post.path}.note", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            Path(f"{post.path}.note").unlink()
             self._start(post)  # all of them first: they load their libraries side by side
         for post in self._posts:
             self._await(post)
@@ -137,14 +151,18 @@ class Supervisor:
         sys.stdout.buffer.write(msgspec.json.encode(ready) + b"\n")
         sys.stdout.buffer.flush()
 
-    def _start(self, post: Post) -> None:
+    def _start(self, post: Post, *, again: bool = False) -> None:
         descriptor = post.listener.fileno()
+        os.ftruncate(post.note, 0)
+        now = time.monotonic()
+        resting = {name: each.until - now for name, each in self._circuits.items() if each.asked(now) is None}
+        orders = msgspec.json.encode(Orders(self._stuck, again, resting, post.note)).decode()
         safe_path = ["-P"] if sys.flags.safe_path else []
         process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-            [sys.executable, *safe_path, "-m", "signer", "worker", str(self._keys), str(descriptor)],
+            [sys.executable, *safe_path, "-m", "signer", "worker", str(self._keys), str(descriptor), orders],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=(descriptor,),
+            pass_fds=(descriptor, post.note),
             env=surroundings(os.environ, tokens=self._tokens),
             start_new_session=True,  # a terminal's Ctrl-C goes to the gateway alone
         )
@@ -165,6 +183,8 @@ class Supervisor:
                 raise CannotServe(f"a worker was not ready after {_PATIENCE:.0f} seconds")
         if os.read(process.stdout.fileno(), 64) != b"ready\n":
             status = process.wait()
+            if status == -signal.SIGALRM:
+                raise CannotServe(f"the token {noted_token(post.note)} gives no answer, and the signer cannot start")
             raise CannotServe("" if status == 2 else f"a worker ended with status {status} before it was ready")
 
     def _pause(self) -> float | None:
@@ -177,14 +197,31 @@ class Supervisor:
             if post.process is not None and post.process.poll() is not None:
                 self._mourn(post, post.process, now)
             if post.restart_at is not None and post.restart_at <= now and not self._ending:
-                self._start(post)
+                self._start(post, again=True)
 
     def _mourn(self, post: Post, process: subprocess.Popen[bytes], now: float) -> None:
         post.failures = 0 if now - post.started > _HEALTHY else post.failures + 1
         wait = _BACKOFF[min(max(post.failures - 1, 0), len(_BACKOFF) - 1)]
         _say(f"a worker (process {process.pid}) ended with status {process.returncode}; another starts in {wait} s")
+        self._suspect(noted_token(post.note), process.returncode, now)
         _release(process)
         post.process, post.restart_at = None, now + wait
+
+    def _suspect(self, token: str, status: int, now: float) -> None:
+        """Let a token rest that kept a worker waiting for ever, or in whose module workers die again and again."""
+        if not token or status >= 0:
+            return
+        before = self._circuits.get(token, _SUSPECT)
+        if now - before.until > _FORGIVEN:
+            before = _SUSPECT
+        asked = before.asked(now) or before
+        if status == -signal.SIGALRM:
+            _say(f"the token {token} gave no answer within {self._stuck:g} s; what it was asked is lost, and it rests")
+            self._circuits[token] = asked.opened(now)
+        elif status in _CRASHES:
+            self._circuits[token] = after = asked.troubled(now)
+            if after.state is State.OPEN:
+                _say(f"workers die again and again with the token {token} in their hands; it rests")
 
     def _close(self) -> None:
         living = [post.process for post in self._posts if post.process is not None]
@@ -199,11 +236,13 @@ class Supervisor:
                 process.wait()
             _release(process)
         for post in self._posts:
+            if post.note >= 0:
+                os.close(post.note)
             post.listener.close()
             Path(post.path).unlink(missing_ok=True)
 
 
-def main(keys: Path, workers: int, runtime: Path | None, pins: list[str]) -> int:
+def main(keys: Path, workers: int, runtime: Path | None, pins: list[str], *, stuck: float = STUCK) -> int:
     """Serve the keys of a folder with the secret on standard input's first line. Gives the exit status.
 
     `pins` names where tokens' PINs come from (`keystore.pin`).
@@ -219,7 +258,7 @@ def main(keys: Path, workers: int, runtime: Path | None, pins: list[str]) -> int
         kek = unlock(keys, secret)
         wipe(secret)
         with runtime_folder(runtime) as folder:
-            Supervisor(keys.absolute(), kek, known, folder, workers, unprotected=unprotected).run()
+            Supervisor(keys.absolute(), kek, known, folder, workers, unprotected=unprotected, stuck=stuck).run()
     except (KeyStoreError, CannotServe) as error:
         if str(error):
             _say(str(error))

@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -40,7 +41,8 @@ from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.softkey import SoftKeyStore
 from signer.keystore.token import tokens_of
-from signer.opening import read_opening
+from signer.keystore.watch import Watch, unwatched
+from signer.opening import note_token, read_opening, read_orders
 
 _CONNECTIONS: Final = 64  # gateways' processes on one machine, with room to spare
 _READ: Final = 256 * 1024  # bytes
@@ -193,23 +195,27 @@ def _enclose(*, tokens: bool) -> None:
     install(Filter.STRICT)
 
 
-def main(folder: str, descriptor: str) -> int:
+def main(folder: str, descriptor: str, orders: str = "") -> int:
     """A worker's life: the key-encryption key and PINs from standard input, `ready` on standard output, then asks.
+
+    `orders` are JSON (`opening.Orders`).
 
     Gives the exit status: 2, and one sentence on standard error, where the keys cannot be opened.
     """
+    told = read_orders(orders)
     harden(follow_parent=True)
-    close_strangers(int(descriptor))
+    close_strangers(int(descriptor), *([told.note] if told.note >= 0 else []))
     lock_memory()  # where it cannot be, the supervisor has said so
     opening = read_opening(sys.stdin.fileno())
     if opening is None:  # the supervisor went away before it said everything
         return 1
     kek, pins = opening
+    watch = Watch(told.stuck, partial(note_token, told.note) if told.note >= 0 else unwatched, told.resting)
     try:
-        store = SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins))
+        store = SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins, watch=watch))
         journal = Journal(Path(folder).absolute() / JOURNAL, store.derived(PURPOSE))
         desk = Desk(store, journal)
-        desk.warm()
+        desk.warm(forgiving=told.again)
     except (KeyStoreError, JournalFailed, Refused) as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - a sentence for the operator
         return 2

@@ -1,8 +1,8 @@
 """When a token is left alone: a circuit breaker as a table of states. No clock, no token, no log here.
 
-    closed   asks go to the token; so many troubles within a window open it, a token that is away opens it at once
-    open     every ask is refused at once, until the rest is over
-    probing  one ask is with the token: success closes the circuit, trouble opens it again for twice as long
+closed   asks go to the token; so many troubles within a window open it, a token that is away opens it at once
+open     every ask is refused at once, until the rest is over
+probing  one ask is with the token: success closes the circuit, trouble opens it again for twice as long
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Circuit:
         match self.state:
             case State.CLOSED:
                 return self
-            case State.OPEN | State.PROBING:  # a probe of which nothing was heard does not keep the circuit open for ever
+            case (
+                State.OPEN | State.PROBING
+            ):  # a probe of which nothing was heard does not keep the circuit open for ever
                 if now < self.until:
                     return None
                 return replace(self, state=State.PROBING, until=now + self.rest)

@@ -57,11 +57,15 @@ def token_failure(error: Exception) -> StoreFailure:
 
 
 class KeyStoreError(Exception):
-    """A key store failed. The text is one clear sentence for an operator."""
+    """A key store failed. The text is one clear sentence for an operator.
 
-    def __init__(self, failure: StoreFailure, sentence: str) -> None:
+    `retry_after` is in whole seconds, 0 where nobody knows: before that a token that is left alone is not asked.
+    """
+
+    def __init__(self, failure: StoreFailure, sentence: str, retry_after: int = 0) -> None:
         super().__init__(sentence)
         self.failure = failure
+        self.retry_after = retry_after
 
     @property
     def refusal(self) -> SignerRefusal:

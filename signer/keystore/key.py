@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Protocol
@@ -62,10 +63,18 @@ class TokenPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OnToken:
-    """What a private key is besides, if it rests on a token: its place. Nothing else of it can be stored."""
+    """What a private key is besides, if it rests on a token: its place, or its places where several tokens have it.
 
-    def __init__(self, place: TokenPlace) -> None:
-        self.place = place
+    Nothing else of it can be stored.
+    """
+
+    def __init__(self, places: tuple[TokenPlace, ...]) -> None:
+        self.places = places
+
+    @property
+    def place(self) -> TokenPlace:
+        """The place that is asked first."""
+        return self.places[0]
 
 
 class TokenDoor(Protocol):
@@ -73,6 +82,9 @@ class TokenDoor(Protocol):
 
     def find(self, place: TokenPlace, public_key: PublicKey) -> PrivateKey:
         """The key at that place, proved to be the other half of `public_key`."""
+
+    def find_any(self, places: Sequence[TokenPlace], public_key: PublicKey) -> PrivateKey:
+        """The key that is at all of those places, proved at each that can be reached, which must be one at least."""
 
 
 @dataclass(frozen=True, slots=True)

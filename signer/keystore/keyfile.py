@@ -32,16 +32,19 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _VERSION: Final = 1
 _TOKEN_VERSION: Final = 2  # of the file of a key on a token: who knows only the first says so, and does not guess
 _MAX_FILE: Final = 1024 * 1024  # bytes; a chain of ML-DSA-87 certificates takes 50 KiB
+_PLACES_VERSION: Final = 3  # of a key on several tokens
 _PRIVATE_KEY: Final = b"muster private key\0"
 _TOKEN_KEY: Final = b"muster token key\0"
-_PURPOSES: Final = {_VERSION: _PRIVATE_KEY, _TOKEN_VERSION: _TOKEN_KEY}  # so that neither kind is read as the other
+_TOKEN_KEYS: Final = b"muster token keys\0"
+# So that no kind is read as another.
+_PURPOSES: Final = {_VERSION: _PRIVATE_KEY, _TOKEN_VERSION: _TOKEN_KEY, _PLACES_VERSION: _TOKEN_KEYS}
 
 
 class KeyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a key file says in the clear. `chain` is DER, the key's own certificate first, the root last.
 
-    `place` is where a key on a token is; a file that has one carries no private key. `links` are DER, `request` is a
-    PKCS#10 in DER, where the chain is still to come.
+    `place` is where a key on a token is, `places` where one on several tokens is, in order of preference; a file that
+    has either carries no private key. `links` are DER, `request` is a PKCS#10 in DER, where the chain is still to come.
     """
 
     name: str
@@ -53,6 +56,12 @@ class KeyFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     links: list[bytes] = []
     predecessor: str = ""
     request: bytes = b""
+    places: list[TokenPlace] = []
+
+    @property
+    def everywhere(self) -> tuple[TokenPlace, ...]:
+        """All places of a key on tokens; none for a key in software."""
+        return tuple(self.places) if self.place is None else (self.place,)
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +82,7 @@ def encode(kek: bytes, facts: KeyFacts, plain: bytes | bytearray | None) -> byte
     Of that nothing is sealed but the proof that the file was written with the secret.
     """
     clear = msgspec.json.format(msgspec.json.encode(facts), indent=2)
-    version = _TOKEN_VERSION if plain is None else _VERSION
+    version = _VERSION if plain is not None else _PLACES_VERSION if facts.places else _TOKEN_VERSION
     sealed = close_box(kek, plain or b"", _PURPOSES[version] + clear)
     return msgspec.json.encode(KeyFile(version, msgspec.Raw(clear), sealed))
 
@@ -97,7 +106,7 @@ def read(path: Path, kek: bytes, name: str) -> tuple[KeyFacts, bytearray | None]
         raise KeyStoreError(error.failure, f"the key file {path.name} is damaged: {error}") from None
     if facts.name != name:
         raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {path.name} holds the key named {facts.name}")
-    return facts, None if whole.version == _TOKEN_VERSION else plain
+    return facts, plain if whole.version == _VERSION else None
 
 
 def facts_of(key: StoredKey) -> KeyFacts:
@@ -111,12 +120,23 @@ def facts_of(key: StoredKey) -> KeyFacts:
         place_of(key.private_key),
         [each.public_bytes(Encoding.DER) for each in key.links],
         key.predecessor,
+        places=several_of(key.private_key),
     )
 
 
 def place_of(private_key: PrivateKey) -> TokenPlace | None:
-    """Where a key on a token is, None for a key in software."""
-    return private_key.place if isinstance(private_key, OnToken) else None
+    """Where a key on one token is, None for a key in software or on several."""
+    return private_key.place if isinstance(private_key, OnToken) and len(private_key.places) == 1 else None
+
+
+def several_of(private_key: PrivateKey) -> list[TokenPlace]:
+    """Where a key on several tokens is; empty for any other."""
+    return list(private_key.places) if isinstance(private_key, OnToken) and len(private_key.places) > 1 else []
+
+
+def everywhere(private_key: PrivateKey) -> tuple[TokenPlace, ...]:
+    """All places of a key on tokens."""
+    return private_key.places if isinstance(private_key, OnToken) else ()
 
 
 def algorithm_named(private_key: PrivateKey) -> str:

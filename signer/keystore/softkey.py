@@ -4,7 +4,8 @@
     NAME.key        kind, certificate chain and ceiling in the clear, and the private key sealed together with them: who
                     can write to the folder, but has not the secret, cannot raise a ceiling or exchange a certificate.
                     A key on a token has a file of version 2: its place stands beside the ceiling, nothing but the proof
-                    that both were written with the secret is sealed, and the key itself is found by a `key.TokenDoor`
+                    that both were written with the secret is sealed, and the key itself is found by a `key.TokenDoor`;
+                    version 3 is that of a key on several tokens, and names all its places
     NAME.pending    a key that waits for its certificate: no chain yet, but the request for one. No worker opens it
 
 Files are 0600, the folder 0700. A file appears whole and durable (`durable`) or not at all. Around a key that stays a
@@ -30,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from signer.keystore.durable import put, write_new
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
-from signer.keystore.key import Ceiling, KeyKind, PendingKey, StoredKey, TokenDoor
+from signer.keystore.key import Ceiling, KeyKind, PendingKey, StoredKey, TokenDoor, TokenPlace
 from signer.keystore.keyfile import (
     KeyFacts,
     algorithm_named,
@@ -38,6 +39,7 @@ from signer.keystore.keyfile import (
     checked_name,
     content,
     encode,
+    everywhere,
     facts_of,
     loaded,
     place_of,
@@ -197,6 +199,7 @@ class SoftKeyStore:
         chain: Sequence[x509.Certificate] | None = None,
         links: Sequence[x509.Certificate] | None = None,
         ceiling: Ceiling | None = None,
+        places: Sequence[TokenPlace] | None = None,
     ) -> None:
         """Exchange what stands beside a stored key. Durable, and at once for every reader; no token is asked.
 
@@ -213,6 +216,11 @@ class SoftKeyStore:
             facts = msgspec.structs.replace(facts, links=_ders(links))
         if ceiling is not None:
             facts = msgspec.structs.replace(facts, ceiling=ceiling)
+        if places is not None:
+            if plain is not None:
+                raise KeyStoreError(StoreFailure.UNSUPPORTED, f"the key {name} rests in software, on no token")
+            alone = places[0] if len(places) == 1 else None
+            facts = msgspec.structs.replace(facts, place=alone, places=[] if alone is not None else list(places))
         with reaching(self._folder):
             put(self._path(name, _SUFFIX), encode(self._kek, facts, plain))
         self._opened.pop(name, None)
@@ -300,15 +308,17 @@ class SoftKeyStore:
         self, file: str, facts: KeyFacts, chain: tuple[x509.Certificate, ...], before: StoredKey | None
     ) -> PrivateKey:
         public_key = chain[0].public_key() if chain else None
-        if facts.place is None or not isinstance(public_key, PublicKey):
+        places = facts.everywhere
+        if not places or not isinstance(public_key, PublicKey):
             raise KeyStoreError(StoreFailure.DAMAGED, f"the key file {file} is damaged: it names no key on a token")
         if (
             before is not None
-            and place_of(before.private_key) == facts.place
+            and everywhere(before.private_key) == places
             and before.chain[0].public_key() == public_key
         ):
             return before.private_key
-        return self._door(facts.name).find(facts.place, public_key)
+        door = self._door(facts.name)
+        return door.find(places[0], public_key) if len(places) == 1 else door.find_any(places, public_key)
 
     def _door(self, name: str) -> TokenDoor:
         if self._tokens is None:

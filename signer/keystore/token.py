@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,22 +10,33 @@ from signer.keystore.failures import KeyStoreError, StoreFailure
 from signer.keystore.key import TokenPlace
 from signer.keystore.mechanism import PrivateKey, PublicKey
 from signer.keystore.pin import Logins
+from signer.keystore.watch import Watch
 
 if TYPE_CHECKING:
-    from signer.keystore.pkcs11 import Tokens
+    from signer.keystore.pkcs11 import OpenToken, Tokens
 
 
 class LazyTokens:
     """`pkcs11.Tokens`, opened when first asked (`key.TokenDoor`)."""
 
-    def __init__(self, logins: Logins, *, writing: bool) -> None:
+    def __init__(self, logins: Logins, *, writing: bool, watch: Watch | None = None) -> None:
         self._logins = logins
         self._writing = writing
+        self._watch = watch
         self._tokens: Tokens | None = None
 
     def find(self, place: TokenPlace, public_key: PublicKey) -> PrivateKey:
         """The key at that place. Raises `KeyStoreError`."""
         return self._there().find(place, public_key)
+
+    def find_any(self, places: Sequence[TokenPlace], public_key: PublicKey) -> PrivateKey:
+        """The key that is at all of those places (`pkcs11.Tokens.find_any`). Raises `KeyStoreError`."""
+        return self._there().find_any(places, public_key)
+
+    @property
+    def known(self) -> tuple[OpenToken, ...]:
+        """The tokens that were asked for."""
+        return () if self._tokens is None else self._tokens.known
 
     def generate(self, where: TokenPlace, algorithm: str, *, decrypts: bool = False) -> PrivateKey:
         """Make a key on a token (`pkcs11.Tokens.generate`). Raises `KeyStoreError`."""
@@ -47,10 +58,12 @@ class LazyTokens:
             except ModuleNotFoundError:
                 sentence = "a key rests on a token, and the package python-pkcs11 is not installed"
                 raise KeyStoreError(StoreFailure.UNSUPPORTED, sentence) from None
-            self._tokens = Tokens(self._logins, writing=self._writing)
+            self._tokens = Tokens(self._logins, writing=self._writing, watch=self._watch)
         return self._tokens
 
 
-def tokens_of(folder: Path, kek: bytes, pins: Mapping[str, str], *, writing: bool = False) -> LazyTokens:
-    """The tokens that the keys of a folder rest on. `writing` is for ceremonies."""
-    return LazyTokens(Logins(folder, kek, pins), writing=writing)
+def tokens_of(
+    folder: Path, kek: bytes, pins: Mapping[str, str], *, writing: bool = False, watch: Watch | None = None
+) -> LazyTokens:
+    """The tokens that the keys of a folder rest on. `writing` is for ceremonies, `watch` for workers."""
+    return LazyTokens(Logins(folder, kek, pins), writing=writing, watch=watch)

@@ -30,8 +30,8 @@ class Seat(Protocol):
     """One key's operations on its token. Each raises `KeyStoreError`; the inputs are as the mechanisms want them."""
 
     @property
-    def place(self) -> TokenPlace:
-        """Where the key is."""
+    def places(self) -> tuple[TokenPlace, ...]:
+        """Where the key is: on one token or on several."""
 
     def ecdsa(self, digest: bytes) -> bytes:
         """R and s of one length, for a digest not longer than the curve (CKM_ECDSA)."""
@@ -56,7 +56,7 @@ class _Resident(OnToken):
     """What all keys on tokens refuse: to be shown."""
 
     def __init__(self, seat: Seat) -> None:
-        super().__init__(seat.place)
+        super().__init__(seat.places)
         self._seat = seat
 
     def private_bytes(self, *_: object, **__: object) -> NoReturn:

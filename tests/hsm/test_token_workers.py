@@ -263,7 +263,7 @@ def moved(keys: Path, tmp_path: Path) -> None:
     kek = unlock(keys, SECRET)
     store = SoftKeyStore(keys, kek, tokens_of(keys, kek, {"": PIN}))
     key = store.find("root")
-    key.private_key.place = msgspec.structs.replace(key.private_key.place, module=str(tmp_path / "gone.so"))
+    key.private_key.places = (msgspec.structs.replace(key.private_key.place, module=str(tmp_path / "gone.so")),)
     store.add(replace(key, name="moved"))
 
 

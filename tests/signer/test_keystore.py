@@ -162,7 +162,7 @@ def test_files_of_a_newer_version_are_told(folder):
     store = opened(folder)
     store.add(issuing())
     key, header = folder / "issuing.key", folder / "keystore.json"
-    key.write_bytes(key.read_bytes().replace(b'{"version":1', b'{"version":3'))
+    key.write_bytes(key.read_bytes().replace(b'{"version":1', b'{"version":4'))
     refused(StoreFailure.UNSUPPORTED, lambda: store.find("issuing"))
     header.write_bytes(header.read_bytes().replace(b'"version": 1', b'"version": 2'))
     assert "newer" in refused(StoreFailure.UNSUPPORTED, lambda: unlock(folder, SECRET))
