@@ -127,6 +127,7 @@ def change_revocation(
         application_id=found.application_id,
         subject_id=found.id,
         at=at,
+        revision=revision,
     )
 
 

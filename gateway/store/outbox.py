@@ -38,11 +38,13 @@ class OutboxEvent:
     attempts: int = 0
 
 
-def append(unit: Unit, *, kind: str, application_id: str | None, subject_id: str, at: datetime) -> None:
-    """Append an event. A thing has at most one of each kind, so its id and the kind are the event's id."""
+def append(
+    unit: Unit, *, kind: str, application_id: str | None, subject_id: str, at: datetime, revision: int | None = None
+) -> None:
+    """Append an event. Its id is that of the thing and the kind; where a kind can come again, `revision` as well."""
     unit.run(
         "outbox.append",
-        id=f"{subject_id}:{kind}",
+        id=f"{subject_id}:{kind}" if revision is None else f"{subject_id}:{kind}:{revision}",
         kind=kind,
         application_id=application_id,
         subject_id=subject_id,
