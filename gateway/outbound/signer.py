@@ -151,7 +151,7 @@ class Signer:
         share: str,
     ) -> bytes:
         """Sign an OCSP response with the responder of `issuer`; times are seconds since the epoch. Gives its DER."""
-        entries = [_entry(each) for each in statuses]
+        entries = [entry(each) for each in statuses]
         verb = messages.SignOcsp(issuer, produced_at, this_update, next_update, entries, nonce)
         outcome = await self._ask(verb, share)
         if not isinstance(outcome, messages.OcspResponse):
@@ -231,7 +231,8 @@ def issue_certificate(plan: Plan, pair: Pair, ticket: bytes, deadline: float) ->
     )
 
 
-def _entry(status: Status) -> messages.OcspEntry:
+def entry(status: Status) -> messages.OcspEntry:
+    """What the signer is told of one CertID."""
     asked, state = status.asked, status.state
     if state is None:
         return messages.OcspEntry(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -29,11 +30,15 @@ from gateway.domain.application import Application, EstSettings, Pair, ScepSetti
 from gateway.domain.authority import Authority
 from gateway.domain.profile import Profile
 from gateway.fronts.front import Front, Urls
-from gateway.outbound.signer import ENTRY
+from gateway.outbound.signer import ENTRY, Status, entry
 from gateway.store import catalogue
 from gateway.store.catalogue import Catalogue
 from gateway.store.unit import Store, Unit, open_store
 from signer.contract import messages
+from signer.issuance.issuer import issuer_of
+from signer.issuance.ocsp import Speaker, sign_ocsp
+from signer.issuance.responder import Responders
+from signer.keystore.key import Ceiling, KeyKind, StoredKey
 from tests.doubles.asgi import Answered, ask
 from tests.doubles.issuer import NOW, Issuer, SignerDouble, dice, pair
 
@@ -83,6 +88,11 @@ class HouseSigner(SignerDouble):
 
     issuer: HouseIssuer
     crash: Exception | None = None
+
+    def __init__(self, issuer: HouseIssuer) -> None:
+        super().__init__(issuer)
+        self.vouched: list[tuple[str, list[Status]]] = []
+
     lists = 0
 
     async def issue(self, plan, pair, *, ticket):
@@ -130,6 +140,25 @@ class HouseSigner(SignerDouble):
             )
         self.lists += 1
         return builder.sign(self.issuer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+    async def sign_ocsp(self, issuer: str, statuses, *, share: str, **times) -> bytes:
+        """The signer's own room, with a responder for the issuer's key."""
+        self.vouched.append((share, list(statuses)))
+        await trio.lowlevel.checkpoint()
+        if self.crash:
+            raise self.crash
+        key = StoredKey(
+            issuer,
+            KeyKind.ISSUER,
+            self.issuer.key,
+            (x509.load_der_x509_certificate(self.issuer.certificate),),
+            Ceiling(max_validity=0),
+        )
+        by = issuer_of(key)
+        now = times["produced_at"]
+        verb = messages.SignOcsp(issuer, entries=[entry(each) for each in statuses], **times)
+        responder = Responders(dice, lambda name, serial, der: None).of(by, now)
+        return sign_ocsp(Speaker(by), responder, verb, now=now)
 
     async def generate_key(self, algorithm: str, *, share: str) -> messages.GeneratedKey:
         if self.crash:

@@ -1,0 +1,435 @@
+"""OCSP over HTTP (RFC 6960, appendix A; RFC 5019, 5 and 6; RFC 8954; D19)."""
+
+import base64
+import datetime as dt
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import trio
+import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from gateway.actions.enroll import enroll
+from gateway.actions.vouch import AHEAD, LIFETIME, UNKNOWN_LIFETIME, Statuses, refresh
+from gateway.domain.authority import AuthorityStatus
+from gateway.domain.issuance import Issued, Plan
+from gateway.domain.refusal import Refusal
+from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol, San, SanType
+from gateway.fronts.limits import Limits
+from gateway.fronts.ocsp import ocsp_routes
+from gateway.jobs.vouching import keep_vouched
+from gateway.outbound.signer import SignerBusy, SignerLost, SignerRefused, SignerUnreachable
+from gateway.store import certificates
+from gateway.store.unit import StoreUnavailable
+from signer.contract.refusal import SignerRefusal
+from tests.doubles.asgi import Answered
+from tests.doubles.house import House, open_house
+from tests.doubles.issuer import Issuer, public_key
+
+Status = ocsp.OCSPResponseStatus
+Kind = ocsp.OCSPCertStatus
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path, ocsp_routes) as house:
+        yield house
+
+
+async def issued(house: House) -> Issued:
+    key = public_key()
+    proof = Proof(Protocol.EST, ProofKind.EST_PASSPHRASE, "dev1", hashlib.sha256(key.spki).digest())
+    request = EnrollmentRequest(proof=proof, key=key, sans=(San(SanType.DNS_NAME, "a.example"),))
+    made = await enroll(house.resources, house.pair, request)
+    assert isinstance(made, Issued)
+    return made
+
+
+def request(house: House, serial: int, *, nonce: bytes | None = None, issuer: Issuer | None = None) -> bytes:
+    of = x509.load_der_x509_certificate((issuer or house.issuer).certificate)
+    hashed = ocsp.OCSPRequestBuilder().add_certificate(of, of, hashes.SHA1()).build()
+    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
+        hashed.issuer_name_hash, hashed.issuer_key_hash, serial, hashes.SHA1()
+    )
+    if nonce:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    return builder.build().public_bytes(Encoding.DER)
+
+
+def several(*requests: bytes) -> bytes:
+    """Requests about one certificate each, joined: OCSPRequest { TBSRequest { SEQUENCE OF Request } }."""
+    inner = b"".join(each[6:] for each in requests)
+    assert all(each[0] == each[2] == each[4] == 0x30 for each in requests)
+    for _ in range(3):
+        length = len(inner)
+        head = bytes((0x30, length)) if length < 128 else bytes((0x30, 0x82)) + length.to_bytes(2, "big")
+        if 128 <= length < 256:
+            head = bytes((0x30, 0x81, length))
+        inner = head + inner
+    return inner
+
+
+async def post(house: House, body: bytes, **how: object) -> Answered:
+    return await house.ask("POST", "/ocsp/test-root", body, scheme="http", **how)
+
+
+def path(body: bytes) -> str:
+    return "/ocsp/test-root/" + quote(base64.b64encode(body).decode(), safe="")
+
+
+async def get(house: House, body: bytes, **how: object) -> Answered:
+    return await house.ask("GET", path(body), scheme="http", **how)
+
+
+def read(answer: Answered, status: Status = Status.SUCCESSFUL) -> ocsp.OCSPResponse:
+    assert answer.status == 200, answer.text
+    assert answer.header("Content-Type") == "application/ocsp-response"
+    made = ocsp.load_der_ocsp_response(answer.body)
+    assert made.response_status is status
+    return made
+
+
+@pytest.mark.parametrize("ask", [post, get])
+async def test_a_certificate_that_was_issued_is_good(house: House, ask):
+    serial = int((await issued(house)).serial, 16)
+    made = read(await ask(house, request(house, serial)))
+    assert (made.certificate_status, made.serial_number) == (Kind.GOOD, serial)
+    assert made.this_update_utc <= house.now < made.next_update_utc
+    [responder] = made.certificates
+    responder.verify_directly_issued_by(x509.load_der_x509_certificate(house.issuer.certificate))
+
+
+@pytest.mark.parametrize("safe", ["", "/", "/+="])
+async def test_a_path_is_understood_however_its_client_encodes(house: House, safe: str):
+    """RFC 6960, A.1: slashes and plus signs of base64 stand in paths as they are."""
+    for serial in range(1, 60):
+        body = request(house, 0x7BEFBEFBEFBEFBE0 + serial)
+        target = "/ocsp/test-root/" + quote(base64.b64encode(body).decode(), safe=safe)
+        assert read(await house.ask("GET", target)).serial_number == 0x7BEFBEFBEFBEFBE0 + serial
+
+
+async def test_a_revocation_is_told_at_once_although_the_good_answer_is_kept(house: House):
+    """D19."""
+    made = await issued(house)
+    body = request(house, int(made.serial, 16))
+    assert read(await get(house, body)).certificate_status is Kind.GOOD
+    when = house.now - dt.timedelta(seconds=7)
+    await house.store.write(lambda unit: certificates.revoke(unit, made.certificate_id, reason=4, at=when))
+    told = read(await get(house, body))
+    assert (told.certificate_status, told.revocation_reason) == (Kind.REVOKED, x509.ReasonFlags.superseded)
+    assert told.revocation_time_utc == when
+
+
+async def test_an_expired_certificate_stays_what_it_was(house: House):
+    made = await issued(house)
+    house.now += dt.timedelta(days=800)
+    assert read(await get(house, request(house, int(made.serial, 16)))).certificate_status is Kind.GOOD
+
+
+async def test_a_serial_that_may_exist_is_unknown(house: House):
+    """A worker that died with the ask may have signed: nobody may call that good."""
+    serials: list[int] = []
+
+    async def lost(plan: Plan, pair: object, *, ticket: bytes) -> bytes:
+        serials.append(plan.serial)
+        asked.append(await kind_of(plan.serial))
+        raise SignerLost("died")
+
+    async def kind_of(serial: int) -> Kind:
+        return read(await get(house, request(house, serial))).certificate_status
+
+    asked: list[Kind] = []
+    house.signer.issue = lost
+    with pytest.raises(Refusal):
+        await issued(house)
+    assert serials
+    assert asked == [Kind.UNKNOWN] * len(serials)  # reserved
+    assert [await kind_of(each) for each in serials] == [Kind.UNKNOWN] * len(serials)  # burnt
+
+
+async def test_several_are_answered_together_and_those_of_others_are_unknown(house: House):
+    """RFC 6960, 2.2 and 4.2.1."""
+    serial = int((await issued(house)).serial, 16)
+    other = Issuer("Other")
+    body = several(request(house, serial), request(house, serial, issuer=other), request(house, 99))
+    made = list(read(await post(house, body)).responses)
+    assert [each.certificate_status for each in made] == [Kind.GOOD, Kind.UNKNOWN, Kind.UNKNOWN]
+    assert made[1].issuer_key_hash != made[0].issuer_key_hash
+
+
+async def test_a_nonce_comes_back_and_the_answer_is_for_nobody_else(house: House):
+    """RFC 8954, 2.1."""
+    serial = int((await issued(house)).serial, 16)
+    for nonce in (b"1" * 16, b"2" * 32):
+        answer = await post(house, request(house, serial, nonce=nonce))
+        assert read(answer).extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == nonce
+        assert answer.header("Cache-Control") == "no-store"
+    assert len(house.signer.vouched) == 2
+
+
+async def test_an_answer_is_signed_once_and_handed_out_until_half_of_its_life(house: House):
+    serial = int((await issued(house)).serial, 16)
+    first = await get(house, request(house, serial))
+    house.now += LIFETIME / 2 - dt.timedelta(seconds=1)
+    assert (await post(house, request(house, serial))).body == first.body
+    house.now += dt.timedelta(seconds=1)
+    assert (await get(house, request(house, serial))).body != first.body
+    assert len(house.signer.vouched) == 2
+    assert {share for share, _ in house.signer.vouched} == {"ocsp:test-root"}
+
+
+async def test_however_many_ask_at_once_it_is_signed_once(house: House):
+    body = request(house, int((await issued(house)).serial, 16))
+    answers: list[bytes] = []
+
+    async def ask() -> None:
+        answers.append((await get(house, body)).body)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+    assert len(answers) == 20
+    assert len(set(answers)) == len(house.signer.vouched) == 1
+
+
+async def test_a_failure_is_everybodys_who_waits_and_nobodys_after(house: House):
+    body = request(house, int((await issued(house)).serial, 16))
+    house.signer.crash = SignerUnreachable("away")
+
+    async def ask() -> None:
+        read(await get(house, body), Status.TRY_LATER)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask)
+    assert len(house.signer.vouched) == 1
+    house.signer.crash = None
+    assert read(await get(house, body)).certificate_status is Kind.GOOD
+
+
+async def test_who_goes_away_while_it_signs_leaves_the_turn_to_the_next(house: House):
+    body = request(house, int((await issued(house)).serial, 16))
+    answers: list[Answered] = []
+
+    async def ask() -> None:
+        answers.append(await get(house, body))
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as gone:
+            real = house.signer.sign_ocsp
+
+            async def hang(*arguments: object, **more: object) -> bytes:
+                house.signer.sign_ocsp = real
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                gone.cancel()
+                await trio.sleep_forever()
+                return b""
+
+            house.signer.sign_ocsp = hang
+            await get(house, body)
+    assert read(answers[0]).certificate_status is Kind.GOOD
+
+
+async def test_the_headers_let_caches_keep_it_and_never_beyond_its_end(house: House):
+    """RFC 5019, 6.2."""
+    body = request(house, int((await issued(house)).serial, 16))
+    answer = await get(house, body)
+    made = read(answer)
+    assert answer.header("Cache-Control") == "max-age=3600, public, no-transform, must-revalidate"
+    assert answer.header("ETag") == f'"{hashlib.sha1(answer.body).hexdigest()}"'
+    assert parsedate_to_datetime(answer.header("Last-Modified") or "") == made.this_update_utc
+    assert parsedate_to_datetime(answer.header("Expires") or "") == made.next_update_utc
+    assert dt.timedelta(seconds=3600) < LIFETIME / 2
+
+
+@pytest.mark.parametrize(("known", "status"), [("{}", 304), ('"x", {}', 304), ("*", 304), ('"x"', 200)])
+async def test_who_has_it_is_told_so(house: House, known: str, status: int):
+    """RFC 9110, 13.1.2."""
+    body = request(house, int((await issued(house)).serial, 16))
+    first = await get(house, body)
+    again = await get(house, body, headers={"If-None-Match": known.format(first.header("ETag"))})
+    assert again.status == status
+    assert again.header("ETag") == first.header("ETag")
+    assert (again.body == b"") is (status == 304)
+    assert (await post(house, body, headers={"If-None-Match": "*"})).status == 200
+
+
+async def test_head_gives_the_head(house: House):
+    body = request(house, int((await issued(house)).serial, 16))
+    answer = await house.ask("HEAD", path(body))
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.header("ETag")
+
+
+async def test_what_is_unknown_is_neither_kept_nor_cached(house: House):
+    """A serial may be issued a moment later, and strangers can make up any number of them."""
+    for count in (1, 2):
+        answer = await get(house, request(house, 0x1234))
+        made = read(answer)
+        assert answer.header("Cache-Control") == "no-store"
+        assert made.next_update_utc == house.now + UNKNOWN_LIFETIME
+        assert len(house.signer.vouched) == count
+    assert not house.front.statuses.held
+
+
+async def test_a_negative_serial_is_unknown(house: House):
+    body = bytearray(request(house, 0x55))
+    body[-1] = 0x80
+    assert read(await post(house, bytes(body))).certificate_status is Kind.UNKNOWN
+
+
+@pytest.mark.parametrize("body", [b"", b"rubbish", b"\x30\x00"])
+async def test_what_is_no_request_is_malformed(house: House, body: bytes):
+    """RFC 6960, 2.3; RFC 5019, 6.2: nobody keeps it."""
+    for answer in (await post(house, body), await get(house, body)):
+        read(answer, Status.MALFORMED_REQUEST)
+        assert answer.header("Cache-Control") == "no-store"
+    read(await house.ask("GET", "/ocsp/test-root"), Status.MALFORMED_REQUEST)
+    read(await house.ask("GET", "/ocsp/test-root/***"), Status.MALFORMED_REQUEST)
+
+
+@pytest.mark.parametrize("name", ["nothing", "%2e%2e", "test-root%00"])
+async def test_an_authority_that_is_not_ours_is_unauthorized(house: House, name: str):
+    """RFC 5019, 2.2.3."""
+    answer = await house.ask("POST", f"/ocsp/{name}", request(house, 1))
+    read(answer, Status.UNAUTHORIZED)
+    assert house.signer.vouched == []
+
+
+async def test_an_authority_without_a_certificate_is_unauthorized_and_a_disabled_one_answers(house: House):
+    serial = int((await issued(house)).serial, 16)
+    await house.save(replace(house.pair, authority=replace(house.pair.authority, status=AuthorityStatus.DISABLED)))
+    assert read(await post(house, request(house, serial))).certificate_status is Kind.GOOD
+    pending = replace(house.pair.authority, status=AuthorityStatus.PENDING_CERTIFICATE)
+    await house.save(replace(house.pair, authority=pending))
+    read(await post(house, request(house, serial)), Status.UNAUTHORIZED)
+
+
+async def test_a_digest_that_nobody_knows_is_unauthorized(house: House):
+    body = request(house, 1).replace(bytes.fromhex("2b0e03021a"), bytes.fromhex("2b0e03021b"))
+    read(await post(house, body), Status.UNAUTHORIZED)
+
+
+async def test_nothing_is_signed_when_the_authoritys_time_is_over(house: House):
+    serial = int((await issued(house)).serial, 16)
+    house.now = house.pair.authority.not_after - dt.timedelta(hours=2)
+    made = read(await post(house, request(house, serial)))
+    assert made.next_update_utc == house.pair.authority.not_after
+    house.now = house.pair.authority.not_after
+    read(await post(house, request(house, serial)), Status.UNAUTHORIZED)
+
+
+@pytest.mark.parametrize(
+    ("crash", "status"),
+    [
+        (SignerUnreachable("away"), Status.TRY_LATER),
+        (SignerLost("died"), Status.TRY_LATER),
+        (SignerBusy(7), Status.TRY_LATER),
+        (StoreUnavailable("away"), Status.TRY_LATER),
+        (SignerRefused(SignerRefusal.TOKEN, "away"), Status.TRY_LATER),
+        (SignerRefused(SignerRefusal.CEILING, "over"), Status.UNAUTHORIZED),
+        (ZeroDivisionError("odd"), Status.INTERNAL_ERROR),
+    ],
+)
+async def test_what_fails_is_said_in_ocsps_words(house: House, crash: Exception, status: Status):
+    """RFC 6960, 2.3."""
+    serial = int((await issued(house)).serial, 16)
+    house.signer.crash = crash
+    answer = await post(house, request(house, serial))
+    read(answer, status)
+    assert answer.header("Cache-Control") == "no-store"
+    assert (answer.header("Retry-After") is not None) is (status is Status.TRY_LATER)
+
+
+async def test_limits_speak_http(house: House):
+    """RFC 6585 and RFC 9110: before anything is read."""
+    assert (await post(house, b"x" * 8193)).status == 413
+    assert (await house.ask("PUT", "/ocsp/test-root", b"")).header("Allow") == "GET, HEAD, POST"
+    house.set_front(limits=Limits(admission=lambda address, pair: 3))
+    answer = await post(house, request(house, 1))
+    assert (answer.status, answer.header("Retry-After")) == (503, "3")
+
+
+async def test_signatures_under_way_are_bounded(house: House):
+    house.set_front(statuses=Statuses(at_once=2))
+    statuses: list[Status] = []
+
+    async def ask(serial: int) -> None:
+        answer = await post(house, request(house, serial))
+        statuses.append(ocsp.load_der_ocsp_response(answer.body).response_status)
+
+    async with trio.open_nursery() as nursery:
+        for serial in range(1, 6):
+            nursery.start_soon(ask, serial)
+    assert statuses.count(Status.SUCCESSFUL) >= 2
+    assert statuses.count(Status.TRY_LATER) >= 1
+    read(await post(house, request(house, 9)))
+
+
+async def test_what_is_kept_is_bounded(house: House):
+    house.set_front(statuses=Statuses(most=2))
+    serials = [int((await issued(house)).serial, 16) for _ in range(3)]
+    for serial in (serials[0], serials[1], serials[0], serials[2]):
+        read(await get(house, request(house, serial)))
+    kept = [int(key[1].hexadecimal, 16) for key in house.front.statuses.held]
+    assert kept == [serials[0], serials[2]]
+
+
+async def test_what_is_asked_for_is_signed_ahead_and_the_rest_is_not(house: House):
+    asked, once = [int((await issued(house)).serial, 16) for _ in range(2)]
+    for serial in (asked, asked, once):
+        read(await get(house, request(house, serial)))
+    house.now += LIFETIME / 2 - AHEAD
+    assert await refresh(house.resources, house.front.statuses) == 1
+    house.now += AHEAD
+    before = len(house.signer.vouched)
+    answer = await get(house, request(house, asked))
+    assert read(answer).produced_at_utc == house.now - AHEAD
+    assert answer.header("ETag")
+    assert len(house.signer.vouched) == before
+    assert await refresh(house.resources, house.front.statuses) == 0
+
+
+async def test_a_status_that_was_read_lately_is_believed_where_reading_is_dear(
+    house: House, autojump_clock: trio.testing.MockClock
+):
+    house.set_front(statuses=Statuses(memory=1.0))
+    made = await issued(house)
+    body = request(house, int(made.serial, 16))
+    assert read(await get(house, body)).certificate_status is Kind.GOOD
+    await house.store.write(lambda unit: certificates.revoke(unit, made.certificate_id, reason=1, at=house.now))
+    assert read(await get(house, body)).certificate_status is Kind.GOOD
+    await trio.sleep(1.1)
+    assert read(await get(house, body)).certificate_status is Kind.REVOKED
+
+
+async def test_the_job_outlives_every_failure(
+    house: House, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+):
+    serial = int((await issued(house)).serial, 16)
+    for _ in range(2):
+        read(await get(house, request(house, serial)))
+    house.now += LIFETIME / 2
+    house.signer.crash = ZeroDivisionError("odd")
+    with trio.move_on_after(70):
+        await keep_vouched(house.resources, house.front.statuses, glance=60)
+    assert "ZeroDivisionError" in caplog.text
+    house.signer.crash = SignerUnreachable("away")
+    with trio.move_on_after(70):
+        await keep_vouched(house.resources, house.front.statuses, glance=60)
+    assert "out of reach" in caplog.text
+    house.signer.crash = None
+    with trio.move_on_after(70):
+        await keep_vouched(house.resources, house.front.statuses, glance=60)
+    before = len(house.signer.vouched)
+    read(await get(house, request(house, serial)))
+    assert len(house.signer.vouched) == before
