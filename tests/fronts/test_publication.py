@@ -175,3 +175,54 @@ async def test_a_gateway_that_cannot_work_is_alive_and_not_ready(house: House):
     answer = await house.ask("GET", "/readyz")
     assert answer.status == 503
     assert answer.header("Retry-After") == "1"
+
+
+async def test_a_cache_keeps_a_list_ten_minutes_and_never_beyond_its_end(house: House):
+    answer = await house.ask("GET", "/ca/test-root.crl")
+    assert answer.header("Cache-Control") == "public, max-age=600"
+    assert answer.header("Last-Modified") == "Mon, 31 Dec 2029 23:55:00 GMT"
+    assert answer.header("Expires") == "Tue, 01 Jan 2030 00:10:00 GMT"
+    house.now += ListSettings().lifetime - dt.timedelta(seconds=90)
+    assert (await house.ask("GET", "/ca/test-root.crl")).header("Cache-Control") == "public, max-age=90"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_list_that_is_known_is_not_sent_again(house: House, method: str):
+    """RFC 9110, 13.1.2 and 13.1.3."""
+    first = await house.ask("GET", "/ca/test-root.crl")
+    tag, modified = first.header("ETag"), first.header("Last-Modified")
+    assert tag
+    assert modified
+    for headers, status in (
+        ({"If-None-Match": tag}, 304),
+        ({"If-None-Match": f'"other", W/{tag}'}, 304),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": '"other"', "If-Modified-Since": modified}, 200),
+        ({"If-Modified-Since": modified}, 304),
+        ({"If-Modified-Since": "Mon, 31 Dec 2029 23:54:59 GMT"}, 200),
+        ({"If-Modified-Since": "yesterday"}, 200),
+        ({"If-Modified-Since": "Mon, 31 Dec 2029 23:55:00 -0000"}, 200),
+    ):
+        answer = await house.ask(method, "/ca/test-root.crl", headers=headers)
+        assert (answer.status, answer.header("ETag")) == (status, tag), headers
+        assert (answer.body == b"") is (status == 304 or method == "HEAD")
+    await revoke_one(house)
+    house.front.publications.rest("authority", 0)
+    await renew_all(house.resources, house.front.publications)
+    assert (await house.ask("GET", "/ca/test-root.crl", headers={"If-None-Match": tag})).status == 200
+
+
+async def test_a_partition_is_where_its_certificates_say(house: House):
+    authority = replace(
+        house.pair.authority,
+        lists=ListSettings(partitions=2),
+        crl_urls=("http://localhost:8080/ca/test-root/{partition}.crl",),
+    )
+    await house.save(replace(house.pair, authority=authority))
+    for part in (0, 1):
+        answer = await house.ask("GET", f"/ca/test-root/{part}.crl", scheme="http")
+        assert answer.status == 200
+        point = x509.load_der_x509_crl(answer.body).extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+        assert point.value.full_name[0].value == f"http://localhost:8080/ca/test-root/{part}.crl"
+    for wrong in ("2", "00", "01", "-1", "-2", "x", "1x", "%D9%A1", "1" * 30):
+        assert (await house.ask("GET", f"/ca/test-root/{wrong}.crl")).status == 404, wrong
