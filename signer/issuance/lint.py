@@ -44,14 +44,23 @@ _SHAPES: Final[dict[str, re.Pattern[str]]] = {
     "2.5.4.5": re.compile(r"[A-Za-z0-9 '()+,./:=?-]+", re.ASCII),  # PrintableString
     "2.5.4.6": re.compile(r"[A-Za-z]{2}", re.ASCII),  # ISO 3166
     "0.9.2342.19200300.100.1.25": re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", re.ASCII),  # a DNS label
-    "1.2.840.113549.1.9.1": re.compile(r"[\x21-\x3f\x41-\x7e]+@[\x21-\x3f\x41-\x7e]+", re.ASCII),  # IA5String
 }
+_EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"  # IA5String
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LABEL: Final = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
 _DNS: Final = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*{_LABEL}", re.ASCII | re.IGNORECASE)
-_EMAIL: Final = re.compile(rf"[a-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@(?:{_LABEL}\.)*{_LABEL}", re.ASCII | re.IGNORECASE)
-_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+", re.ASCII)
-_WEB: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
+_ATOM: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+# RFC 5321, 4.1.2: Dot-string "@" Domain, the first part of 64 octets at most (4.5.3.1.1).
+_EMAIL: Final = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)*{_LABEL}", re.ASCII | re.IGNORECASE)
+# RFC 3986, 2.1 to 2.3: what a URI is written with.
+_OCTET: Final = r"(?:[a-z0-9._~:@!$&'()*+,;=/?\[\]-]|%[0-9a-f]{2})"
+# Schemes that lead to a host name it (RFC 5280, 4.2.1.6); a URN has a namespace (RFC 8141, 2).
+_HOSTED: Final = r"(?!(?:https?|wss?|ldaps?|ftps?|spiffe|coaps?):(?!//[^/?#]))(?!urn:(?![a-z0-9][a-z0-9-]{0,31}:.))"
+_URI: Final = re.compile(rf"{_HOSTED}[a-z][a-z0-9+.-]*:{_OCTET}+(?:#{_OCTET}*)?", re.ASCII | re.IGNORECASE)
+_WEB: Final = re.compile(
+    rf"(?=.{{1,2008}}\Z)https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[1-9][0-9]{{0,4}})?(?:[/?]{_OCTET}*)?",
+    re.ASCII | re.IGNORECASE,
+)
 _UPN: Final = re.compile(r"[^@\x00-\x20\x7f-\x9f]+@[^@\x00-\x20\x7f-\x9f]+")
 
 
@@ -85,7 +94,7 @@ def _check_subject(subject: list[tuple[str, str]]) -> None:
             _refuse(f"the subject's attribute {oid} is unknown")
         if not value or len(value) > bound:
             _refuse(f"the subject's attribute {oid} is not of 1 to {bound} characters (RFC 5280, A.1)")
-        shape = _SHAPES.get(oid)
+        shape = _EMAIL if oid == _EMAIL_ADDRESS else _SHAPES.get(oid)
         if _CONTROL.search(value) if shape is None else not shape.fullmatch(value):
             _refuse(f"the subject's attribute {oid} holds a character that it must not")
 
@@ -117,7 +126,9 @@ def san_fault(name: GeneralName) -> str | None:
         case "ip_address":
             fits = _is_address(value)
         case "email":
-            fits = len(value) <= 254 and _EMAIL.fullmatch(value)
+            fits = (
+                len(value) <= 254 and _EMAIL.fullmatch(value) and not value.rpartition("@")[2].split(".")[-1].isdigit()
+            )
         case "uri":
             fits = _URI.fullmatch(value)
         case "upn":
