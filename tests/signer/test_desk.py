@@ -1,12 +1,14 @@
 """What a worker answers to a batch, with keys in memory: one failing ask is its own affair."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
+from cryptography.x509.ocsp import load_der_ocsp_response
 
 from signer.contract.messages import (
     VERSION,
@@ -16,10 +18,13 @@ from signer.contract.messages import (
     GeneratedKey,
     GenerateKey,
     No,
+    OcspEntry,
+    OcspResponse,
     RevocationList,
     SignAttributes,
     Signature,
     SignCrl,
+    SignOcsp,
     UnwrapKey,
     Unwrapped,
 )
@@ -56,6 +61,33 @@ def test_every_verb_has_its_answer():
     assert isinstance(signature, Signature)
     assert isinstance(crl, RevocationList)
     assert isinstance(generated, GeneratedKey)
+
+
+def status(issuer: str = "issuing", **changes: object) -> SignOcsp:
+    fields = {"produced_at": NOW, "this_update": NOW - 300, "next_update": NOW + 3600, **changes}
+    return SignOcsp(issuer, entries=[OcspEntry("sha1", b"\x05", "good")], **fields)
+
+
+def test_a_status_is_signed_by_a_responder_whose_certificate_is_in_the_journal_before(tmp_path: Path):
+    """RFC 6960, 4.2.2.2; one certificate for each issuer, however many answers."""
+    at = Desk(memory_store(), journal(tmp_path), now=lambda: NOW)
+    made = answers(status(), status("root"), status(), status("issuing-ra"), status("nobody"), at=at)
+    assert [type(each) for each in made] == [OcspResponse, OcspResponse, OcspResponse, No, No]
+    [issuing_first, by_root, issuing_second] = [load_der_ocsp_response(each.der) for each in made[:3]]
+    assert issuing_first.certificates == issuing_second.certificates
+    issuing_first.certificates[0].verify_directly_issued_by(issuing().certificate)
+    by_root.certificates[0].verify_directly_issued_by(root().certificate)
+    written = [line for file in tmp_path.rglob("*.log") for line in file.read_text().splitlines()]
+    for each in (issuing_first, by_root):
+        serial = f"{each.certificates[0].serial_number:x}"
+        assert [line for line in written if '"verb":"certify-responder"' in line and f'"serial":"{serial}"' in line]
+    assert "".join(written).count("certify-responder") == 2
+
+
+def test_a_status_for_another_time_is_refused():
+    """A compromised gateway collects no answers for times to come."""
+    at = Desk(memory_store(), journal(), now=lambda: NOW - 86400)
+    assert [each.reason for each in answers(status(), at=at)] == [SignerRefusal.LINT]
 
 
 def test_one_refused_ask_leaves_its_neighbours_alone():
