@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
         from signer import tokens
 
         return tokens.main(asked)
+    if verb == "calibrate":
+        from signer import calibration
+
+        return calibration.main(asked)
     from signer import ceremony
 
     return ceremony.main(asked)
@@ -61,11 +65,12 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
     worker.add_argument("descriptor")
     worker.add_argument("orders", nargs="?", default="")
     if given[:1] not in (["serve"], ["worker"]):  # which start without the libraries that ceremonies need
-        from signer import tokens
+        from signer import calibration, tokens
         from signer.ceremony.arguments import add_verbs
 
         add_verbs(verbs)
         tokens.add_verbs(verbs)
+        calibration.add_verb(verbs)
     return parser
 
 

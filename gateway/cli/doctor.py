@@ -16,6 +16,7 @@ examples:
   muster doctor --audit                          follow the chain of audit events from the first to the last
   muster doctor --audit --data /var/lib/muster   the same, of another folder
   muster doctor --journal                        hold what the signer wrote down against the inventory
+  muster doctor --signer                         measure how many workers are worth having; takes some seconds
 
 It works beside a running gateway and without one. Exit status 0: whole; 1: not whole, and the sentences say where.
 """
@@ -27,6 +28,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     looks = parser.add_mutually_exclusive_group(required=True)
     looks.add_argument("--audit", action="store_true", help="verify the chain of audit events")
     looks.add_argument("--journal", action="store_true", help="verify what was signed, and compare the inventory")
+    looks.add_argument("--signer", action="store_true", help="measure signatures a second by number of workers")
     add_settings(parser, "data")
 
 
@@ -38,6 +40,10 @@ def run(options: argparse.Namespace) -> int:
         from gateway.cli.reconciliation import look
 
         return trio.run(partial(look, settings(options)))
+    if options.signer:
+        from gateway.cli.calibration import look as calibrate
+
+        return trio.run(partial(calibrate, settings(options)))
     return trio.run(partial(_audit, settings(options)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -11,6 +13,7 @@ from pkcs11.types import Session
 from signer.keystore.failures import KeyStoreError, StoreFailure
 from signer.keystore.key import TokenPlace
 from signer.keystore.tokenkey import TokenPublicKey
+from signer.keystore.tokenwork import signed
 
 _NONE: Final = MechanismFlag(0)  # what a key may do says its template
 _RSA: Final = {"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
@@ -68,6 +71,29 @@ def generated(session: Session, place: TokenPlace, algorithm: str, *, decrypts: 
     if curve is None:
         return ed25519.Ed25519PublicKey.from_public_bytes(point)
     return ec.EllipticCurvePublicKey.from_encoded_point(curve[1], point)
+
+
+def for_session(session: Session, algorithm: str, message: bytes) -> Callable[[], bytes]:
+    """Make a key pair that ends with `session` (CKA_TOKEN false); gives what signs `message` with it, for measuring.
+
+    Raises `PKCS11Error`, and `KeyStoreError` (UNSUPPORTED).
+    """
+    bits, curve = _RSA.get(algorithm), CURVES.get(algorithm)
+    if bits is not None:
+        _, key = session.generate_keypair(KeyType.RSA, bits, store=False)
+        return lambda: signed(key, message, Mechanism.SHA256_RSA_PKCS)
+    if curve is None and algorithm != "ED25519":
+        raise KeyStoreError(StoreFailure.UNSUPPORTED, f"keys of {algorithm[:50]!r} are not made on tokens")
+    kind = KeyType.EC_EDWARDS if curve is None else KeyType.EC
+    parameters = {Attribute.EC_PARAMS: ED25519 if curve is None else curve[0]}
+    domain = session.create_domain_parameters(kind, parameters, local=True)
+    if curve is None:
+        _, key = domain.generate_keypair(mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN, store=False)
+        return lambda: signed(key, message, Mechanism.EDDSA)
+    _, key = domain.generate_keypair(store=False)
+    # A digest of the curve's length, as a worker gives it to the token.
+    digest = hashlib.sha512(message).digest()[: min(64, (curve[1].key_size + 7) // 8)]
+    return lambda: signed(key, digest, Mechanism.ECDSA)
 
 
 def _point(octets: bytes) -> bytes:
