@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import floors
 from bench.gateway import Quickstart, gateway
-from bench.load import acme, est, rest, scep
+from bench.load import acme, est, ocsp, rest, scep
 from bench.load.closed_loop import Client, Figures, run
 
 
@@ -70,6 +70,8 @@ WORKS: Sequence[Work] = (
         lambda each: each.rest(),
         lambda at, _: rest.by_csr(at.rest, at.root, at.token, at.application, at.profile),
     ),
+    Work("P9", "OCSP answer, cached: GET", 0.10, lambda each: each.ocsp(0), lambda at, _: ocsp.kept(at.http)),
+    Work("P9", "OCSP answer, signed: POST, nonce", 0.30, lambda each: each.ocsp(1), lambda at, _: ocsp.signed(at.http)),
 )
 
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
+from urllib.parse import quote
 
 import trio
 from cryptography import x509
@@ -22,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench import floors
 from bench.inside import URLS, Inside, inside
-from bench.load import acme, scep
+from bench.load import acme, ocsp, scep
 from bench.load.process_tree import cpu_seconds
 from bench.load.requests import csr, elliptic, name
 from bench.load.wire import Answer
@@ -135,6 +138,23 @@ async def _prove(at: Inside, authorization_id: str) -> None:
     await at.resources.store.write(unit)
 
 
+async def by_ocsp(at: Inside, client: Client, *, kept: bool) -> Enroll:
+    """The status of an authority's certificate, signed by the root's responder: kept, or with a nonce each time."""
+    issuing, root = [(await at.send("GET", f"{URLS.http}/ca/{name}.crt")).body for name in ("issuing", "root")]
+    with client:
+        model = ocsp.question(issuing, root, b"" if kept else bytes(32))
+    url = f"{URLS.http}/ocsp/root"
+    path = f"{url}/{quote(base64.b64encode(model).decode(), safe='')}"
+
+    async def ask() -> None:
+        if kept:
+            await at.send("GET", path)
+        else:
+            await at.send("POST", url, model.replace(bytes(32), os.urandom(32)))
+
+    return ask
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """One row of the table."""
@@ -157,6 +177,8 @@ WORKS: Sequence[Work] = (
     Work("REST with a CSR", lambda each: each.rest(), _rest),
     Work("SCEP PKCSReq, RSA-2048", lambda each: each.scep(), by_scep),
     Work("ACME, ready at once, 3 requests", lambda each: each.acme(3), by_acme),
+    Work("OCSP answer, cached", lambda each: each.ocsp(0), partial(by_ocsp, kept=True)),
+    Work("OCSP answer, signed", lambda each: each.ocsp(1), partial(by_ocsp, kept=False)),
 )
 
 

@@ -44,6 +44,7 @@ class Quickstart:
     scep: str
     scep_challenge: str
     rest: str
+    http: str
 
 
 @contextmanager
@@ -101,4 +102,5 @@ def _quickstart(data: Path, pid: int) -> Quickstart:
         scep=facts["scep"]["url"],
         scep_challenge=facts["scep"]["challenge"],
         rest=facts["rest"],
+        http=facts["http"],
     )
