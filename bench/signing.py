@@ -7,6 +7,7 @@ CPU microseconds: of one process for the steps, of the gateway's process and the
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import subprocess
@@ -29,13 +30,16 @@ from signer.contract.messages import GeneralName, IssueCertificate, No, Proof, U
 from signer.issuance import ceiling, lint, template
 from signer.issuance.issue import prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
-from signer.issuance.ticket import Tickets
+from signer.issuance.ticket import Tickets, claim_of
+from signer.journal.entry import ISSUED, PURPOSE, Signed
+from signer.journal.journal import Journal
 from signer.keystore.softkey import SoftKeyStore, create, unlock
 from signer.supervisor import Ready
 
 SECRET: Final = b"bench"
 ROUNDS: Final = 5
 ASKERS: Final = (1, 16, 64)
+_DER: Final = bytes.fromhex("308202003082018c") + bytes(508)  # as long as a certificate
 
 
 def main() -> None:
@@ -71,6 +75,11 @@ def steps(store: SoftKeyStore) -> None:
     ]
     for name, work in rows:
         print(f"{name:40} {best(work):8.1f}")
+    with tempfile.TemporaryDirectory() as place:
+        journal = Journal(Path(place), store.derived(PURPOSE))
+        for together in (1, 16):
+            name = f"claim and journal, {together} at once, each"
+            print(f"{name:40} {best(lambda n=together: kept(journal, ask, n), 200) / together:8.1f}")
 
 
 def once(issuer: Issuer, ask: IssueCertificate, tickets: Tickets, now: int) -> bytes:
@@ -78,6 +87,16 @@ def once(issuer: Issuer, ask: IssueCertificate, tickets: Tickets, now: int) -> b
     made = prepared(issuer, ask)
     tickets.spend(made.claim, now=now)
     return sign(issuer, made.certificate)
+
+
+def kept(journal: Journal, ask: IssueCertificate, together: int) -> None:
+    """What a worker does besides signing, for a batch of so many certificates."""
+    claims = [claim_of(ask.issuer, os.urandom(16), os.urandom(16), ask.deadline) for _ in range(together)]
+    journal.claim(claims)
+    for each in claims:
+        asked = hashlib.sha256(msgspec.msgpack.encode(ask)).digest()
+        journal.record(Signed(ISSUED, ask.issuer, 5**50, _DER, each.ticket, bytes(32), asked))
+    journal.write()
 
 
 def wire(keys: Path) -> None:

@@ -6,10 +6,11 @@ serials that were signed last are kept in two generations, so that forgetting is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Final
+
+import msgspec
 
 from signer.contract.refusal import SignerRefusal
 from signer.issuance.refused import Refused
@@ -21,8 +22,7 @@ MARK: Final = 16  # bytes
 _LENGTHS: Final = range(16, 65)  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):  # a frozen dataclass takes six times as long to make
     """What one ask would use up: marks of its ticket and of its serial. `deadline` is in seconds since the epoch."""
 
     ticket: bytes

@@ -8,7 +8,6 @@ so that its cost is a batch's and not an ask's, and so that a write that was cut
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Final
 
@@ -26,8 +25,7 @@ _TAIL: Final = len(_MAC) + 64 + 2  # the last member, its closing quote and brac
 NOTHING: Final = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True, gc=False):  # a frozen dataclass takes six times as long to make
     """Something that an issuer's key signed. `number` is a certificate's serial, or a list's number.
 
     `ticket` is the mark of the ticket; `request` is the proof's hash of what the client sent, `asked` the SHA-256 of
@@ -101,11 +99,11 @@ _lines = msgspec.json.Decoder(Line)
 
 def spelled(signed: Signed) -> bytes:
     """An entry's JSON. Names of keys and hex have no character that JSON would spell otherwise."""
-    more = "".join(
-        f',"{name}":"{value.hex()}"'
-        for name, value in (("ticket", signed.ticket), ("request", signed.request), ("asked", signed.asked))
-        if value
-    )
+    more = f',"ticket":"{signed.ticket.hex()}"' if signed.ticket else ""
+    if signed.request:
+        more += f',"request":"{signed.request.hex()}"'
+    if signed.asked:
+        more += f',"asked":"{signed.asked.hex()}"'
     digest = sha256(tbs(signed.der)).hexdigest()
     return (
         f'{{"verb":"{signed.verb}","issuer":"{signed.issuer}","serial":"{signed.number:x}","tbs":"{digest}"{more}}}'
@@ -115,7 +113,9 @@ def spelled(signed: Signed) -> bytes:
 def tbs(der: bytes) -> memoryview:
     """What a certificate's or a list's signature covers: the first member of its SEQUENCE. `der` is our own."""
     view = memoryview(der)
-    start, _ = _content(view, 0)
+    if view[1] == view[5] == 0x82:  # two bytes of length for both, as nearly always
+        return view[4 : 8 + (view[6] << 8 | view[7])]
+    start = _content(view, 0)[0]
     return view[start : _content(view, start)[1]]
 
 
