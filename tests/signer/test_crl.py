@@ -3,17 +3,22 @@
 import datetime as dt
 from dataclasses import replace
 
+import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signer.contract.entries import ENTRY
 from signer.contract.messages import SignCrl
 from signer.contract.refusal import SignerRefusal
-from signer.issuance.crl import MAX_VALIDITY, sign_crl
+from signer.issuance.crl import MAX_VALIDITY, SLICE, sign_crl, sign_in_slices
+from signer.issuance.issue import prepare, sign
 from signer.issuance.issuer import issuer_of
 from signer.issuance.refused import Refused
-from tests.signer.kit import NOW, issuer, issuing, root
+from signer.keystore.mechanism import GENERATORS
+from tests.signer.kit import NOW, good_ask, issuer, issuing, root
 
 DAY = 86400
 
@@ -115,3 +120,137 @@ def test_whatever_is_asked_is_refused_or_a_list_of_it(revoked):
     except Refused:
         return
     assert [each.serial_number for each in made] == [int.from_bytes(serial, "big") for serial, _, _ in revoked]
+
+
+serials = st.integers(1, (1 << 159) - 1) | st.integers(1, 300)
+REASON_NAMES = {
+    1: "keyCompromise",
+    2: "cACompromise",
+    3: "affiliationChanged",
+    4: "superseded",
+    5: "cessationOfOperation",
+    6: "certificateHold",
+    8: "removeFromCRL",
+    9: "privilegeWithdrawn",
+    10: "aACompromise",
+}
+URLS = st.lists(st.from_regex(r"http://[a-z]{1,10}/ca/[a-z0-9-]{1,20}\.crl", fullmatch=True), max_size=3, unique=True)
+
+
+def packed(entries: list[tuple[int, int, int]]) -> bytes:
+    return b"".join(ENTRY.pack(serial.to_bytes(20, "big"), when, reason) for serial, when, reason in entries)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(serials, st.integers(0, NOW + DAY), st.sampled_from((0, *REASON_NAMES))),
+        max_size=8,
+        unique_by=lambda each: each[0],
+    ),
+    st.integers(1, 2**62),
+    URLS,
+    st.booleans(),
+)
+def test_what_is_written_by_hand_is_what_cryptography_reads(entries, number, points, delta):
+    """RFC 5280, 5: every field, against another reader."""
+    base = number - 1 if delta else None
+    question = SignCrl("issuing", number, NOW, NOW + DAY, [], points, base, [] if delta else points, packed(entries))
+    if not delta and any(reason == 8 for _, _, reason in entries):
+        refuses(SignerRefusal.LINT, question)
+        return
+    made = signed(question)
+    assert made.is_signature_valid(issuing().certificate.public_key())
+    assert made.signature_algorithm_oid == issuing().certificate.signature_algorithm_oid
+    assert [(each.serial_number, int(each.revocation_date_utc.timestamp()), reason_in(each)) for each in made] == [
+        (serial, when, REASON_NAMES.get(reason)) for serial, when, reason in entries
+    ]
+    found = {each.oid: each for each in made.extensions}
+    assert found[x509.CRLNumber.oid].value.crl_number == number
+    assert [each.critical for each in found.values()] == [
+        each.oid in (x509.DeltaCRLIndicator.oid, x509.IssuingDistributionPoint.oid) for each in found.values()
+    ]
+    assert (x509.DeltaCRLIndicator.oid in found) == delta
+    if delta:
+        assert found[x509.DeltaCRLIndicator.oid].value.crl_number == base
+    if points:
+        assert [each.value for each in found[x509.IssuingDistributionPoint.oid].value.full_name] == points
+        assert delta or [each.value for each in found[x509.FreshestCRL.oid].value[0].full_name] == points
+    else:
+        assert x509.IssuingDistributionPoint.oid not in found
+
+
+def reason_in(entry: x509.RevokedCertificate) -> str | None:
+    for each in entry.extensions:
+        assert not each.critical
+        return each.value.reason.value
+    return None
+
+
+@pytest.mark.parametrize("algorithm", GENERATORS)
+def test_every_kind_of_key_signs_a_list_that_says_with_what(algorithm: str):
+    """RFC 5280, 5.1.1.2: the algorithm outside is that inside, and the one of the issuer's certificates."""
+    made = x509.load_der_x509_crl(sign_crl(issuer(algorithm), ask(revoked=[(b"\x05", NOW, 1)])))
+    public_key = issuing(algorithm).certificate.public_key()
+    if algorithm.startswith("ML-DSA"):
+        public_key.verify(made.signature, made.tbs_certlist_bytes)
+    else:
+        assert made.is_signature_valid(public_key)
+    own = x509.load_der_x509_certificate(sign_leaf(algorithm))
+    assert made.signature_algorithm_oid == own.signature_algorithm_oid
+
+
+def sign_leaf(algorithm: str) -> bytes:
+    by = issuer(algorithm)
+    return sign(by, prepare(by, good_ask()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base_number": 7},
+        {"base_number": -1},
+        {"base_number": 3, "freshest": ["http://a/d.crl"]},
+        {"distribution_points": ["ldap://a/b"]},
+        {"distribution_points": ["http://a/ b"]},
+        {"distribution_points": [""]},
+        {"distribution_points": ["http://a/b"] * 33},
+        {"freshest": ["ftp://a/b"]},
+        {"packed": b"\x01" * 24},
+        {"packed": b"\x01" * 25, "revoked": [(b"\x05", NOW, 1)]},
+    ],
+)
+def test_a_list_that_no_rfc_knows_is_refused(changes):
+    """RFC 5280, 5.2.4 to 5.2.6."""
+    refuses(SignerRefusal.LINT, msgspec.structs.replace(ask(), **changes))
+
+
+def test_times_from_2050_on_are_written_in_full():
+    """RFC 5280, 5.1.2.4 to 5.1.2.6."""
+    border = 2_524_608_000
+    made = x509.load_der_x509_crl(
+        sign_crl(issuer(), SignCrl("issuing", 1, border - 1, border, [(b"\x05", border - 1, 0), (b"\x06", border, 0)]))
+    )
+    assert int(made.last_update_utc.timestamp()) == border - 1
+    assert int(made.next_update_utc.timestamp()) == border
+    assert [int(each.revocation_date_utc.timestamp()) for each in made] == [border - 1, border]
+    der = made.public_bytes(Encoding.DER)
+    assert b"\x17\x0d491231235959Z" in der
+    assert b"\x18\x0f20500101000000Z" in der
+
+
+def test_a_long_list_is_made_a_slice_at_a_time():
+    many = SLICE * 4
+    steps = sign_in_slices(
+        issuer(), SignCrl("issuing", 1, NOW, NOW + DAY, [], packed=packed([(n + 1, NOW, n % 2) for n in range(many)]))
+    )
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made = x509.load_der_x509_crl(end.value)
+            break
+        count += 1
+    assert count == 5
+    assert [each.serial_number for each in made] == list(range(1, many + 1))
