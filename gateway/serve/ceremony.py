@@ -241,7 +241,7 @@ def _ra(*, scep: bool) -> list[str]:
 
 
 def _moved(parent: Authority | None) -> list[str]:
-    return [] if parent is None else ["--parent", parent.key]
+    return [] if parent is None else ["--parent", parent.key, *_published(parent)]
 
 
 def _published(parent: Authority) -> list[str]:

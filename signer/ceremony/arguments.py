@@ -125,6 +125,7 @@ def _renew(verbs: Verbs) -> None:
     _name(renew)
     renew.add_argument("--days", type=count, help="validity (default: as long as before)")
     renew.add_argument("--parent", help="another authority above it, such as a root's new key")
+    _addresses(renew)
     _token(renew)
 
 
@@ -142,6 +143,7 @@ def _rekey(verbs: Verbs) -> None:
     rekey.add_argument("--algorithm", help="default: that of the old key")
     rekey.add_argument("--days", type=count, help="validity (default: as long as before)")
     rekey.add_argument("--parent", help="another authority above it, such as a root's new key")
+    _addresses(rekey)
     _token(rekey)
 
 
@@ -176,6 +178,10 @@ def _shape(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--excluded", action="append", default=[], metavar="TYPE:VALUE", help="names that it may not")
     verb.add_argument("--policy", action="append", default=[], metavar="OID", help="a certificate policy; repeatable")
     verb.add_argument("--cps", default="", metavar="URL", help="where the policies are written down")
+    _addresses(verb)
+
+
+def _addresses(verb: argparse.ArgumentParser) -> None:
     for each, what in (("crl", "revocation list"), ("issuer", "certificate"), ("ocsp", "OCSP responder")):
         verb.add_argument(
             f"--{each}-url", action="append", default=[], metavar="URL", help=f"its parent's {what}; repeatable"

@@ -84,13 +84,14 @@ def copied(
     not_after: int,
     private_key: PrivateKey | None = None,
     leave_out: frozenset[x509.ObjectIdentifier] = frozenset(),
+    more: Extras | None = None,
 ) -> x509.Certificate:
     """A certificate such as `model` from `issuer`: subject and extensions as they stand there.
 
     For another key (`private_key`) its identifier is another. Times are seconds since the epoch.
     """
     public_key = model.public_key() if private_key is None else private_key.public_key()
-    extensions: Extras = [issuer.identifier]
+    extensions: Extras = [issuer.identifier, *(more or [])]
     for each in model.extensions:
         if each.oid == x509.AuthorityKeyIdentifier.oid or each.oid in leave_out:
             continue

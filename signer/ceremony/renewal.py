@@ -16,7 +16,7 @@ from signer.ceremony.certify import copied, new_root, spki_of
 from signer.ceremony.chains import path_length_of
 from signer.ceremony.manifest import Made, chained
 from signer.ceremony.outside import request_like
-from signer.ceremony.plan import DAY
+from signer.ceremony.plan import DAY, Extras
 from signer.issuance.issuer import Issuer, extension, issuer_of
 from signer.issuance.names import beyond, bounds_of
 from signer.issuance.template import key_identifier
@@ -27,11 +27,17 @@ from signer.keystore.key import KeyKind, PendingKey, StoredKey
 _ADDRESSES: Final = frozenset({x509.CRLDistributionPoints.oid, x509.AuthorityInformationAccess.oid})
 
 
-def renew(ceremony: Ceremony, name: str, days: int | None, parent: StoredKey | None = None) -> StoredKey | None:
+def renew(
+    ceremony: Ceremony,
+    name: str,
+    days: int | None,
+    parent: StoredKey | None = None,
+    addresses: Extras | None = None,
+) -> StoredKey | None:
     """A new certificate for a key of the store, and the chains of all below it. None where another is to sign it.
 
-    `days` is as long as before where it is None. `parent` takes the place of the authority above (a root's new key).
-    Raises `ValueError`, `KeyStoreError`.
+    `days` is as long as before where it is None. `parent` takes the place of the authority above (a root's new key);
+    `addresses` then say where its list, certificate and OCSP are. Raises `ValueError`, `KeyStoreError`.
     """
     key = ceremony.store.find(name)
     if behind(ceremony, key):
@@ -55,7 +61,8 @@ def renew(ceremony: Ceremony, name: str, days: int | None, parent: StoredKey | N
         )
         raise ValueError(f"the new certificate of {name} would end no later than the one that it has ({until}){reason}")
     ceremony.transcript.key(name, key.private_key, found=True)
-    certificate = copied(issuer, key.certificate, not_before=begins, not_after=ends)
+    leave_out, more = _placed(parent, addresses)
+    certificate = copied(issuer, key.certificate, not_before=begins, not_after=ends, leave_out=leave_out, more=more)
     ceremony.store.replace(name, chain=(certificate, *chain))
     ceremony.transcript.say(f"Renewed {name} with the same key; the certificate before it ends as it said")
     renewed = ceremony.store.find(name)
@@ -87,6 +94,7 @@ def rekey(
     algorithm: str | None = None,
     days: int | None = None,
     parent: StoredKey | None = None,
+    addresses: Extras | None = None,
 ) -> StoredKey | PendingKey:
     """An authority with a new key in the place of another: same subject and constraints, the same parent above it.
 
@@ -104,7 +112,8 @@ def rekey(
         _check_successor(new.predecessor, name, successor)
         ceremony.transcript.authority(new, found=True)
     else:
-        made = _successor(ceremony, old, successor, algorithm=algorithm, days=days, parent=parent)
+        placed = _placed(parent, addresses)
+        made = _successor(ceremony, old, successor, algorithm=algorithm, days=days, parent=parent, placed=placed)
         if isinstance(made, PendingKey):
             return made
         new = made
@@ -134,6 +143,7 @@ def _successor(
     algorithm: str | None,
     days: int | None,
     parent: StoredKey | None,
+    placed: tuple[frozenset[x509.ObjectIdentifier], Extras],
 ) -> StoredKey | PendingKey:
     algorithm = algorithm or ceremony.store.facts(old.name).algorithm
     above = parent or parent_of(ceremony, old)
@@ -147,7 +157,16 @@ def _successor(
     if above is None:
         identifier = key_identifier(spki_of(private_key))
         issuer = new_root(name, private_key, old.certificate.subject, identifier, term=(begins, ends))
-    certificate = copied(issuer, old.certificate, not_before=begins, not_after=ends, private_key=private_key)
+    leave_out, more = placed
+    certificate = copied(
+        issuer,
+        old.certificate,
+        not_before=begins,
+        not_after=ends,
+        private_key=private_key,
+        leave_out=leave_out,
+        more=more,
+    )
     chain = (certificate,) if above is None else (certificate, *above.chain)
     links = _links(ceremony, old, issuer, certificate) if above is None else ()
     return ceremony.kept(StoredKey(name, KeyKind.ISSUER, private_key, chain, old.ceiling, links, old.name))
@@ -169,6 +188,11 @@ def _links(
     ceremony.transcript.certificate("OldWithNew (RFC 4210, 4.4)", old_with_new)
     ceremony.transcript.certificate("NewWithOld (RFC 4210, 4.4)", new_with_old)
     return old_with_new, new_with_old
+
+
+def _placed(parent: StoredKey | None, addresses: Extras | None) -> tuple[frozenset[x509.ObjectIdentifier], Extras]:
+    """What of the old certificate's addresses is left out and what comes instead: another parent has other ones."""
+    return (frozenset(), []) if parent is None else (_ADDRESSES, addresses or [])
 
 
 def _able(above: StoredKey, key: StoredKey) -> Issuer:

@@ -22,12 +22,13 @@ from signer.ceremony.chains import chain_from
 from signer.ceremony.manifest import Listening, Made, Manifest, Shown, made, pem
 from signer.ceremony.outside import import_key, install, pkcs12_from, private_key_from, request, request_again
 from signer.ceremony.places import add_place, remove_place
-from signer.ceremony.plan import AUTHORITY_DAYS, ROOT_DAYS, Plan, check_policies, parse_bounds, parse_subject
+from signer.ceremony.plan import AUTHORITY_DAYS, ROOT_DAYS, Extras, Plan, check_policies, parse_bounds, parse_subject
 from signer.ceremony.renewal import follow, rekey, renew
 from signer.ceremony.showing import listed, shown
 from signer.ceremony.transcript import Transcript
 from signer.hardening import harden
 from signer.issuance.refused import Refused
+from signer.issuance.template import addresses
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.key import KeyKind, PendingKey, StoredKey, TokenPlace
 from signer.keystore.mechanism import PrivateKey
@@ -104,7 +105,9 @@ def _install(held: Held, asked: argparse.Namespace) -> Manifest:
     _begin(held, asked, f"install the certificate of the authority {asked.name}")
     content = _standard_input() if asked.certificate is None else _file(asked.certificate)
     authority = install(held.ceremony, asked.name, chain_from(content))
-    return _told(held, authority, with_ra=asked.with_ra, followed=True)
+    # A key that follows another has an RA where that one has.
+    inherits = bool(authority.predecessor) and f"{authority.predecessor}-ra" in held.store.names()
+    return _told(held, authority, with_ra=asked.with_ra or inherits, followed=True)
 
 
 def _import(held: Held, asked: argparse.Namespace) -> Manifest:
@@ -123,6 +126,7 @@ def _import(held: Held, asked: argparse.Namespace) -> Manifest:
     def rest(key: PrivateKey) -> PrivateKey:
         if where is None:
             return key
+        held.ceremony.transcript.module(held.tokens.described(where))
         return held.tokens.take_in(_named(where, asked.name), key)
 
     key = import_key(held.ceremony, asked.name, private_key, given, leaf_days=asked.leaf_days, rest=rest)
@@ -132,7 +136,7 @@ def _import(held: Held, asked: argparse.Namespace) -> Manifest:
 def _renew(held: Held, asked: argparse.Namespace) -> Manifest:
     _begin(held, asked, f"renew {asked.name} with the same key")
     parent = None if asked.parent is None else held.store.find(asked.parent)
-    key = renew(held.ceremony, asked.name, asked.days, parent)
+    key = renew(held.ceremony, asked.name, asked.days, parent, _addresses(asked))
     if key is None:
         key = held.store.find(asked.name)
         held.ceremony.transcript.say(f"{asked.name} was signed elsewhere: here is a request for its new certificate")
@@ -143,8 +147,21 @@ def _renew(held: Held, asked: argparse.Namespace) -> Manifest:
 def _rekey(held: Held, asked: argparse.Namespace) -> Manifest:
     _begin(held, asked, f"a new key for {asked.name}, named {asked.successor}")
     parent = None if asked.parent is None else held.store.find(asked.parent)
-    new = rekey(held.ceremony, asked.name, asked.successor, algorithm=asked.algorithm, days=asked.days, parent=parent)
+    new = rekey(
+        held.ceremony,
+        asked.name,
+        asked.successor,
+        algorithm=asked.algorithm,
+        days=asked.days,
+        parent=parent,
+        addresses=_addresses(asked),
+    )
     return _asked_for(new) if isinstance(new, PendingKey) else _told(held, new)
+
+
+def _addresses(asked: argparse.Namespace) -> Extras:
+    """Where another parent publishes, for what it signs."""
+    return list(addresses(tuple(asked.crl_url), tuple(asked.issuer_url), tuple(asked.ocsp_url)))
 
 
 def _add_place(held: Held, asked: argparse.Namespace) -> Shown:

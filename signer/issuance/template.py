@@ -42,7 +42,7 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
     if ask.sans:
         names = x509.SubjectAlternativeName([_general_name(each) for each in ask.sans])
         extensions.append(x509.Extension(names.oid, ask.san_critical, names))
-    extensions.extend(_addresses(tuple(ask.crl_urls), tuple(ask.issuer_urls), tuple(ask.ocsp_urls)))
+    extensions.extend(addresses(tuple(ask.crl_urls), tuple(ask.issuer_urls), tuple(ask.ocsp_urls)))
     # Through the constructor: the builder's own methods copy all that was built before, and cost more than a signature.
     return x509.CertificateBuilder(
         issuer_name=issuer.name,
@@ -124,7 +124,8 @@ def _extended_key_usage(usages: tuple[str, ...]) -> x509.Extension[x509.Extensio
 
 
 @lru_cache(maxsize=256)
-def _addresses(crl: tuple[str, ...], issuer: tuple[str, ...], ocsp: tuple[str, ...]) -> Extensions:
+def addresses(crl: tuple[str, ...], issuer: tuple[str, ...], ocsp: tuple[str, ...]) -> Extensions:
+    """Where an issuer's list, certificate and OCSP are, as extensions (RFC 5280, 4.2.1.13, 4.2.2.1)."""
     extensions: Extensions = []
     if crl:
         # One point with all its URLs: they are ways to the same list (RFC 5280, 4.2.1.13).

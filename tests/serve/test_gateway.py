@@ -453,7 +453,10 @@ def test_a_new_token_works_at_once_and_only_where_it_may(gateway: RunningGateway
 
 
 def test_every_help_teaches_by_example() -> None:
-    for words in ([], ["serve"], ["apply"], ["token"], ["token", "create"], ["doctor"], ["version"]):
+    for words in (
+        [], ["serve"], ["apply"], ["authority"], ["authority", "create"], ["authority", "rekey"], ["token"],
+        ["token", "list"], ["bearer"], ["bearer", "create"], ["doctor"], ["version"],
+    ):  # fmt: skip
         shown = muster(*words, "--help")
         assert shown.returncode == 0
         assert "example" in shown.stdout
