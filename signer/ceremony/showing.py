@@ -42,7 +42,7 @@ def _waiting(facts: KeyFacts) -> Shown:
         spki_sha256=_digest(request.public_key()),
         ceiling=facts.ceiling,
         subject=request.subject.rfc4514_string(),
-        place=facts.place,
+        place=next(iter(facts.everywhere), None),
         predecessor=facts.predecessor,
         csr=pem(request),
     )

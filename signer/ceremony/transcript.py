@@ -105,11 +105,9 @@ def place_words(place: TokenPlace) -> str:
 
 
 def _where(private_key: PrivateKey) -> str:
-    return (
-        place_words(private_key.place)
-        if isinstance(private_key, OnToken)
-        else "in software, sealed by the unlock secret"
-    )
+    if not isinstance(private_key, OnToken):
+        return "in software, sealed by the unlock secret"
+    return " and ".join(place_words(each) for each in private_key.places)
 
 
 def _ranges(ranges: tuple[NameRange, ...]) -> str:

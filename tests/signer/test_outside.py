@@ -140,12 +140,13 @@ def test_what_was_signed_elsewhere_is_renewed_there_and_what_is_below_follows(ke
 
 
 def test_a_new_key_for_what_was_signed_elsewhere_is_a_request(keys, elsewhere):
-    keys.do("install", "--name", "ext", more=(elsewhere.sign(requested(keys)) + elsewhere.pem).encode())
+    first = (elsewhere.sign(requested(keys)) + elsewhere.pem).encode()
+    keys.do("install", "--name", "ext", "--with-ra", more=first)
     told = keys.do("rekey", "--name", "ext", "--as", "ext-g2")
     assert told["issuing"] == {"key": "ext-g2", "certificate": ""}
     assert keys.do("rekey", "--name", "ext", "--as", "ext-g2")["csr"] == told["csr"]
     made = keys.do("install", "--name", "ext-g2", more=(elsewhere.sign(told["csr"]) + elsewhere.pem).encode())
-    assert made["issuing"]["key"] == "ext-g2"
+    assert (made["issuing"]["key"], made["ra"]["key"]) == ("ext-g2", "ext-g2-ra")
     shown = keys.do("show", "--name", "ext-g2")
     assert shown["predecessor"] == "ext"
     assert keys.store().find("ext").chain[1:] == keys.store().find("ext-g2").chain[1:]
