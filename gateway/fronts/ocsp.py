@@ -25,6 +25,7 @@ from protocols.pkix.ocsp import RESPONSE_TYPE, ResponseStatus, StatusRequest, fa
 
 # An hour: caches spare us the crowd, and a revocation gets about within it. Never beyond nextUpdate.
 FRESH: Final = 3600  # seconds
+KNOWN: Final = 512  # bytes of a path, at most, that is remembered with its meaning; RFC 5019, 5: GET is for short ones
 
 WRONG_METHOD: Final = text(405, "only GET, HEAD and POST", (("Allow", "GET, HEAD, POST"),))
 # RFC 5019, 6.2: nobody keeps what is not authoritative.
@@ -42,7 +43,7 @@ def ocsp_routes(front: Front) -> list[BaseRoute]:
             return text(503, "too busy; come back later", retry_after(seconds))
         if scope["method"] not in {"GET", "HEAD", "POST"}:
             return WRONG_METHOD
-        authority = _authority(front, scope["path_params"]["name"])
+        authority = _authority(front, scope["path_params"]["rest"].partition("/")[0])
         if authority is None:
             return UNAUTHORIZED
         try:
@@ -58,11 +59,8 @@ def ocsp_routes(front: Front) -> list[BaseRoute]:
             raise
         return _reply(vouched, scope)
 
-    endpoint = Endpoint(front, answer, _wording)
-    return [
-        Route("/ocsp/{name}", endpoint, methods=None),
-        Route("/ocsp/{name}/{request:path}", endpoint, methods=None),
-    ]
+    # One route for both: every other request looks at each that stands before its own.
+    return [Route("/ocsp/{rest:path}", Endpoint(front, answer, _wording), methods=None)]
 
 
 async def _request(front: Front, scope: Scope, receive: Receive) -> StatusRequest:
@@ -72,7 +70,14 @@ async def _request(front: Front, scope: Scope, receive: Receive) -> StatusReques
         )
     # The path as it came: what is decoded no longer tells a slash of base64 from one of the path.
     parts: list[bytes] = scope["raw_path"].split(b"/", 3)
-    return read_request(from_path(parts[3] if len(parts) > 3 else b""))
+    segment = parts[3] if len(parts) > 3 else b""
+    return _known(segment) if len(segment) <= KNOWN else read_request(from_path(segment))
+
+
+@lru_cache(maxsize=4096)
+def _known(segment: bytes) -> StatusRequest:
+    """A question that may be asked again, as stapling servers do: reading it costs more than answering it."""
+    return read_request(from_path(segment))
 
 
 def _authority(front: Front, name: str) -> Authority | None:

@@ -22,11 +22,11 @@ from protocols.exchange import Reply
 def routes(front: Front) -> list[BaseRoute]:
     """All routes, the busiest first. The last one takes what is left, so that nothing is ever redirected (E5, E6)."""
     return [
+        *ocsp_routes(front),
         *acme_routes(front),
         *est_routes(front),
         *scep_routes(front),
         *rest_routes(front),
-        *ocsp_routes(front),
         *publication_routes(front),
         *health_routes(front),
         Route("/{rest:path}", Endpoint(front, _nothing, problem), methods=None),
