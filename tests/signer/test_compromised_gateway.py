@@ -28,10 +28,12 @@ from signer.contract.messages import (
     GeneralName,
     GenerateKey,
     No,
+    OcspEntry,
     RevocationList,
     SignAttributes,
     Signature,
     SignCrl,
+    SignOcsp,
     UnwrapKey,
     Unwrapped,
 )
@@ -274,7 +276,7 @@ def test_an_ra_signs_no_certificate_that_looks_like_attributes(connection, store
     assert isinstance(asked(connection, SignAttributes("issuing-ra", attributes(), "sha256"))[0], Signature)
 
 
-# Lists
+# Lists and statuses
 
 
 LISTS = {
@@ -306,6 +308,30 @@ def test_no_worker_signs_a_list(name, connection):
     [outcome] = asked(connection, made())
     assert isinstance(outcome, No), outcome
     assert outcome.reason is reason, outcome
+
+
+STATUSES = {
+    "good, of another issuer's certificate": {"name_hash": bytes(20), "key_hash": bytes(20)},
+    "of a digest that nobody uses": {"digest": "md5"},
+    "of a word of its own": {"status": "fine"},
+    "of no serial": {"serial": b""},
+}
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_no_worker_signs_a_status(name, connection):
+    """A responder answers for its issuer alone (RFC 6960, 4.2.2.2), by a key that no gateway names."""
+    entry = msgspec.structs.replace(OcspEntry("sha1", b"\x01" * 16, "good"), **STATUSES[name])
+    [outcome] = asked(connection, SignOcsp("issuing", now(), now(), now() + DAY, [entry]))
+    assert isinstance(outcome, No), outcome
+    assert outcome.reason in {SignerRefusal.LINT, SignerRefusal.UNSUPPORTED, SignerRefusal.CEILING}
+
+
+@pytest.mark.parametrize("issuer", ["issuing-ra", "nobody"])
+def test_no_other_key_answers_for_certificates(issuer, connection):
+    entry = OcspEntry("sha1", b"\x01" * 16, "good")
+    [outcome] = asked(connection, SignOcsp(issuer, now(), now(), now() + DAY, [entry]))
+    assert outcome.reason in {SignerRefusal.WRONG_KIND, SignerRefusal.UNKNOWN_KEY}
 
 
 # The wire
