@@ -234,7 +234,7 @@ def _no(error: Exception) -> No:
         case Refused():
             return No(error.reason, error.detail)
         case KeyStoreError():
-            return No(error.refusal, str(error))
+            return No(error.refusal, str(error), error.retry_after)
         case _:
             with contextlib.suppress(OSError):
                 traceback.print_exception(error)

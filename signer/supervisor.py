@@ -212,7 +212,7 @@ class Supervisor:
         if not token or status >= 0:
             return
         before = self._circuits.get(token, _SUSPECT)
-        if now - before.until > _FORGIVEN:
+        if before.state is State.OPEN and now - before.until > _FORGIVEN:
             before = _SUSPECT
         asked = before.asked(now) or before
         if status == -signal.SIGALRM:

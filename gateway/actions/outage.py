@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from gateway.domain.refusal import Refusal, RefusalReason
-from gateway.outbound.signer import SignerBusy, SignerFailure
+from gateway.outbound.signer import SignerBusy, SignerFailure, SignerRefused
 from gateway.store.unit import StoreBusy, StoreUnavailable
 
 Outage: TypeAlias = StoreBusy | StoreUnavailable | SignerFailure
@@ -20,6 +20,9 @@ def outage(error: Outage) -> Refusal:
             return Refusal(RefusalReason.BUSY, "the store is busy; nothing was done", retry_after=1)
         case SignerBusy():
             return Refusal(RefusalReason.BUSY, "the signer is busy; nothing was done", retry_after=error.retry_after)
+        case SignerRefused() if error.retry_after:  # a token is left alone for so long
+            sentence = "the signer is out of reach; nothing was done"
+            return Refusal(RefusalReason.UNAVAILABLE, sentence, retry_after=error.retry_after)
         case StoreUnavailable():
             return Refusal(RefusalReason.UNAVAILABLE, "the store is out of reach; nothing was done", retry_after=5)
         case _:

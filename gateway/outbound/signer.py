@@ -52,12 +52,13 @@ class SignerUnreachable(SignerFailure):
 
 
 class SignerRefused(SignerFailure):
-    """The signer decided against. Nothing was signed."""
+    """The signer decided against. Nothing was signed. `retry_after` is in seconds, 0 where nobody knows."""
 
-    def __init__(self, reason: SignerRefusal, detail: str) -> None:
+    def __init__(self, reason: SignerRefusal, detail: str, retry_after: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.retry_after = retry_after
 
     @property
     def about_the_request(self) -> bool:
@@ -184,7 +185,7 @@ class Signer:
         except Unreachable:
             raise SignerUnreachable("no signer worker answers") from None
         if isinstance(outcome, messages.No):
-            raise SignerRefused(outcome.reason, outcome.detail)
+            raise SignerRefused(outcome.reason, outcome.detail, outcome.retry_after)
         return outcome
 
 

@@ -202,10 +202,14 @@ class GeneratedKey(Message, frozen=True, tag="generated-key"):
 
 
 class No(Message, frozen=True, tag="no"):
-    """A refusal; nothing was signed. `detail` is for the log and, where it speaks of the request, for the peer."""
+    """A refusal; nothing was signed. `detail` is for the log and, where it speaks of the request, for the peer.
+
+    `retry_after` is in seconds: a token is left alone for so long. 0 where nobody knows when to ask again.
+    """
 
     reason: SignerRefusal
     detail: str
+    retry_after: int = 0
 
 
 Outcome: TypeAlias = Certificate | Unwrapped | Signature | RevocationList | OcspResponse | GeneratedKey | No

@@ -86,8 +86,10 @@ class Store:
 
     def again(self, pins: dict[str, str] | None = None) -> SoftKeyStore:
         """The same folder, opened as a worker opens it, with nothing remembered."""
-        tokens = Tokens(Logins(self.folder, self.kek, pins or self.pins), clock=self.clock)
-        return SoftKeyStore(self.folder, self.kek, tokens)
+        return SoftKeyStore(self.folder, self.kek, self.fresh_tokens(pins))
+
+    def fresh_tokens(self, pins: dict[str, str] | None = None) -> Tokens:
+        return Tokens(Logins(self.folder, self.kek, pins or self.pins), clock=self.clock)
 
     def ceremony(self, token: str = "hsm") -> Ceremony:
         def make(name: str, algorithm: str, kind: KeyKind):
@@ -115,9 +117,9 @@ def run(*arguments: str, stdin: bytes = SECRET + b"\n", **environment: str) -> "
     )
 
 
-def kill_sessions(session: "pkcs11.Session") -> None:
+def kill_sessions(session: "pkcs11.Session", module: str = MODULE) -> None:
     """C_CloseAllSessions on the slot of a session: what a token does that was reset. It ends the login as well."""
     import ctypes
 
-    library = ctypes.CDLL(MODULE)
+    library = ctypes.CDLL(module)
     assert library.C_CloseAllSessions(ctypes.c_ulong(session.token.slot.slot_id)) == 0
