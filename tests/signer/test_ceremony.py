@@ -254,3 +254,17 @@ def test_help_teaches_by_example(capsys):
     with pytest.raises(SystemExit):
         main(["create-authority", "--help"])
     assert "example: python -m signer create-authority" in " ".join(capsys.readouterr().out.split())
+
+
+def test_two_ceremonies_at_once_wait_for_each_other(tmp_path):
+    """One makes the authority, the other finds it: never two keys, never half of one."""
+    words = ["create-authority", "--keys", str(tmp_path / "keys"), "--name", "top", "--subject", "CN=Top"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "signer", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        for _ in range(3)
+    ]
+    told = [json.loads(each.communicate(SECRET + b"\n", 60)[0]) for each in started]
+    assert len({each["root"]["certificate"] for each in told}) == 1
+    assert sum(any("Made the key top" in line for line in each["transcript"]) for each in told) == 1

@@ -14,6 +14,7 @@ from signer.issuance.issuer import issuer_of
 from signer.issuance.names import Bounds
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.key import NameRange, StoredKey
+from tests.doubles import verification
 from tests.doubles.verification import lint
 from tests.signer.authorities import Keys, load, verified
 from tests.signer.kit import COMMON_NAME, SECRET, good_ask, running_signer
@@ -73,6 +74,7 @@ def test_a_renewed_authority_is_the_same_but_for_serial_and_validity(keys, tmp_p
     assert lint(pem(after)) == []
     for each in (old_leaf, leaf(renewed)):
         assert verified(tmp_path / "v", pem(each), [pem(root.certificate)], [pem(after)]) == ""
+    verification._cryptography(leaf(renewed), [pem(after)], pem(root.certificate), "server.test.example")
 
 
 def test_a_renewal_lasts_as_long_as_before_unless_it_is_told_and_no_longer_than_its_parent(keys):
