@@ -247,7 +247,10 @@ class SignerClient:
 
     async def _load(self, connection: Connection) -> None:
         """Give a free worker what waits, if anything does."""
-        while entries := self._next(connection):
+        while taken := self._next(connection):
+            entries = self._in_time(taken)
+            if not entries:
+                continue
             frame = self._frame(connection, entries)
             if frame is not None:
                 self._frames += 1
@@ -273,6 +276,18 @@ class SignerClient:
             self._together_until = trio.current_time() + _LATELY
         self._last_share = taken[-1].share
         return taken
+
+    def _in_time(self, taken: list[Entry]) -> list[Entry]:
+        """Those that can be answered by their deadline; the others are told now that nothing was signed.
+
+        Sent all the same, they would end as lost: nobody could say whether they were signed.
+        """
+        answered = trio.current_time() + sum(each.cost for each in taken) + _SWEEP
+        late = [each for each in taken if each.deadline < answered]
+        for each in late:
+            self._landed(each)
+            each.fail(self._not_taken(self._class(each.verb), each))
+        return [each for each in taken if each.deadline >= answered] if late else taken
 
     def _share_out(self, most: int) -> list[Entry]:
         """Half for issuance, half for status; what one has no use for is the other's."""
