@@ -1,0 +1,76 @@
+"""Why a worker is one process with one thread: what python-pkcs11 does when two threads have a session each.
+
+It initialises a module without locking and gives up the interpreter's lock in a call. Whether two threads then crash is
+luck; so that is told, not asserted. What the design rests on is asserted: one thread, and two processes, finish.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.hsm.kit import MODULE, PIN, ROOT
+
+SIGNATURES = 2000
+
+CHILD = """
+import sys, threading, time
+import pkcs11
+module, pin, threads, signatures = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+token = pkcs11.lib(module).get_token(token_label="hsm")
+sessions = [token.open(user_pin=pin)] + [token.open() for _ in range(threads - 1)]
+def sign(session):
+    key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, label="key")
+    for _ in range(signatures):
+        assert len(key.sign(bytes(32), mechanism=pkcs11.Mechanism.ECDSA)) == 64
+began = time.perf_counter()
+running = [threading.Thread(target=sign, args=(each,)) for each in sessions]
+for each in running: each.start()
+for each in running: each.join()
+print(round(threads * signatures / (time.perf_counter() - began)))
+"""
+
+
+def started(threads: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", CHILD, MODULE, PIN, str(threads), str(SIGNATURES)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def key(store):
+    from tests.hsm.kit import place
+
+    return store.tokens.generate(place("key"), "EC_prime256v1")
+
+
+def test_one_thread_and_two_processes_finish_and_what_two_threads_do_is_told(key, capsys):
+    one = started(1)
+    alone, said = one.communicate(timeout=60)
+    assert one.returncode == 0, said
+
+    pair = [started(1), started(1)]
+    rates = []
+    for each in pair:
+        rate, said = each.communicate(timeout=60)
+        assert each.returncode == 0, said
+        rates.append(int(rate))
+
+    two = started(2)
+    try:
+        rate, said = two.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # a deadlock is an outcome too
+        two.kill()
+        rate, said = two.communicate()
+    if two.returncode == 0 and "Error" not in said:
+        outcome = f"finished, {rate.strip()} signatures/s"
+    elif two.returncode < 0:
+        outcome = f"ended by {signal.Signals(-two.returncode).name}"
+    else:
+        outcome = said.strip().splitlines()[-1]
+    with capsys.disabled():
+        print(
+            f"\none thread: {alone.strip()} signatures/s; two processes: {sum(rates)}; two threads: {outcome}"
+            f" ({os.cpu_count()} cores)"
+        )
