@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography import x509
@@ -36,7 +37,7 @@ class Clients:
         self.serials: Counter[int] = Counter()
         self.statuses: Counter[int] = Counter()
 
-    def __enter__(self) -> "Clients":
+    def __enter__(self) -> Self:
         for each in self._threads:
             each.start()
         return self

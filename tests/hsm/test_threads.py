@@ -70,7 +70,7 @@ def test_one_thread_and_two_processes_finish_and_what_two_threads_do_is_told(key
     else:
         outcome = said.strip().splitlines()[-1]
     with capsys.disabled():
-        print(
+        print(  # noqa: T201 - the outcome is what this test is for
             f"\none thread: {alone.strip()} signatures/s; two processes: {sum(rates)}; two threads: {outcome}"
             f" ({os.cpu_count()} cores)"
         )
