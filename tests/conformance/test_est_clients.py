@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs7
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from tests.doubles.gateway import RunningGateway
 from tests.doubles.programs import Ran, certificates, each, installed, run
@@ -287,20 +288,27 @@ def test_many_enrollments_share_one_connection(est: Est):
 
 
 def test_what_a_leaf_says_of_its_authority_is_there(est: Est):
-    """D19: CRL and issuer's certificate at the addresses in the leaf, over plain HTTP."""
+    """D19: CRL, issuer's certificate and OCSP at the addresses in the leaf, over plain HTTP."""
     (est.folder / "body").write_bytes(base64.b64encode(csr()))
     answer = est.curl("-u", est.credentials, *TYPE, "--data-binary", "@body", f"{est.url}/simpleenroll", "--fail")
     (text,) = certificates(est.opened(answer.output))
     leaf = x509.load_pem_x509_certificate(text.encode())
     (point,) = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     (name,) = point.full_name
-    (access,) = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    assert name.value.startswith("http://")
-    issuer = x509.load_der_x509_certificate(est.curl("--fail", access.access_location.value).output)
+    ways = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    at = {each.access_method: each.access_location.value for each in ways}
+    assert all(each.startswith("http://") for each in (name.value, *at.values()))
+    issuer = x509.load_der_x509_certificate(est.curl("--fail", at[AuthorityInformationAccessOID.CA_ISSUERS]).output)
     leaf.verify_directly_issued_by(issuer)
     (est.folder / "crl.der").write_bytes(est.curl("--fail", name.value).output)
     (est.folder / "leaf.pem").write_text(text)
+    (est.folder / "issuer.pem").write_bytes(issuer.public_bytes(Encoding.PEM))
     (est.folder / "chain.pem").write_text("".join(est.chain()))
+    said = run(
+        "openssl", "ocsp", "-issuer", "issuer.pem", "-cert", "leaf.pem", "-CAfile", est.root,
+        "-url", at[AuthorityInformationAccessOID.OCSP], folder=est.folder,
+    )  # fmt: skip
+    assert "leaf.pem: good" in said.text
     run("openssl", "crl", "-inform", "der", "-in", "crl.der", "-out", "crl.pem", folder=est.folder)
     run(
         "openssl", "verify", "-crl_check", "-CRLfile", "crl.pem", "-CAfile", est.root, "-untrusted", "chain.pem",
