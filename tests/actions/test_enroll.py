@@ -137,6 +137,7 @@ async def test_workers_that_keep_dying_end_in_an_answer_that_says_when_to_come_b
         (SignerRefused(SignerRefusal.CEILING, "too long"), RefusalReason.POLICY),
         (SignerRefused(SignerRefusal.LINT, "no"), RefusalReason.POLICY),
         (SignerRefused(SignerRefusal.TICKET, "spent"), RefusalReason.UNAVAILABLE),
+        (SignerRefused(SignerRefusal.JOURNAL, "no room"), RefusalReason.UNAVAILABLE),
     ],
 )
 async def test_when_the_signer_says_no_nothing_is_issued_and_the_serial_is_burnt(waist: Waist, failure, reason):
