@@ -20,7 +20,7 @@ from gateway.store.revocations import EVERY_PARTITION, Revocation
 from gateway.store.unit import millis
 
 # Rows that are read, and records that are looked at, without giving way: some milliseconds each.
-PAGE: Final = 1000
+PAGE: Final = 400
 STRIDE: Final = 8000
 
 # An entry as the signer takes it; notAfter in milliseconds; the partition; the revision.
@@ -61,6 +61,7 @@ class Ledger:
                     unit, issuer_id, revision=revision, serial=serial, most=PAGE
                 )
             )
+            await trio.lowlevel.checkpoint()
             self.merge(page)
             if len(page) < PAGE:
                 return
