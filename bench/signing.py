@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ from signer.supervisor import Ready
 SECRET: Final = b"bench"
 ROUNDS: Final = 5
 ASKERS: Final = (1, 16, 64)
+_encode: Final = msgspec.msgpack.Encoder().encode
 _DER: Final = bytes.fromhex("308202003082018c") + bytes(508)  # as long as a certificate
 
 
@@ -79,7 +81,7 @@ def steps(store: SoftKeyStore) -> None:
         journal = Journal(Path(place), store.derived(PURPOSE))
         for together in (1, 16):
             name = f"claim and journal, {together} at once, each"
-            print(f"{name:40} {best(lambda n=together: kept(journal, ask, n), 200) / together:8.1f}")
+            print(f"{name:40} {best(partial(kept, journal, ask, together), 200) / together:8.1f}")
 
 
 def once(issuer: Issuer, ask: IssueCertificate, tickets: Tickets, now: int) -> bytes:
@@ -94,7 +96,7 @@ def kept(journal: Journal, ask: IssueCertificate, together: int) -> None:
     claims = [claim_of(ask.issuer, os.urandom(16), os.urandom(16), ask.deadline) for _ in range(together)]
     journal.claim(claims)
     for each in claims:
-        asked = hashlib.sha256(msgspec.msgpack.encode(ask)).digest()
+        asked = hashlib.sha256(_encode(ask)).digest()
         journal.record(Signed(ISSUED, ask.issuer, 5**50, _DER, each.ticket, bytes(32), asked))
     journal.write()
 

@@ -124,7 +124,8 @@ class Reconciliation:
             return
         self._seen.append(self._mark(authority[0], entry.serial))
         which = f"serial {entry.serial} of {authority[1]}, signed {_when(entry.at)},"
-        remedy = f"it may exist; revoke it: POST /api/v1/cert-manager/authorities/{authority[1]}/serials/{entry.serial}/revoke"
+        path = f"/api/v1/cert-manager/authorities/{authority[1]}/serials/{entry.serial}/revoke"
+        remedy = f"it may exist; revoke it: POST {path}"
         if found is None:
             self._differ(f"{which} is unknown to the store, which is an older copy, or was passed by; {remedy}")
         elif found.status in _UNRECORDED:
