@@ -13,7 +13,7 @@ from gateway.domain.application import (
     EstSettings,
     ScepSettings,
 )
-from gateway.domain.authority import Authority, AuthorityKind, AuthorityStatus
+from gateway.domain.authority import Authority, AuthorityKind, AuthorityStatus, ListSettings
 from gateway.domain.certificate import Certificate
 from gateway.domain.policy import (
     BasicConstraints,
@@ -74,6 +74,10 @@ def authority() -> Authority:
         crl_urls=("http://ca.example/ca.crl",),
         issuer_urls=("http://ca.example/ca.crt",),
         ocsp_urls=("http://ca.example/ocsp",),
+        successor_id="issuing-g2",
+        links=(b"\x30old with new", b"\x30new with old"),
+        predecessor_id="issuing-g0",
+        lists=ListSettings(timedelta(days=3), timedelta(hours=7), 16),
     )
 
 
