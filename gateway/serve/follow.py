@@ -59,7 +59,7 @@ def _on_port(pair: Pair, port: int | None) -> Pair:
 
 
 def _moved(url: str, old: str, new: str) -> str:
-    return new + url.removeprefix(old) if old and url.startswith(f"{old}/ca/") else url
+    return new + url.removeprefix(old) if old and url.startswith((f"{old}/ca/", f"{old}/ocsp/")) else url
 
 
 def _event(now: datetime, action: str, target: str, detail: str) -> AuditEvent:

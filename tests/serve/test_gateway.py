@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from tests.doubles.gateway import (
     GatewayDidNotStart,
@@ -172,6 +173,9 @@ def test_a_later_start_at_another_address_writes_certificates_that_name_it(folde
         url = points[0].full_name[0].value
         assert url == f"{moved.quickstart['http']}/ca/issuing.crl"
         assert get(moved, "/ca/issuing.crl", plain=True)[0] == 200
+        ways = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+        ocsp = [each.access_location.value for each in ways if each.access_method == AuthorityInformationAccessOID.OCSP]
+        assert ocsp == [f"{moved.quickstart['http']}/ocsp/issuing"]
         assert "--http-01-port 5002 " in moved.greeting
     with running_gateway(folder) as again:
         assert "--http-01-port 5002 " in again.greeting
