@@ -85,11 +85,16 @@ class Signer:
         self._client = client
         self._lists = lists or client
         self._deadline = deadline
+        self._token_rests_until = 0.0
 
     @property
     def reachable(self) -> bool:
-        """Whether any worker is there to be asked."""
-        return self._client.reachable
+        """Whether any worker is there to be asked, and its keys with it.
+
+        While a token is left alone, and no other key has served since, asks would be refused: a load balancer sends
+        them elsewhere. Then the next of them finds out whether it works again.
+        """
+        return self._client.reachable and trio.current_time() >= self._token_rests_until
 
     def require_room(self, share: str) -> None:
         """Raises `SignerBusy` if a certificate that is asked for now could not be signed in time."""
@@ -185,7 +190,11 @@ class Signer:
         except Unreachable:
             raise SignerUnreachable("no signer worker answers") from None
         if isinstance(outcome, messages.No):
+            if outcome.reason is SignerRefusal.TOKEN and outcome.retry_after:
+                self._token_rests_until = trio.current_time() + outcome.retry_after
             raise SignerRefused(outcome.reason, outcome.detail, outcome.retry_after)
+        if not isinstance(verb, messages.GenerateKey):  # which takes no key of the store's
+            self._token_rests_until = 0.0
         return outcome
 
 

@@ -119,6 +119,8 @@ class OpenToken:
                 done = self.once(seat, work)
         except KeyStoreError as error:
             self._failed(error, self._around.clock() - began)
+            if self._circuit.state is State.OPEN:
+                error.retry_after = max(1, math.ceil(self._circuit.until - self._around.clock()))
             raise
         except ValueError:  # a ciphertext that does not open: the token is well
             self._worked(self._around.clock() - began)

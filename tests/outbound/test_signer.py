@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+import trio
 
 from gateway.domain.issuance import Plan
 from gateway.domain.policy import BasicConstraints
@@ -57,7 +58,7 @@ class Client:
         self.outcome = outcome
         self.shares: list[str] = []
 
-    async def ask(self, verb: messages.Verb, *, share: str, deadline: float) -> messages.Outcome:
+    async def ask(self, verb: messages.Verb, *, share: str, deadline: float, told: bool = False) -> messages.Outcome:
         self.shares.append(share)
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -127,3 +128,38 @@ async def test_a_certificate_is_signed_on_its_applications_share():
     client = Client(messages.Certificate(b"c"))
     await Signer(client).issue(PLAN, PAIR, ticket=b"t" * 16)  # type: ignore[arg-type]
     assert client.shares == [PAIR.application.id]
+
+
+async def test_a_token_that_is_left_alone_makes_the_gateway_unready_until_it_may_be_asked_again(autojump_clock):
+    """What a load balancer reads from /readyz: no asks for a while, then one that finds out."""
+    client = Client(messages.No(SignerRefusal.TOKEN, "the token hsm is left alone", 4))
+    door = Signer(client)  # type: ignore[arg-type]
+    assert door.reachable
+    with pytest.raises(SignerRefused) as caught:
+        await door.issue(PLAN, PAIR, ticket=b"t" * 16)
+    assert caught.value.retry_after == 4
+    assert not door.reachable
+    await trio.sleep(3.9)
+    assert not door.reachable
+    await trio.sleep(0.2)
+    assert door.reachable
+
+
+async def test_another_key_that_serves_makes_it_ready_again():
+    client = Client(messages.No(SignerRefusal.TOKEN, "the token hsm is left alone", 4))
+    door = Signer(client)  # type: ignore[arg-type]
+    with pytest.raises(SignerRefused):
+        await door.issue(PLAN, PAIR, ticket=b"t" * 16)
+    client.outcome = messages.GeneratedKey(b"", b"", b"")
+    await door.generate_key("ED25519", share="a")
+    assert not door.reachable  # that took no key of the store's
+    client.outcome = messages.Certificate(b"der")
+    await door.issue(PLAN, PAIR, ticket=b"t" * 16)
+    assert door.reachable
+
+
+async def test_a_refusal_that_knows_no_time_changes_nothing():
+    door = Signer(Client(messages.No(SignerRefusal.CEILING, "too long")))  # type: ignore[arg-type]
+    with pytest.raises(SignerRefused):
+        await door.issue(PLAN, PAIR, ticket=b"t" * 16)
+    assert door.reachable
