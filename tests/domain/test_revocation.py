@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.authority import Authority, ListSettings
-from gateway.domain.revocation import Change, RevocationReason, change
+from gateway.domain.declaration import nouns
+from gateway.domain.declaration.shape import AuthorityDeclaration, Declaration
+from gateway.domain.revocation import Change, RevocationReason, change, reason_of
+from tests.domain.made import DAY
 from tests.store import things
 
 HOLD, RELEASE, COMPROMISE = (
@@ -58,3 +61,49 @@ def test_with_partitions_it_names_that_of_its_serial(partitions: int, serial: in
     assert 0 <= part < partitions
     assert spread.crl_addresses(part) == (f"http://a/ca/x/{part}.crl", "http://a/ca/x.crl")
     assert spread.crl_addresses(None) == ("http://a/ca/x.crl",)
+
+
+def test_every_reason_has_its_value_in_crlreason():
+    assert [reason_of(each.code) for each in RevocationReason] == list(RevocationReason)
+
+
+HTTP, SPREAD = "http://a/ca/x.crl", "http://a/ca/x/{partition}.crl"
+
+
+@pytest.mark.parametrize(
+    ("given_", "found"),
+    [
+        ({}, []),
+        ({"crl_lifetime": "400d", "crl_refresh": "200d"}, []),
+        ({"crl_partitions": 4, "crl_urls": [SPREAD, HTTP]}, []),
+        ({"crl_partitions": 0, "crl_urls": [HTTP]}, []),
+        ({"crl_lifetime": "401d"}, ["authorities[0].crlLifetime: must be at most 400d"]),
+        (
+            {"crl_lifetime": "2d", "crl_refresh": "25h"},
+            ["authorities[0].crlRefresh: must be at most half of crlLifetime"],
+        ),
+        (
+            {"crl_partitions": 1001, "crl_urls": [SPREAD]},
+            ["authorities[0].crlPartitions: must be from 0 to 1000"],
+        ),
+        ({"crl_partitions": 4}, ["authorities[0].crlPartitions: crlUrls must stand beside it"]),
+        (
+            {"crl_partitions": 4, "crl_urls": [HTTP]},
+            ["authorities[0].crlUrls: crlPartitions is 4: an address needs {partition} in it"],
+        ),
+        (
+            {"crl_urls": [SPREAD]},
+            ["authorities[0].crlUrls: crlPartitions is 0: no address may have {partition} in it"],
+        ),
+    ],
+)
+def test_what_a_declaration_may_say_of_lists(given_: dict[str, object], found: list[str]):
+    declared = AuthorityDeclaration(name="x", **given_)  # type: ignore[arg-type]
+    assert nouns.problems(Declaration(authorities=[declared])) == found
+
+
+def test_what_is_left_out_stays_and_a_short_lifetime_shortens_the_refresh():
+    old, at = ListSettings(DAY * 30, DAY * 3, 8), nouns.Problems([], "")
+    assert nouns.lists_of(AuthorityDeclaration(name="x"), old, at) == old
+    short = AuthorityDeclaration(name="x", crl_lifetime="8h")
+    assert nouns.lists_of(short, ListSettings(), at) == ListSettings(DAY / 3, DAY / 6, 0)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed448
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from signer.contract.entries import ENTRY
 from signer.contract.messages import SignCrl
 from signer.contract.refusal import SignerRefusal
+from signer.issuance import der, signature
 from signer.issuance.crl import MAX_VALIDITY, SLICE, sign_crl, sign_in_slices
 from signer.issuance.issue import prepare, sign
 from signer.issuance.issuer import issuer_of
@@ -234,9 +236,9 @@ def test_times_from_2050_on_are_written_in_full():
     assert int(made.last_update_utc.timestamp()) == border - 1
     assert int(made.next_update_utc.timestamp()) == border
     assert [int(each.revocation_date_utc.timestamp()) for each in made] == [border - 1, border]
-    der = made.public_bytes(Encoding.DER)
-    assert b"\x17\x0d491231235959Z" in der
-    assert b"\x18\x0f20500101000000Z" in der
+    written = made.public_bytes(Encoding.DER)
+    assert b"\x17\x0d491231235959Z" in written
+    assert b"\x18\x0f20500101000000Z" in written
 
 
 def test_a_long_list_is_made_a_slice_at_a_time():
@@ -254,3 +256,11 @@ def test_a_long_list_is_made_a_slice_at_a_time():
         count += 1
     assert count == 5
     assert [each.serial_number for each in made] == list(range(1, many + 1))
+
+
+def test_ed448_has_its_identifier():
+    """RFC 8410, 3. No authority of ours has such a key; one that is imported may."""
+    key = ed448.Ed448PrivateKey.generate()
+    made = signature.signed(key, None, der.sequence(der.integer(5)))
+    assert bytes.fromhex("300506032b6571") in made
+    key.public_key().verify(made[-114:], der.sequence(der.integer(5)))
