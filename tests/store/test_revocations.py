@@ -1,11 +1,12 @@
 """What is revoked, as the lists and the status service read it (D19)."""
 
+import sqlite3
 from datetime import timedelta
 
 import pytest
 
 from gateway.domain.revocation import GOOD, UNKNOWN, RevocationReason, SerialKind, SerialState, reason_of
-from gateway.store import certificates, issuance, revocations
+from gateway.store import certificates, issuance, migrate, revocations
 from gateway.store.unit import Store
 from tests.store import things
 from tests.store.things import NOW
@@ -107,3 +108,21 @@ def test_every_reason_has_its_number_of_rfc_5280():
         "aACompromise": 10,
     }
     assert [reason_of(each.code) for each in RevocationReason] == list(RevocationReason)
+
+
+def test_what_was_revoked_before_the_narrow_rows_came_is_in_them():
+    first, second = (each.script for each in migrate.migrations()[:2])
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(first)
+    names = [row[1] for row in connection.execute("PRAGMA table_info(certificates)")]
+    for number, (revoked_at, reason) in enumerate(((None, None), (5000, 4), (6000, None))):
+        given = dict.fromkeys(names, "") | {"id": f"{number}", "issuer_id": "a", "serial": f"{number}", "der": b""}
+        given |= {"sha256": f"{number}", "source": "issued", "not_before": 1, "not_after": 9, "created_at": 1}
+        given |= {"revoked_at": revoked_at, "revocation_reason": reason, "managed_key": None}
+        places = ", ".join(f":{name}" for name in names)
+        connection.execute(f"INSERT INTO certificates VALUES ({places})", given)
+    connection.executescript(second)
+    found = connection.execute("SELECT serial, revoked_at, reason, not_after, revision FROM revocations").fetchall()
+    assert found == [("1", 5000, 4, 9, 1), ("2", 6000, 0, 9, 1)]
+    assert connection.execute("SELECT * FROM revocation_revisions").fetchall() == [("a", 1)]
+    connection.close()
