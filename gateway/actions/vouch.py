@@ -64,10 +64,9 @@ class Vouched:
 class _Held:
     """A kept answer, the status that it tells, and whether anybody asked since it was signed."""
 
-    __slots__ = ("asked", "authority", "checked_at", "state", "vouched")
+    __slots__ = ("asked", "checked_at", "state", "vouched")
 
-    def __init__(self, authority: Authority, state: SerialState, vouched: Vouched, checked_at: float) -> None:
-        self.authority = authority
+    def __init__(self, state: SerialState, vouched: Vouched, checked_at: float) -> None:
         self.state = state
         self.vouched = vouched
         self.checked_at = checked_at
@@ -115,11 +114,11 @@ class Statuses:
         held.checked_at = trio.current_time() if self.memory else 0.0
         return self._ask(key, held)
 
-    def keep(self, key: Key, authority: Authority, state: SerialState, vouched: Vouched) -> None:
+    def keep(self, key: Key, state: SerialState, vouched: Vouched) -> None:
         """Hand out `vouched` from now on. What is unknown is not kept: strangers can make up any number of it."""
         if state.kind is SerialKind.UNKNOWN:
             return
-        self.held[key] = _Held(authority, state, vouched, trio.current_time())
+        self.held[key] = _Held(state, vouched, trio.current_time())
         self.held.move_to_end(key)
         if len(self.held) > self._most:
             self.held.popitem(last=False)
@@ -160,12 +159,19 @@ async def refresh(resources: Resources, statuses: Statuses) -> int:
 
     Raises as `vouch`, at the first that cannot be signed.
     """
-    soon = resources.now() + AHEAD
-    due = [(key, held) for key, held in statuses.held.items() if held.asked and soon >= held.vouched.renew_at]
-    for key, held in due:
-        [state] = await _states(resources, held.authority, [key[1]])
-        vouched = await _sign(resources, statuses, held.authority, [Status(key[1], state)], b"")
-        statuses.keep(key, held.authority, state, replace(vouched, lasting=True))
+    now = resources.now()
+    # As they are now, renewed perhaps; one whose time is over must not be the others' obstacle.
+    authorities = {each.id: each for each in resources.catalogue().authorities if now < each.not_after}
+    due = [
+        key
+        for key, held in statuses.held.items()
+        if held.asked and now + AHEAD >= held.vouched.renew_at and key[0] in authorities
+    ]
+    for key in due:
+        authority = authorities[key[0]]
+        [state] = await _states(resources, authority, [key[1]])
+        vouched = await _sign(resources, statuses, authority, [Status(key[1], state)], b"")
+        statuses.keep(key, state, replace(vouched, lasting=True))
     return len(due)
 
 
@@ -199,7 +205,7 @@ async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Au
     finally:
         del statuses.flights[turn]
         flight.ended.set()
-    statuses.keep(key, authority, state, flight.vouched)
+    statuses.keep(key, state, flight.vouched)
     return flight.vouched
 
 
