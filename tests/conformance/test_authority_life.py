@@ -243,6 +243,7 @@ def test_renewal_and_rekey_while_a_gateway_enrolls_without_one_failed_request(op
     newest = max((each for each in known if each.subject == each.issuer), key=lambda each: each.not_valid_after_utc)
     assert newest.public_key() == newest_key(operator, "r-g2")
     roots = [certificate(operator, name) for name in ("r", "r-g2")]
+    # OpenSSL takes the first issuer that fits: a root among the untrusted would stand before the link to the trusted one.
     between = [each.public_bytes(Encoding.PEM).decode() for each in known if each not in map(parsed, roots)]
     for leaf in (first, renewed, rekeyed):
         for root in roots:
