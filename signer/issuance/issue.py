@@ -34,8 +34,14 @@ class Prepared:
 
 
 def prepared(issuer: Issuer, ask: IssueCertificate) -> Prepared:
-    """The certificate of `ask`, checked and unsigned. Raises `Refused`; then nothing of it is used up."""
+    """The certificate of `ask`, checked and unsigned. Raises `Refused`; then nothing of it is used up.
+
+    What comes over the wire comes through here, and gets leaves alone: an authority under an online root would let a
+    gateway that is somebody else's sign for ever, beyond every ceiling.
+    """
     proof.check(ask.proof)
+    if ask.ca:
+        raise Refused(SignerRefusal.CEILING, "an authority is made by a ceremony, never for a gateway")
     certificate = prepare(issuer, ask)
     return Prepared(issuer, certificate, claim_of(issuer.key.name, ask.serial, ask.ticket, ask.deadline))
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.ceremony import DAY, Ceremony, Plan
 from signer.contract.messages import GeneralName, IssueCertificate, Proof
-from signer.issuance.issue import prepared, sign
+from signer.issuance.issue import prepare, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.ticket import Tickets
 from signer.journal.journal import Journal
@@ -101,7 +101,9 @@ def spki(algorithm: str = "EC_prime256v1") -> bytes:
 
 
 def issue(by: Issuer, ask: IssueCertificate, tickets: Tickets, *, now: int) -> bytes:
-    """What a desk does with one ask, its journal left out: check, spend, sign."""
+    """What a desk does with one ask, its journal left out: check, spend, sign. An authority is made as in ceremonies."""
+    if ask.ca:
+        return sign(by, prepare(by, ask))
     made = prepared(by, ask)
     tickets.spend(made.claim, now=now)
     return sign(by, made.certificate)

@@ -100,6 +100,7 @@ REGISTRAR = {"extended_key_usages": ["1.3.6.1.5.5.7.3.28"], "sans": []}
 CERTIFICATES = {
     "an authority of a leaf's issuer": (authority, SignerRefusal.CEILING),
     "an authority without a path length": (lambda: authority(path_length=None), SignerRefusal.CEILING),
+    "an authority of the root": (lambda: authority(issuer="root", path_length=0), SignerRefusal.CEILING),
     "an authority of the root, too long a path": (
         lambda: authority(issuer="root", path_length=1),
         SignerRefusal.CEILING,
