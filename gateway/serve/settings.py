@@ -100,6 +100,12 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
     Key("signer.queue", Kind.COUNT, 4096, "asks that may wait for the signer before the answer is to try again later"),
     Key(
+        "signer.stuck-seconds",
+        Kind.COUNT,
+        10,
+        "how long a token may keep a worker waiting before that is ended and another one started",
+    ),
+    Key(
         "signer.unlock-secret-file",
         Kind.PATH,
         "",
@@ -152,6 +158,7 @@ class Settings:
     store_queue: int
     signer_workers: int
     signer_queue: int
+    stuck_seconds: int
     unlock_secret_file: Path | None
     unlock_secret: str
     pkcs11_module: Path | None
@@ -342,6 +349,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         store_queue=number("store.queue"),
         signer_workers=number("signer.workers"),
         signer_queue=number("signer.queue"),
+        stuck_seconds=number("signer.stuck-seconds"),
         unlock_secret_file=path("signer.unlock-secret-file"),
         unlock_secret=text("signer.unlock-secret"),
         pkcs11_module=path("signer.pkcs11-module"),

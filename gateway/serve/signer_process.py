@@ -83,6 +83,7 @@ def start(settings: Settings, secret: str, runtime: Path) -> subprocess.Popen[by
     """Start the supervisor; it is not ready yet (see `await_ready`)."""
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)  # the one before may have cleared it away
     arguments = ["serve", "--keys", str(Folder(settings.data).keys), "--workers", str(settings.signer_workers)]
+    arguments += ["--stuck-after", str(settings.stuck_seconds)]
     process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
         command(*arguments, *pin_source(settings), "--runtime", str(runtime)),
         stdin=subprocess.PIPE,
