@@ -21,7 +21,7 @@ from bench.load import rest
 from bench.load.requests import csr, elliptic
 from gateway.actions.enroll import GONE
 from tests.conformance.test_signer_failures import some_workers
-from tests.doubles.gateway import RunningGateway, running_gateway
+from tests.doubles.gateway import RunningGateway, muster, running_gateway
 
 pytestmark = pytest.mark.conformance
 
@@ -54,6 +54,9 @@ def test_what_waits_for_a_signer_is_withdrawn_with_its_client(tmp_path: Path):
         assert database.number(FOR_THE_GONE) == 0
         assert database.number(RESERVED) == 0
         assert database.number(ISSUED) == 3
+        done = muster("doctor", "--journal", "--data", str(tmp_path / "data"))
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        assert "3 certificates in it" in done.stdout  # what was withdrawn was not signed, by any worker
 
 
 class Database:
