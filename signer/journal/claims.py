@@ -52,7 +52,7 @@ class Claims:
             self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             with self._locked():
                 if not self._path.exists():
-                    self._begin(1)
+                    self._begin(self._older_number() + 1)
                 self._open()
         except OSError as error:
             raise JournalFailed(f"the claims in {folder} cannot be used: {error.strerror}") from None
@@ -127,7 +127,7 @@ class Claims:
             raise
         self._read += len(taken)
         if self._read >= SIZE * (1 + self._generation):
-            with contextlib.suppress(OSError):  # no room for a new file: this one grows until there is
+            with contextlib.suppress(OSError, JournalFailed):  # no room for a new file: this one grows until there is
                 self._turn()
 
     def _turn(self) -> None:
@@ -143,7 +143,9 @@ class Claims:
         aside.unlink(missing_ok=True)
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.write(descriptor, self._heading(number))
+            if os.write(descriptor, self._heading(number)) != SIZE:
+                raise JournalFailed("the claims cannot be begun: no room is left")
+            os.fsync(descriptor)  # a name that leads to nothing after a power failure would be taken for damage
         finally:
             os.close(descriptor)
         aside.replace(self._path)
@@ -153,8 +155,11 @@ class Claims:
         return body + blake2b(_PURPOSE + body, key=self._key, digest_size=24).digest()
 
     def _open(self) -> None:
-        """Read the file of the name from its beginning, behind the older one where that was not read."""
-        before = self._file
+        """Read the file of the name from its beginning, behind the older one where that was not read.
+
+        At a start the two may be one, or have one number: a turn was interrupted, or a copy was made during one.
+        """
+        before, known = self._file, self._number
         for path in (self._older, self._path):
             descriptor = -1
             with contextlib.suppress(FileNotFoundError):
@@ -162,10 +167,11 @@ class Claims:
             if descriptor < 0:
                 continue
             number = self._numbered(descriptor, path)
-            if number <= self._number and path is self._older:
+            if number <= known and path is self._older:
                 os.close(descriptor)
                 continue
-            if number <= self._number:
+            if number <= known:
+                os.close(descriptor)
                 raise JournalFailed("the claims were exchanged while they were in use; look who did, then restart")
             if self._file not in {-1, before}:
                 os.close(self._file)
@@ -175,6 +181,17 @@ class Claims:
             self._learn(status.st_size)
         if before not in {-1, self._file}:
             os.close(before)
+
+    def _older_number(self) -> int:
+        """The number of the older file, 0 where there is none."""
+        try:
+            descriptor = os.open(self._older, os.O_RDONLY)
+        except FileNotFoundError:
+            return 0
+        try:
+            return self._numbered(descriptor, self._older)
+        finally:
+            os.close(descriptor)
 
     def _numbered(self, descriptor: int, path: Path) -> int:
         heading = os.pread(descriptor, SIZE, 0)

@@ -303,6 +303,21 @@ def test_claims_that_were_cut_short_by_a_crash_are_dropped(tmp_path):
     assert (refused.reason, free) == (SignerRefusal.SERIAL, None)
 
 
+def test_a_full_file_of_claims_whose_successor_was_never_begun_is_read_once_and_followed(tmp_path):
+    """A worker that is killed between the two renames, or finds no room for the second, leaves one file by two names."""
+    one = journal(tmp_path, generation=10)
+    for number in range(1, 5):
+        one.claim([claim(number)])
+    os.link(tmp_path / NAME, tmp_path / OLDER)
+    for each in (one, journal(tmp_path, generation=10)):
+        refused, free = each.claim([claim(4), claim(100 + id(each) % 1000)])
+        assert (refused.reason, free) == (SignerRefusal.SERIAL, None)
+    for number in range(5, 30):
+        assert one.claim([claim(number)]) == [None]
+    [refused] = journal(tmp_path, generation=10).claim([claim(29)])
+    assert refused.reason is SignerRefusal.SERIAL
+
+
 @pytest.mark.parametrize("harm", ["removed", "cut", "exchanged", "an older one", "the folder"])
 def test_claims_that_somebody_changed_end_all_signing(tmp_path, harm):
     folder = tmp_path / "journal"
@@ -323,11 +338,17 @@ def test_claims_that_somebody_changed_end_all_signing(tmp_path, harm):
     assert (type(no), no.reason) == (No, SignerRefusal.JOURNAL)
 
 
-def test_damaged_claims_are_a_sentence_at_the_start(tmp_path):
-    journal(tmp_path).close()
+def test_damaged_claims_are_a_sentence_at_the_start_and_what_it_advises_helps(tmp_path):
+    one = journal(tmp_path, generation=2)
+    for number in range(1, 6):
+        one.claim([claim(number)])
+    one.close()
     (tmp_path / NAME).write_bytes(b"x" * SIZE)
-    with pytest.raises(JournalFailed, match="damaged"):
-        journal(tmp_path)
+    with pytest.raises(JournalFailed, match="damaged; move it away"):
+        journal(tmp_path, generation=2)
+    (tmp_path / NAME).rename(tmp_path / "away")
+    refused, free = journal(tmp_path, generation=2).claim([claim(4), claim(9)])
+    assert (refused.reason, free) == (SignerRefusal.SERIAL, None)
 
 
 def test_what_another_worker_took_and_what_has_expired_meanwhile_is_remembered_as_far_as_it_matters():
