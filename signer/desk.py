@@ -5,11 +5,8 @@ Nothing here knows what a verb checks; nothing in `issuance` knows that there ar
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 import time
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -40,6 +37,7 @@ from signer.contract.messages import (
     Verb,
 )
 from signer.contract.refusal import SignerRefusal
+from signer.hardening.log import say, tell
 from signer.issuance.crl import SLICE, sign_crl, sign_in_slices
 from signer.issuance.issue import Prepared, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
@@ -228,14 +226,12 @@ _BY_OTHERS: Final = (Unwrapped, Signature, GeneratedKey, No)
 def _no(error: Exception) -> No:
     match error:
         case JournalFailed():
-            with contextlib.suppress(OSError):  # the log may lie on the disk that is full
-                print(f"signer: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+            say(str(error))
             return No(SignerRefusal.JOURNAL, str(error))
         case Refused():
             return No(error.reason, error.detail)
         case KeyStoreError():
             return No(error.refusal, str(error), error.retry_after)
         case _:
-            with contextlib.suppress(OSError):
-                traceback.print_exception(error)
+            tell(error)
             return No(SignerRefusal.TOKEN, "the signer failed; its log says why")

@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from signer.hardening.log import say
 from signer.hardening.memory import lock_memory, wipe
 from signer.hardening.process import close_strangers, harden, surroundings
 from signer.hardening.seccomp import unavailable
@@ -119,7 +120,7 @@ class Supervisor:
                 self._open()
                 self._announce()
                 for each in self._unprotected:
-                    _say(f"note: {each}")
+                    say(f"note: {each}")
                 while not self._ending:
                     for key, _ in selector.select(self._pause()):
                         key.data()
@@ -197,12 +198,16 @@ class Supervisor:
             if post.process is not None and post.process.poll() is not None:
                 self._mourn(post, post.process, now)
             if post.restart_at is not None and post.restart_at <= now and not self._ending:
-                self._start(post, again=True)
+                try:
+                    self._start(post, again=True)
+                except OSError as error:  # no memory, no processes, no descriptors: the other workers go on
+                    say(f"a worker cannot be started: {error.strerror}; tried again in {_BACKOFF[-1]:g} s")
+                    post.restart_at = now + _BACKOFF[-1]
 
     def _mourn(self, post: Post, process: subprocess.Popen[bytes], now: float) -> None:
         post.failures = 0 if now - post.started > _HEALTHY else post.failures + 1
         wait = _BACKOFF[min(max(post.failures - 1, 0), len(_BACKOFF) - 1)]
-        _say(f"a worker (process {process.pid}) ended with status {process.returncode}; another starts in {wait} s")
+        say(f"a worker (process {process.pid}) ended with status {process.returncode}; another starts in {wait} s")
         self._suspect(noted_token(post.note), process.returncode, now)
         _release(process)
         post.process, post.restart_at = None, now + wait
@@ -216,12 +221,12 @@ class Supervisor:
             before = _SUSPECT
         asked = before.asked(now) or before
         if status == -signal.SIGALRM:
-            _say(f"the token {token} gave no answer within {self._stuck:g} s; what it was asked is lost, and it rests")
+            say(f"the token {token} gave no answer within {self._stuck:g} s; what it was asked is lost, and it rests")
             self._circuits[token] = asked.opened(now)
         elif status in _CRASHES:
             self._circuits[token] = after = asked.troubled(now)
             if after.state is State.OPEN:
-                _say(f"workers die again and again with the token {token} in their hands; it rests")
+                say(f"workers die again and again with the token {token} in their hands; it rests")
 
     def _close(self) -> None:
         living = [post.process for post in self._posts if post.process is not None]
@@ -261,7 +266,7 @@ def main(keys: Path, workers: int, runtime: Path | None, pins: list[str], *, stu
             Supervisor(keys.absolute(), kek, known, folder, workers, unprotected=unprotected, stuck=stuck).run()
     except (KeyStoreError, CannotServe) as error:
         if str(error):
-            _say(str(error))
+            say(str(error))
         return 2
     return 0
 
@@ -318,7 +323,3 @@ def _release(process: subprocess.Popen[bytes]) -> None:
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-
-
-def _say(sentence: str) -> None:
-    print(f"signer: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - the log

@@ -30,6 +30,7 @@ from signer.contract.framing import (
 from signer.contract.messages import Answer, Answers, No
 from signer.contract.refusal import SignerRefusal
 from signer.desk import Desk
+from signer.hardening.log import say
 from signer.hardening.memory import lock_memory
 from signer.hardening.process import close_strangers, harden, leave_folder
 from signer.hardening.seccomp import Filter, install
@@ -120,7 +121,7 @@ class Worker:
                 worked = (time.perf_counter_ns() - began) // 1000 + 1
                 connection.sendall(_encoded(Answers(answers, worked)))
         except (BadFrame, OSError) as error:
-            print(f"signer: a connection was closed: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+            say(f"a connection was closed: {error}")
             self._drop(connection)
 
     def _advance(self) -> float | None:
@@ -135,7 +136,7 @@ class Worker:
             except StopIteration:
                 del self._lists[connection]
             except OSError as error:
-                print(f"signer: a connection was closed: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+                say(f"a connection was closed: {error}")
                 self._drop(connection)
         return pause
 

@@ -8,7 +8,6 @@ asked for stay as they are.
 from __future__ import annotations
 
 import hashlib
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from signer.contract.refusal import SignerRefusal
+from signer.hardening.log import tell
 from signer.issuance.der import OCTET_STRING, sequence, tagged
 from signer.issuance.issuer import Issuer, encoded
 from signer.issuance.refused import Refused
@@ -86,7 +86,7 @@ class Responders:
             try:
                 held = self._responders[name] = self._make(issuer, now)
             except Exception as error:  # noqa: BLE001 - whatever a token raises; the one that is held still serves
-                traceback.print_exception(error)
+                tell(error)
                 self._retry_at[name] = now + RETRY_AFTER
         return held
 

@@ -18,7 +18,6 @@ import contextlib
 import fcntl
 import hmac
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signer.hardening import log
 from signer.keystore.durable import put, write_new
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import Ceiling, KeyKind, PendingKey, StoredKey, TokenDoor, TokenPlace
@@ -127,7 +127,7 @@ class SoftKeyStore:
         self._kek = kek
         self._tokens = tokens
         self._clock = clock
-        self._say = say or _log
+        self._say = say or log.say
         self._sealing_key = _sealing_key(_header(folder), kek)
         self._opened: dict[str, Opened] = {}
 
@@ -328,10 +328,6 @@ class SoftKeyStore:
 
 def _ders(certificates: Sequence[x509.Certificate]) -> list[bytes]:
     return [each.public_bytes(Encoding.DER) for each in certificates]
-
-
-def _log(sentence: str) -> None:
-    print(f"signer: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
 def _header(folder: Path) -> Header:

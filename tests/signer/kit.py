@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import IO
 
 import msgspec
 from cryptography import x509
@@ -163,12 +164,14 @@ class RunningSigner:
         self.workers = ready.workers
 
 
-def start_signer(keys: Path, *arguments: str, secret: bytes = SECRET) -> "subprocess.Popen[bytes]":
+def start_signer(
+    keys: Path, *arguments: str, secret: bytes = SECRET, log: IO[str] | None = None
+) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(
         [sys.executable, "-m", "signer", "serve", "--keys", str(keys), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log or subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
     assert process.stdin is not None
@@ -178,17 +181,18 @@ def start_signer(keys: Path, *arguments: str, secret: bytes = SECRET) -> "subpro
 
 
 @contextmanager
-def running_signer(keys: Path, *arguments: str, secret: bytes = SECRET):
-    process = start_signer(keys, *arguments, secret=secret)
+def running_signer(keys: Path, *arguments: str, secret: bytes = SECRET, log: IO[str] | None = None):
+    process = start_signer(keys, *arguments, secret=secret, log=log)
     try:
         line = process.stdout.readline()
-        assert line, process.stderr.read().decode()
+        assert line, process.stderr.read().decode() if process.stderr else ""
         yield RunningSigner(process, msgspec.json.decode(line, type=Ready))
     finally:
         process.stdin.close()
         process.wait(20)
         process.stdout.close()
-        process.stderr.close()
+        if process.stderr:
+            process.stderr.close()
 
 
 def ceremony(store: SoftKeyStore | MemoryStore) -> Ceremony:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -54,6 +55,20 @@ def asked(connection: socket.socket, *verbs):
     while not (payloads := frames.feed(connection.recv(65536))):
         pass
     return [each.outcome for each in decode_answers(payloads[0]).answers]
+
+
+def figures(path: str):
+    """What the worker behind a socket tells of itself, as the client learns it: by the statistics of one that asks."""
+    from signer.client.figures import Places
+
+    with connected(path) as connection:
+        connection.sendall(encode_batch(Batch(VERSION, [])))
+        frames = Frames(2**24)
+        while not (payloads := frames.feed(connection.recv(65536))):
+            pass
+    places = Places()
+    places.learn(path, decode_answers(payloads[0]).figures)
+    return places.statistics()
 
 
 def children(pid: int) -> list[int]:
@@ -304,6 +319,34 @@ async def test_a_key_that_was_made_meanwhile_is_usable_without_a_restart(keys_fo
         assert json.loads(done.stdout)["issuing"]["key"] == "devices"
         [after] = asked(connection, live_ask(issuer="devices"))
         assert isinstance(after, Certificate)
+
+
+def test_a_log_that_cannot_be_written_ends_nobody(keys_folder, tmp_path):
+    """Standard error leads to a full disk: a worker that dies is replaced all the same, and a rude peer costs nothing."""
+    with Path("/dev/full").open("w") as full, running_signer(keys_folder, log=full) as signer:
+        os.kill(signer.workers[0], signal.SIGKILL)
+        assert gone(signer.workers[0])
+        with connected(signer.sockets[0]) as rude, connected(signer.sockets[0]) as honest:
+            rude.sendall(b"\xff" * 8)
+            assert isinstance(asked(honest, live_ask())[0], Certificate)
+            assert rude.recv(1) == b""
+            assert isinstance(asked(honest, live_ask())[0], Certificate)
+
+
+def test_a_worker_that_cannot_be_started_again_is_tried_again_and_the_others_go_on(keys_folder):
+    with running_signer(keys_folder, "--workers", "2") as signer:
+        pid = signer.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+        os.kill(signer.workers[0], signal.SIGKILL)
+        assert b"ended with status -9" in signer.process.stderr.readline()
+        assert b"cannot be started: Too many open files" in signer.process.stderr.readline()
+        with connected(signer.sockets[1]) as other:
+            assert isinstance(asked(other, live_ask())[0], Certificate)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        with connected(signer.sockets[0]) as again:
+            again.settimeout(30)
+            assert isinstance(asked(again, live_ask())[0], Certificate)
 
 
 def test_a_verb_of_the_wrong_key_is_refused_by_a_real_worker_too(keys_folder):
