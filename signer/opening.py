@@ -18,13 +18,15 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `stuck` is for how many seconds a token may keep it waiting, `resting` for how many more each token by name is left
     alone. `again` is for a worker that follows another: it serves what it can, whatever else is out of reach. `note` is
-    a descriptor of a file that both have: in it stands the token that was called last.
+    a descriptor of a file that both have: in it stands the token that was called last. `ended` is how the workers
+    before it ended, by cause.
     """
 
     stuck: float = 0.0
     again: bool = False
     resting: dict[str, float] = {}
     note: int = -1
+    ended: dict[str, int] = {}
 
 
 def note_token(descriptor: int, name: str) -> None:

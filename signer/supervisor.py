@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +76,7 @@ class Post:
     started: float = 0.0
     failures: int = 0
     restart_at: float | None = None
+    ended: Counter[str] = field(default_factory=Counter)  # how its workers ended, by cause
     note: int = -1  # a descriptor: which token the worker called last (`opening`)
 
 
@@ -157,7 +159,7 @@ class Supervisor:
         os.ftruncate(post.note, 0)
         now = time.monotonic()
         resting = {name: each.until - now for name, each in self._circuits.items() if each.asked(now) is None}
-        orders = msgspec.json.encode(Orders(self._stuck, again, resting, post.note)).decode()
+        orders = msgspec.json.encode(Orders(self._stuck, again, resting, post.note, post.ended)).decode()
         safe_path = ["-P"] if sys.flags.safe_path else []
         process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
             [sys.executable, *safe_path, "-m", "signer", "worker", str(self._keys), str(descriptor), orders],
@@ -208,6 +210,7 @@ class Supervisor:
         post.failures = 0 if now - post.started > _HEALTHY else post.failures + 1
         wait = _BACKOFF[min(max(post.failures - 1, 0), len(_BACKOFF) - 1)]
         say(f"a worker (process {process.pid}) ended with status {process.returncode}; another starts in {wait} s")
+        post.ended[_cause(process.returncode)] += 1
         self._suspect(noted_token(post.note), process.returncode, now)
         _release(process)
         post.process, post.restart_at = None, now + wait
@@ -316,6 +319,15 @@ def _sweep(place: Path) -> None:
         with contextlib.suppress(OSError):
             if pid.isdigit() and left.lstat().st_uid == os.geteuid() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def _cause(status: int) -> str:
+    """How a worker ended, in one word of four."""
+    if status == -signal.SIGALRM:
+        return "stuck"
+    if status in _CRASHES:
+        return "crashed"
+    return "killed" if status < 0 else "failed"
 
 
 def _release(process: subprocess.Popen[bytes]) -> None:

@@ -27,7 +27,7 @@ from signer.contract.framing import (
     decode_batch,
     encode_answers,
 )
-from signer.contract.messages import Answer, Answers, No
+from signer.contract.messages import Answer, Answers, No, WorkerFigures
 from signer.contract.refusal import SignerRefusal
 from signer.desk import Desk
 from signer.hardening.log import say
@@ -41,7 +41,7 @@ from signer.journal.files import FOLDER as JOURNAL
 from signer.journal.journal import Journal
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.softkey import SoftKeyStore
-from signer.keystore.token import tokens_of
+from signer.keystore.token import LazyTokens, tokens_of
 from signer.keystore.watch import Watch, unwatched
 from signer.opening import note_token, read_opening, read_orders
 
@@ -51,14 +51,34 @@ _PATIENCE: Final = 0.001  # seconds; between two looks whether a gateway has rea
 _STALLED: Final = 5.0  # seconds; a gateway that reads nothing for so long must not hold up the others
 
 
+class Figures:
+    """What a worker counted, told where it has changed. `ended` is of those before it at its place."""
+
+    def __init__(self, tokens: LazyTokens, ended: dict[str, int]) -> None:
+        self._tokens = tokens
+        self._ended = ended
+
+    @property
+    def changes(self) -> int:
+        """Another number whenever the figures are others."""
+        return self._tokens.changes
+
+    def told(self) -> WorkerFigures:
+        """The figures of this moment."""
+        return WorkerFigures(os.getpid(), self._ended, self._tokens.figures(), self._tokens.failovers)
+
+
 class Worker:
     """The loop around a desk: a listening UNIX socket, the gateways' connections, and two ways to be told to stop.
 
-    `listener` is bound and listens. `lifeline` is a descriptor that reads end of file when the supervisor is gone.
+    `listener` is bound and listens. `figures` go with the answers.
+    `lifeline` is a descriptor that reads end of file when the supervisor is gone.
     """
 
-    def __init__(self, desk: Desk, listener: socket.socket, lifeline: int) -> None:
+    def __init__(self, desk: Desk, listener: socket.socket, lifeline: int, figures: Figures) -> None:
         self._desk = desk
+        self._figures = figures
+        self._told_at: dict[socket.socket, int] = {}  # the figures that each connection has
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._connections: dict[socket.socket, Frames] = {}
@@ -119,10 +139,18 @@ class Worker:
                 answers = self._desk.answer(batch).answers
                 # Rounded up: the client takes 0 for a worker that does not tell.
                 worked = (time.perf_counter_ns() - began) // 1000 + 1
-                connection.sendall(_encoded(Answers(answers, worked)))
+                connection.sendall(_encoded(Answers(answers, worked, self._news(connection))))
         except (BadFrame, OSError) as error:
             say(f"a connection was closed: {error}")
             self._drop(connection)
+
+    def _news(self, connection: socket.socket) -> WorkerFigures | None:
+        """The figures, if this connection has not got them as they are now."""
+        changes = self._figures.changes
+        if self._told_at.get(connection) == changes:
+            return None
+        self._told_at[connection] = changes
+        return self._figures.told()
 
     def _advance(self) -> float | None:
         """One slice of each long list: between two of them whoever waits is served, and a busy day delays no list.
@@ -142,6 +170,7 @@ class Worker:
 
     def _drop(self, connection: socket.socket) -> None:
         self._lists.pop(connection, None)
+        self._told_at.pop(connection, None)
         self._selector.unregister(connection)
         del self._connections[connection]
         connection.close()
@@ -213,7 +242,8 @@ def main(folder: str, descriptor: str, orders: str = "") -> int:
     kek, pins = opening
     watch = Watch(told.stuck, partial(note_token, told.note) if told.note >= 0 else unwatched, told.resting)
     try:
-        store = SoftKeyStore(Path(folder), kek, tokens_of(Path(folder), kek, pins, watch=watch))
+        tokens = tokens_of(Path(folder), kek, pins, watch=watch)
+        store = SoftKeyStore(Path(folder), kek, tokens)
         journal = Journal(Path(folder).absolute() / JOURNAL, store.derived(PURPOSE))
         desk = Desk(store, journal)
         desk.warm(forgiving=told.again)
@@ -222,7 +252,7 @@ def main(folder: str, descriptor: str, orders: str = "") -> int:
         return 2
     _enclose(tokens=bool(pins))
     with socket.socket(fileno=int(descriptor)) as listener:
-        worker = Worker(desk, listener, sys.stdin.fileno())
+        worker = Worker(desk, listener, sys.stdin.fileno(), Figures(tokens, told.ended))
         os.write(sys.stdout.fileno(), b"ready\n")
         worker.serve()
     journal.close()

@@ -8,6 +8,16 @@ file, anything that only a worker may import. The gateway's `outbound.signer` co
 from __future__ import annotations
 
 from signer.client.client import SignerClient, Statistics
+from signer.client.figures import BATCHES, TokenStatistics, WorkersStatistics
 from signer.client.waiting import Busy, Unreachable, WorkerLost
 
-__all__ = ["Busy", "SignerClient", "Statistics", "Unreachable", "WorkerLost"]
+__all__ = [
+    "BATCHES",
+    "Busy",
+    "SignerClient",
+    "Statistics",
+    "TokenStatistics",
+    "Unreachable",
+    "WorkerLost",
+    "WorkersStatistics",
+]

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from signer.client.connection import Connection, connect
+from signer.client.figures import ANSWERED, BATCHES, BUSY, LOST, UNREACHABLE, Places, WorkersStatistics
 from signer.client.pace import Pace, kind
 from signer.client.waiting import Busy, Entry, Unreachable, Waiting, WorkerLost
 from signer.contract.framing import BadFrame, FrameTooLarge, decode_answers, encode_batch
-from signer.contract.messages import VERSION, Ask, Batch, GenerateKey, No, Outcome, SignCrl, SignOcsp, Verb
+from signer.contract.messages import (
+    VERSION,
+    Ask,
+    Batch,
+    GenerateKey,
+    IssueCertificate,
+    No,
+    Outcome,
+    SignCrl,
+    SignOcsp,
+    Verb,
+)
 from signer.contract.refusal import SignerRefusal
 
 MOST: Final = 64  # asks in a frame; more would gain little (13 us each at 64) and delay the first of them
@@ -32,12 +45,19 @@ _SWEEP: Final = 0.1  # seconds
 _BACKOFF: Final = (0.01, 0.05, 0.2, 1.0)  # seconds before the first, second, ... attempt to connect again
 _LONGEST_WAIT: Final = 60  # seconds that a busy peer is told to wait, at most
 
+_WORDS: Final[dict[type[Exception], str]] = {Busy: BUSY, Unreachable: UNREACHABLE, WorkerLost: LOST}
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What the client has done since its start, and what it holds at the moment, for telemetry."""
+    """What the client has done since its start, and what it holds at the moment, for telemetry.
+
+    `sizes` counts frames by the first of `BATCHES` that their asks are within; `outcomes` counts asks by the tag of
+    their verb and what became of them: `answered`, a `SignerRefusal`, `busy`, `unreachable` or `lost`. `told` is what
+    the workers say.
+    """
 
     frames: int
     asks: int
@@ -45,6 +65,9 @@ class Statistics:
     waiting: int
     in_flight: int
     workers: int  # connected
+    sizes: tuple[int, ...]
+    outcomes: Mapping[tuple[str, str], int]
+    told: WorkersStatistics
 
 
 class SignerClient:
@@ -74,6 +97,9 @@ class SignerClient:
         self._last_share: str | None = None
         self._together_until = -math.inf
         self._frames = self._asks = self._largest = 0
+        self._sizes = [0] * len(BATCHES)
+        self._outcomes: Counter[tuple[type[Verb], str]] = Counter()
+        self._places = Places()
 
     @property
     def reachable(self) -> bool:
@@ -89,6 +115,9 @@ class SignerClient:
             waiting=sum(each.count for each in self._classes),
             in_flight=sum(len(each.flying) for each in self._connections),
             workers=len(self._connections),
+            sizes=tuple(self._sizes),
+            outcomes={(str(verb.__struct_config__.tag), what): n for (verb, what), n in self._outcomes.items()},
+            told=self._places.statistics(),
         )
 
     def require_room(self, share: str, *, seconds: float) -> None:
@@ -98,6 +127,7 @@ class SignerClient:
         """
         waiting = self._issuance
         if self._too_late(waiting, share, seconds) or (waiting.full and waiting.crowded_by(share)):
+            self._outcomes[IssueCertificate, BUSY] += 1
             raise Busy(self._retry_after(waiting, share))
 
     async def ask(self, verb: Verb, *, share: str, deadline: float, told: bool = False) -> Outcome:
@@ -107,6 +137,15 @@ class SignerClient:
         cancelled, or whose deadline passes, before it was sent is never sent. With `told`, one that was sent cannot be
         cancelled any more: its asker hears what became of it. Deadlines are kept within 0.1 s.
         """
+        try:
+            outcome = await self._asked(verb, share, deadline, told=told)
+        except (Busy, Unreachable, WorkerLost) as failure:
+            self._outcomes[type(verb), _WORDS[type(failure)]] += 1
+            raise
+        self._outcomes[type(verb), outcome.reason if isinstance(outcome, No) else ANSWERED] += 1
+        return outcome
+
+    async def _asked(self, verb: Verb, share: str, deadline: float, *, told: bool) -> Outcome:
         if self._ended:
             raise Unreachable("the signer's client has ended")
         waiting = self._class(verb)
@@ -239,6 +278,8 @@ class SignerClient:
 
     async def _converse(self, connection: Connection) -> None:
         self._connections.append(connection)
+        if connection.greeting is not None:
+            self._places.learn(connection.path, connection.greeting)
         await self._load(connection)
         while True:
             for payload in connection.frames.feed(await connection.receive()):
@@ -256,6 +297,7 @@ class SignerClient:
                 self._frames += 1
                 self._asks += len(connection.flying)
                 self._largest = max(self._largest, len(connection.flying))
+                self._sizes[bisect_left(BATCHES, len(connection.flying))] += 1
                 connection.began = trio.current_time()
                 await connection.send(frame)
                 return
@@ -326,6 +368,8 @@ class SignerClient:
 
     def _settle(self, connection: Connection, payload: bytes | memoryview) -> None:
         told = decode_answers(payload)
+        if told.figures is not None:
+            self._places.learn(connection.path, told.figures)
         # The worker's own time where it tells: ours holds the loop's delays too, which smaller frames would not mend.
         took = told.worked / 1e6 if told.worked else trio.current_time() - connection.began
         self._pace.learn((entry.kind for entry in connection.flying.values()), took)

@@ -11,24 +11,29 @@ import trio
 
 from signer.client.waiting import Entry
 from signer.contract.framing import MAX_ANSWERS, BadFrame, Frames, decode_answers, encode_batch
-from signer.contract.messages import VERSION, Batch
+from signer.contract.messages import VERSION, Batch, WorkerFigures
 
 _READ: Final = 256 * 1024  # bytes
 _GREETING: Final = 30.0  # seconds; a worker answers the first frame when its keys are open and its batch is done
 
 
 class Connection:
-    """A worker that answers. It has at most one frame in its hands; while `sending` it has not got all of it."""
+    """A worker that answers. It has at most one frame in its hands; while `sending` it has not got all of it.
 
-    __slots__ = ("began", "flying", "frames", "sending", "socket", "was_quick")
+    `greeting` are the figures that it told first.
+    """
 
-    def __init__(self, connected: socket.socket) -> None:
+    __slots__ = ("began", "flying", "frames", "greeting", "path", "sending", "socket", "was_quick")
+
+    def __init__(self, connected: socket.socket, path: str = "") -> None:
         self.socket = connected
+        self.path = path
         self.frames = Frames(MAX_ANSWERS)
         self.flying: dict[int, Entry] = {}
         self.sending = False
         self.was_quick = False
         self.began = 0.0
+        self.greeting: WorkerFigures | None = None
 
     async def send(self, frame: bytearray) -> None:
         """Send one whole frame. Raises `OSError`; then the worker never had all of it, and did none of it."""
@@ -64,12 +69,12 @@ async def connect(path: str) -> Connection:
         _, uid, _ = struct.unpack("3i", credentials)
         if uid != os.geteuid():
             raise BadFrame(f"the socket belongs to another user ({uid})")
-        connection = Connection(connected)
+        connection = Connection(connected, path)
         with trio.fail_after(_GREETING):
             await connection.send(encode_batch(Batch(VERSION, [])))
             while not (payloads := connection.frames.feed(await connection.receive())):
                 pass
-        decode_answers(payloads[0])
+        connection.greeting = decode_answers(payloads[0]).figures
     except BaseException:
         connected.close()
         raise

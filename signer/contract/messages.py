@@ -222,8 +222,34 @@ class Answer(Message, frozen=True):
     outcome: Outcome
 
 
+class TokenFigures(Message, frozen=True):
+    """One token, as a worker knows it: its circuit's state, how often that opened, what failed by its reason."""
+
+    name: str
+    state: str
+    openings: int
+    failures: dict[str, int]
+
+
+class WorkerFigures(Message, frozen=True):
+    """What a worker counted since its start, for telemetry. `process` tells one worker from the next at its place.
+
+    `ended` is how the workers before it at this place ended, by cause, since the supervisor's start. `failovers` are
+    operations that another token of a key did than its first.
+    """
+
+    process: int
+    ended: dict[str, int] = {}
+    tokens: list[TokenFigures] = []
+    failovers: int = 0
+
+
 class Answers(Message, frozen=True):
-    """A frame from a worker: the outcomes of one batch, and how many microseconds it was worked on."""
+    """A frame from a worker: the outcomes of one batch, and how many microseconds it was worked on.
+
+    `figures` come with the first frame of a connection, and whenever they have changed since.
+    """
 
     answers: list[Answer]
     worked: int = 0  # 0: not told
+    figures: WorkerFigures | None = None

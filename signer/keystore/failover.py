@@ -22,9 +22,15 @@ class SharedSeat:
     Each raises `KeyStoreError` where all of them fail: that of the token which may be asked again first.
     """
 
-    def __init__(self, seats: Sequence[Seat], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seats: Sequence[Seat],
+        clock: Callable[[], float] = time.monotonic,
+        failed_over: Callable[[], None] = lambda: None,
+    ) -> None:
         self._seats = tuple(seats)
         self._clock = clock
+        self._failed_over = failed_over  # told of each operation that another than the first did
         self._faulty = dict.fromkeys(range(len(seats)), 0.0)  # until when
 
     @property
@@ -63,11 +69,15 @@ class SharedSeat:
             if self._faulty[number] > now and (number < len(self._seats) - 1 or errors):
                 continue
             try:
-                return work(seat)
+                done = work(seat)
             except KeyStoreError as error:
                 if error.failure is StoreFailure.UNSUPPORTED:  # it is what was asked for, not the token
                     raise
                 if error.failure in (StoreFailure.MISSING, StoreFailure.DAMAGED):
                     self._faulty[number] = self._clock() + _FAULTY
                 errors.append(error)
+            else:
+                if number:
+                    self._failed_over()
+                return done
         raise min(errors, key=lambda each: each.retry_after or _FAULTY)

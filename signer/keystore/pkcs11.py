@@ -63,6 +63,8 @@ class OpenToken:
         self._worked_once = False
         self.failures: Counter[StoreFailure] = Counter()
         self.openings = 0
+        self.closings = 0
+        self.slow = 0  # operations that worked and took too long
         rest = around.watch.rest(self.name)
         if rest:
             self._leave(KeyStoreError(StoreFailure.UNAVAILABLE, f"the token {self.name} took a worker with it"), rest)
@@ -76,6 +78,11 @@ class OpenToken:
     def state(self) -> State:
         """Whether it is asked at the moment."""
         return self._circuit.state
+
+    @property
+    def changes(self) -> int:
+        """Another number whenever what is told of it has changed."""
+        return self.openings + self.closings + self.slow + self.failures.total()
 
     def session(self) -> Session:
         """The session, logged in. Raises `KeyStoreError`: LOCKED, UNAVAILABLE."""
@@ -151,8 +158,10 @@ class OpenToken:
         before, self._circuit = self._circuit, self._circuit.worked(now, took)
         if self._circuit is not before and self._circuit.state is State.CLOSED and before.state is State.PROBING:
             self._fault = None
+            self.closings += 1
             self._around.say(f"the token {self.name} works again")
         elif self._circuit is not before:
+            self.slow += 1
             sentence = f"the token {self.name} is slow: an operation took {took:.1f} s"
             self._noticed(before, KeyStoreError(StoreFailure.UNAVAILABLE, sentence))
 
@@ -306,6 +315,7 @@ class Tokens:
     ) -> None:
         self._around = Surroundings(logins, writing, clock, watch or Watch(), say or _log)
         self._opened: dict[tuple[str, str, str], OpenToken] = {}
+        self.failovers = 0
 
     @property
     def known(self) -> tuple[OpenToken, ...]:
@@ -340,7 +350,10 @@ class Tokens:
             raise errors[0]
         for each in errors:
             self._around.say(f"a key is served without one of its tokens: {each}")
-        return token_key(SharedSeat(seats, self._around.clock), public_key)
+        return token_key(SharedSeat(seats, self._around.clock, self._failed_over), public_key)
+
+    def _failed_over(self) -> None:
+        self.failovers += 1
 
     def generate(self, where: TokenPlace, algorithm: str, *, decrypts: bool = False) -> TokenKey:
         """Make a key pair of that label on a token, sensitive and not extractable. Raises `KeyStoreError`.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from signer.contract.messages import TokenFigures
 from signer.keystore.failures import KeyStoreError, StoreFailure
 from signer.keystore.key import TokenPlace
 from signer.keystore.mechanism import PrivateKey, PublicKey
@@ -38,6 +39,20 @@ class LazyTokens:
         """The tokens that were asked for."""
         return () if self._tokens is None else self._tokens.known
 
+    def figures(self) -> list[TokenFigures]:
+        """What is told of each token that was asked for."""
+        return [TokenFigures(each.name, each.state.value, each.openings, _told(each)) for each in self.known]
+
+    @property
+    def failovers(self) -> int:
+        """Operations that another token of a key did than its first."""
+        return 0 if self._tokens is None else self._tokens.failovers
+
+    @property
+    def changes(self) -> int:
+        """Another number whenever what could be told of the tokens has changed: cheap to look at, for each frame."""
+        return 0 if self._tokens is None else sum(each.changes for each in self._tokens.known) + self._tokens.failovers
+
     def generate(self, where: TokenPlace, algorithm: str, *, decrypts: bool = False) -> PrivateKey:
         """Make a key on a token (`pkcs11.Tokens.generate`). Raises `KeyStoreError`."""
         return self._there().generate(where, algorithm, decrypts=decrypts)
@@ -60,6 +75,10 @@ class LazyTokens:
                 raise KeyStoreError(StoreFailure.UNSUPPORTED, sentence) from None
             self._tokens = Tokens(self._logins, writing=self._writing, watch=self._watch)
         return self._tokens
+
+
+def _told(token: OpenToken) -> dict[str, int]:
+    return {**{failure.value: count for failure, count in token.failures.items()}, "slow": token.slow}
 
 
 def tokens_of(

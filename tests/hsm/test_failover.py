@@ -258,6 +258,11 @@ async def test_a_token_that_is_taken_away_under_load_costs_nothing_and_is_used_a
                 pair.take("b")  # from now on only the one that came back can sign; it may still rest for a moment
                 await count(100)
                 ended.set()
+            told = client.statistics().told
+            assert told.failovers >= 1
+            assert told.tokens["a"].openings >= 1
+            assert told.tokens["a"].failures["unavailable"] >= 1
+            assert told.tokens["b"].openings == 0 or refusals
             serving.cancel_scope.cancel()
         signer.process.send_signal(15)
         said = signer.process.stderr.read().decode()

@@ -58,6 +58,16 @@ def test_a_wrong_pin_is_tried_once(store, hsm):
     signs(store.again({"": "wrong-pin"}).find("issuing").private_key)
 
 
+def test_a_wrong_pin_is_counted_as_such_and_the_token_left_alone(store):
+    key = store.issuing().private_key
+    begin_anew()
+    tokens = store.fresh_tokens({"": "wrong-pin"})
+    refused(StoreFailure.LOCKED, lambda: tokens.find(key.place, key.public_key()))
+    [token] = tokens.known
+    assert token.failures == {StoreFailure.LOCKED: 1}
+    assert (token.openings, token.state.value) == (1, "open")
+
+
 def test_another_pin_is_tried_after_a_wrong_one(store):
     store.issuing()
     begin_anew()

@@ -17,7 +17,7 @@ from signer.contract.messages import Certificate, No, SignAttributes, UnwrapKey
 from signer.contract.refusal import SignerRefusal
 from tests.hsm.kit import MODULE, PIN, run
 from tests.signer.kit import SECRET, running_signer, start_signer
-from tests.signer.test_processes import asked, connected, ended, live_ask
+from tests.signer.test_processes import asked, connected, ended, figures, live_ask
 
 # A contentType and a messageDigest of 32 zeros (RFC 5652, 11.1 and 11.2), DER.
 ATTRIBUTES = bytes.fromhex(
@@ -196,6 +196,10 @@ def test_a_worker_refuses_while_the_token_is_away_and_goes_on_when_it_is_back(ke
             time.sleep(0.2)
         assert signer.process.poll() is None
         os.kill(signer.workers[0], 0)  # it is the same process
+        told = figures(signer.sockets[0]).tokens["hsm"]
+        assert told.failures["unavailable"] >= 1
+        assert told.openings >= 1
+        assert told.states == {"closed": 1}
 
 
 async def test_a_worker_that_crashed_in_its_module_comes_back_with_the_token(keys, pin_file):
@@ -215,6 +219,8 @@ async def test_a_worker_that_crashed_in_its_module_comes_back_with_the_token(key
                         continue
                     assert isinstance(outcome, Certificate), outcome
                     answered += 1
+            assert client.statistics().told.ended == {"crashed": 1}
+            assert client.statistics().outcomes["issue-certificate", "answered"] == answered + 1
             serving.cancel_scope.cancel()
 
 

@@ -2,19 +2,23 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from signer.ceremony.places import add_place
 from signer.contract.messages import Certificate, No
 from signer.contract.refusal import SignerRefusal
 from signer.keystore.circuit import State
 from signer.keystore.failures import StoreFailure
 from signer.keystore.key import TokenPlace
-from tests.hsm.kit import PIN, run
+from tests.hsm.kit import PIN, place, run
+from tests.hsm.test_failover import Pair
 from tests.hsm.test_token_failures import refused, signs
 from tests.hsm.trouble import Trouble
 from tests.signer.kit import running_signer, start_signer
-from tests.signer.test_processes import asked, connected, ended, gone, live_ask
+from tests.signer.test_processes import asked, connected, ended, figures, gone, live_ask
 
 CODES = [  # PKCS#11 2.40, 11.1: what a module answers to C_Sign, and what that means
     ("5", StoreFailure.SESSION),  # CKR_GENERAL_ERROR
@@ -141,18 +145,21 @@ def test_a_worker_whose_token_hangs_is_ended_and_software_keys_go_on(keys, troub
             assert isinstance(away, No)
             assert away.reason is SignerRefusal.TOKEN
             assert 1 <= away.retry_after <= 15
+        told = figures(signer.sockets[0])
+        assert told.ended == {"stuck": 1}
+        assert told.tokens["hsm"].states == {"open": 1}
         signer.process.send_signal(15)
         said = signer.process.stderr.read().decode()
         assert "the token hsm gave no answer within 1 s" in said
 
 
-def lost(connection) -> None:
+def lost(connection, issuer: str = "issuing") -> None:
     """An ask of which nothing comes back but the end of the connection."""
     from signer.contract.framing import encode_batch
     from signer.contract.messages import VERSION, Ask, Batch
 
     connection.settimeout(30)
-    connection.sendall(encode_batch(Batch(VERSION, [Ask(0, live_ask())])))
+    connection.sendall(encode_batch(Batch(VERSION, [Ask(0, live_ask(issuer=issuer))])))
     if connection.recv(65536) == b"":
         raise ConnectionResetError
 
@@ -176,6 +183,7 @@ def test_a_token_whose_module_kills_workers_again_and_again_rests(keys, trouble,
             break
         assert isinstance(software, Certificate)
         assert away.reason is SignerRefusal.TOKEN
+        assert figures(signer.sockets[0]).ended["crashed"] >= 2
         signer.process.send_signal(15)
         assert "die again and again with the token hsm" in signer.process.stderr.read().decode()
 
@@ -197,7 +205,41 @@ def test_a_slow_token_is_left_alone_after_three_operations(keys, trouble, pin_fi
         assert [type(each) for each in outcomes[:3]] == [Certificate] * 3
         assert {each.reason for each in outcomes[3:]} == {SignerRefusal.TOKEN}
         os.kill(signer.workers[0], 0)
+        told = figures(signer.sockets[0]).tokens["hsm"]
+        assert (told.failures["slow"], told.openings, told.states) == (3, 1, {"open": 1})
         until = time.monotonic() + 30
         while not isinstance(asked(connection, live_ask())[0], Certificate):
             assert time.monotonic() < until
             time.sleep(0.2)
+
+
+def test_a_token_that_hangs_costs_one_batch_and_the_second_one_goes_on(hsm, trouble, tmp_path, pin_file):
+    """Two tokens with one key; the first one's module never comes back: its worker ends, the next leaves it alone."""
+    pair = Pair(hsm, tmp_path / "pair")
+    private_key = ec.generate_private_key(ec.SECP256R1())
+    for label in ("a", "b"):
+        pair.store.tokens.take_in(place("issuing", label), private_key)
+    hanging = TokenPlace(trouble.module, "a", "", "issuing", b"")
+    on_a = pair.store.tokens.find(hanging, private_key.public_key())
+    made = pair.store.issuing()
+    pair.store.keys.add(
+        replace(made, name="twice", private_key=on_a, chain=pair.certified(made, private_key)),
+    )
+    add_place(pair.store.keys, pair.store.tokens, "twice", place("issuing", "b"))
+    arguments = ("--pin", f"file:{pin_file}", "--stuck-after", "1")
+    with running_signer(pair.store.folder, *arguments) as signer:
+        with connected(signer.sockets[0]) as connection:
+            assert isinstance(asked(connection, live_ask(issuer="twice"))[0], Certificate)
+            trouble.begin("sign hang")
+            with pytest.raises((IndexError, OSError, AssertionError)):
+                lost(connection, issuer="twice")
+        assert gone(signer.workers[0])
+        with connected(signer.sockets[0]) as connection:
+            connection.settimeout(30)
+            outcomes = asked(connection, *(live_ask(issuer="twice") for _ in range(5)))
+            assert [type(each) for each in outcomes] == [Certificate] * 5
+        told = figures(signer.sockets[0])
+        assert told.ended == {"stuck": 1}
+        assert told.failovers >= 5
+        assert told.tokens["a"].states == {"open": 1}
+        assert told.tokens["b"].states == {"closed": 1}

@@ -19,8 +19,10 @@ from signer.contract.messages import (
     No,
     SignAttributes,
     SignCrl,
+    TokenFigures,
     UnwrapKey,
     Unwrapped,
+    WorkerFigures,
 )
 from signer.contract.refusal import SignerRefusal
 
@@ -484,3 +486,31 @@ async def test_a_socket_of_another_user_is_not_trusted(tmp_path, monkeypatch):
             await client.ask(ask_of(1), share="app", deadline=trio.current_time() + 0.3)
         nursery.cancel_scope.cancel()
     listener.close()
+
+
+async def test_what_became_of_asks_and_how_large_frames_were_is_counted(tmp_path):
+    """By verb and outcome, answered or not; a frame falls into one class of sizes."""
+    async with playing(tmp_path) as (client, [worker]), trio.open_nursery() as nursery:
+        asker = Asker(client, nursery)
+        for number in range(5):
+            asker.ask(number)
+        asks = await worker.take()
+        refused = [Answer(each.id, No(SignerRefusal.TOKEN, "away")) for each in asks[:2]]
+        rest = [Answer(each.id, Unwrapped(b"")) for each in asks[2:]]
+        told = WorkerFigures(1, {}, [TokenFigures("hsm", "open", 1, {"unavailable": 2})])
+        await worker.send(Answers(refused + rest, 1, told))
+        await wait_all_tasks_blocked()
+        numbers_of = client.statistics()
+        assert numbers_of.outcomes == {("unwrap-key", "token"): 2, ("unwrap-key", "answered"): 3}
+        assert sum(numbers_of.sizes) == numbers_of.frames == 1
+        assert numbers_of.sizes[3] == 1  # 5 to 8
+        assert numbers_of.told.tokens["hsm"].states == {"open": 1}
+        asker.ask(6)
+        await worker.take()
+        worker.die()
+        await wait_all_tasks_blocked()
+        assert client.statistics().outcomes["unwrap-key", "lost"] == 1
+        asker.ask(7, deadline=0.1)
+        with trio.fail_after(10):
+            while ("unwrap-key", "unreachable") not in client.statistics().outcomes:
+                await trio.sleep(0.05)
