@@ -15,6 +15,8 @@ import msgspec
 from signer.contract.refusal import SignerRefusal
 from signer.issuance.refused import Refused
 
+# A clock that is set back by more was wrong before, by hours perhaps. A gateway's tickets live a little longer.
+STEP: Final = 60  # seconds
 HORIZON: Final = 600  # seconds; a ticket lives as long as one ask, which is well under two minutes
 GENERATION: Final = 100_000  # serials; two generations of them take about 20 MiB
 OUTSTANDING: Final = 2_000_000  # tickets; an honest gateway's live for 70 seconds, and these take about 200 MiB
@@ -64,7 +66,11 @@ class Tickets:
 
         `now` is in seconds since the epoch.
         """
-        # A clock that is set back must not revive a ticket that was forgotten.
+        # A clock that is set back must not revive a ticket that was forgotten. But one that ran ahead, as after a start
+        # before the time was known, must not keep every ticket out until that time has come: what it lets be forgotten
+        # has its serial still.
+        if now + STEP < self._latest:
+            self._latest = now
         now = self._latest = max(now, self._latest)
         self._forget(now)
         if claim.deadline < now:

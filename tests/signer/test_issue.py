@@ -615,6 +615,17 @@ def test_tickets_are_forgotten_after_their_deadline_and_the_clock_does_not_bring
     assert caught.value.reason is SignerRefusal.TICKET
 
 
+def test_a_clock_that_ran_ahead_and_was_set_right_keeps_no_ticket_out():
+    """A machine starts before its clock is right, by eight hours: what was signed then stays signed."""
+    tickets, ahead = Tickets(), NOW + 8 * 3600
+    spend(tickets, b"a" * 16, ahead + 70, issuer="i", serial=1, now=ahead)
+    spend(tickets, b"b" * 16, NOW + 70, issuer="i", serial=2, now=NOW)
+    for ticket, serial, reason in ((b"b" * 16, 3, SignerRefusal.TICKET), (b"c" * 16, 1, SignerRefusal.SERIAL)):
+        with pytest.raises(Refused) as caught:
+            spend(tickets, ticket, NOW + 70, issuer="i", serial=serial, now=NOW)
+        assert caught.value.reason is reason
+
+
 def test_serials_are_kept_for_two_generations_and_memory_stays_bounded():
     tickets = Tickets(generation=10)
     for serial in range(1, 36):
