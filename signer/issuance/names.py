@@ -181,6 +181,8 @@ def _holds(subtree: NameRange, value: str) -> bool:
 
 def _touches(subtree: NameRange, value: str) -> bool:
     """Whether a name, or anything that it stands for, may lie within an excluded subtree of its type."""
+    if not subtree.value:  # without a host or a mailbox: of all of them, as Go's verifier has it
+        return True
     match subtree.type:
         case "dns_name":
             excluded, name = subtree.value.lower().removeprefix("."), value.lower()

@@ -61,6 +61,9 @@ def test_a_form_with_permitted_subtrees_has_nothing_else(kind, subtree, within, 
         ("email", "example.com", ["a@example.com"], ["a@example.org"]),
         ("uri", "example.com", ["https://example.com/", "urn:no:host"], ["https://example.org/"]),
         ("upn", "", ["user@example.com"], []),
+        ("dns_name", "", ["example.com", "*.example.com"], []),
+        ("email", "", ["a@example.com"], []),
+        ("uri", "", ["https://example.com/"], []),
     ],
 )  # fmt: skip
 def test_what_is_excluded_is_kept_out_and_so_is_what_may_stand_for_it(kind, subtree, kept_out, free):
