@@ -117,8 +117,9 @@ def rekey(
         if isinstance(made, PendingKey):
             return made
         new = made
-    if new.links and old.links != new.links:
-        ceremony.store.replace(name, links=new.links)
+    missing = [each for each in new.links if each not in old.links]
+    if missing:  # behind those that lead to the key before it
+        ceremony.store.replace(name, links=(*old.links, *missing))
     if f"{name}-ra" in ceremony.store.names():
         ceremony.ra(f"{successor}-ra", new)
     return new

@@ -61,7 +61,8 @@ def main(asked: argparse.Namespace) -> int:
         secret = read_secret(sys.stdin.fileno())
         passphrase = _line(sys.stdin.fileno()) if asked.verb == "import" else b""
         pins = read_pins(asked.pin, sys.stdin.fileno())
-        create(asked.keys, secret)
+        if asked.verb in _BEGIN:
+            create(asked.keys, secret)
         kek = unlock(asked.keys, secret)
         tokens = tokens_of(asked.keys, kek, pins, writing=True)
         store = SoftKeyStore(asked.keys, kek, tokens)
@@ -203,6 +204,8 @@ _VERBS: Final[dict[str, Callable[[Held, argparse.Namespace], Answer]]] = {
     "show": _show,
     "list": _list,
 }
+# Those that may be the first with a folder. To any other a folder without keys is another one than was meant.
+_BEGIN: Final = frozenset({"first", "create-authority", "request", "import"})
 
 
 def _begin(held: Held, asked: argparse.Namespace, what: str) -> None:

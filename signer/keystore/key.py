@@ -92,7 +92,8 @@ class StoredKey:
     """One key, opened. `chain` begins with the key's own certificate and ends with the root; it is never empty.
 
     `private_key` may be a subclass whose operations run on a token. A key that took another's place knows it by name
-    (`predecessor`); for a root the two certify each other (`links`: OldWithNew, NewWithOld; RFC 4210, 4.4).
+    (`predecessor`); for a root the two certify each other (`links`: OldWithNew, NewWithOld; RFC 4210, 4.4). One between
+    two others has the links to both.
     """
 
     name: str

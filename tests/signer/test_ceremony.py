@@ -200,6 +200,27 @@ def test_what_cannot_be_made_is_told_in_a_sentence(tmp_path, arguments, sentence
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("list", []),
+        ("show", ["--name", "root"]),
+        ("renew", ["--name", "root"]),
+        ("rekey", ["--name", "root", "--as", "root-g2"]),
+        ("install", ["--name", "root", "--certificate", "chain.pem"]),
+        ("add-place", ["--name", "root", "--module", "/lib/hsm.so", "--token", "t"]),
+        ("remove-place", ["--name", "root", "--module", "/lib/hsm.so", "--token", "t"]),
+        ("tls", ["--tls", "tls"]),
+    ],
+)
+def test_a_folder_that_was_mistyped_is_told_and_not_made(tmp_path, verb, arguments):
+    """Whatever secret was typed with it would have become that folder's."""
+    done = run(verb, "--keys", str(tmp_path / "kyes"), *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "is not a key store" in done.stderr.decode()
+    assert not (tmp_path / "kyes").exists()
+
+
 def test_a_wrong_secret_makes_nothing(tmp_path):
     create(tmp_path / "keys", SECRET)
     done = run("first", "--keys", str(tmp_path / "keys"), "--tls", str(tmp_path / "tls"), secret=b"wrong")

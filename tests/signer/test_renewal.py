@@ -197,6 +197,16 @@ def test_a_rekey_that_is_held_again_gives_the_same(keys):
     assert keys.store().find("root").links == keys.store().find("root-g2").links
 
 
+def test_a_root_between_two_others_keeps_the_links_to_both(keys):
+    """Who trusts the first generation finds its way to the third by way of the second."""
+    at, *_ = make(keys)
+    second = rekey(at, "root", "root-g2")
+    third = rekey(at, "root-g2", "root-g3")
+    assert keys.store().find("root-g2").links == (*second.links, *third.links)
+    rekey(at, "root-g2", "root-g3")
+    assert keys.store().find("root-g2").links == (*second.links, *third.links)
+
+
 def test_an_authority_moves_below_a_root_s_new_key(keys, tmp_path):
     at, _, issuing, _ = make(keys)
     new = rekey(at, "root", "root-g2")
