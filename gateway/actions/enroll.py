@@ -29,7 +29,7 @@ from gateway.domain.request import CertificateRequest, EnrollmentRequest, Reques
 from gateway.outbound.signer import SignerFailure, SignerLost, SignerRefused
 from gateway.store import issuance as store
 from gateway.store import requests
-from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
+from gateway.store.unit import StateConflict, StoreBusy, StoreUnavailable, Unit
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,11 @@ ATTEMPTS: Final = 3
 # millisecond; only a full queue makes this matter.
 TWIN_PATIENCE: Final = 5.0  # seconds
 TWIN_GLANCE: Final = 0.02  # seconds
+
+# For how long a signed certificate waits for room in the store's queue, and how often it looks: what gives up here was
+# signed for nobody, and is a difference between the signer's journal and the inventory.
+ROOM_PATIENCE: Final = 5.0  # seconds
+ROOM_GLANCE: Final = 0.02  # seconds
 
 GONE: Final = "the client went away before its certificate was signed; nothing was signed"
 
@@ -240,7 +245,12 @@ async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes
             attempt.hooks.with_complete(unit, certificate)
         unit.audit(attempt.event("certificate.issue", certificate.id, "success", f"serial {certificate.serial}", at))
 
-    await _write(attempt, unit)
+    try:
+        await _insist(attempt, unit)
+    except StateConflict as conflict:
+        # Revoked by its serial, or given up as overdue, while it was being signed: whoever did it has burnt the serial.
+        log.warning("request %s: signed too late, and handed out to nobody: %s", request_id, conflict)
+        raise Refusal(RefusalReason.UNAVAILABLE, "the serial was given up meanwhile", retry_after=5) from conflict
     return issued(certificate, pair)
 
 
@@ -264,6 +274,8 @@ async def _burn(attempt: _Attempt, request_id: str, judged: Plan, failure: str) 
         await attempt.resources.store.write(unit)
     except (StoreBusy, StoreUnavailable) as error:
         log.warning("request %s: its serial stays reserved, the store is away: %s", request_id, error)
+    except StateConflict:
+        log.warning("request %s: its serial was given up already", request_id)
 
 
 async def _twin(attempt: _Attempt, existing: store.Existing) -> Issued | Pending:
@@ -328,6 +340,20 @@ async def _write(attempt: _Attempt, unit: Callable[[Unit], _T]) -> _T:
         return await attempt.resources.store.write(unit)
     except (StoreBusy, StoreUnavailable) as error:
         raise outage(error) from error
+
+
+async def _insist(attempt: _Attempt, unit: Callable[[Unit], None]) -> None:
+    """Write what must not be lost: a queue that is full of others' beginnings has room for this end soon."""
+    until = trio.current_time() + ROOM_PATIENCE
+    while True:
+        try:
+            return await attempt.resources.store.write(unit)
+        except StoreBusy as busy:
+            if trio.current_time() >= until:
+                raise outage(busy) from busy
+            await trio.sleep(ROOM_GLANCE)
+        except StoreUnavailable as error:
+            raise outage(error) from error
 
 
 def _refusal(failure: SignerFailure) -> Refusal:

@@ -21,7 +21,7 @@ from gateway.domain.certificate import Certificate, SerialStatus
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.revocation import Change, RevocationReason, change, reason_of
 from gateway.store import certificates, issuance, revocations
-from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
+from gateway.store.unit import Duplicate, StateConflict, StoreBusy, StoreUnavailable, Unit
 
 NO_CERTIFICATE = "there is no such certificate, or none that you may see"
 LOST = "revoked before its outcome was known"
@@ -126,6 +126,8 @@ async def _write(resources: Resources, publications: Publications, unit: Callabl
         result = await resources.store.write(unit)
     except (StoreBusy, StoreUnavailable) as error:
         raise outage(error) from error
+    except (StateConflict, Duplicate) as error:
+        raise Refusal(RefusalReason.CONFLICT, "serial: it changed just now; nothing was done, ask again") from error
     publications.ring()
     return result
 
@@ -198,6 +200,9 @@ def _burn(unit: Unit, authority: Authority, serial: str, at: datetime) -> None:
         issuance.burn(
             unit, request_id=standing.request_id or "", issuer_id=authority.id, serial=serial, failure=LOST, at=at
         )
+    elif standing.status is SerialStatus.ISSUED:
+        # On PostgreSQL: there was none a statement ago. Its row must say the same as the list.
+        raise StateConflict(f"serial {serial} was recorded meanwhile")
 
 
 def _reason(certificate: Certificate) -> RevocationReason | None:

@@ -122,10 +122,8 @@ def burn(unit: Unit, *, request_id: str, issuer_id: str, serial: str, failure: s
     Raises:
         StateConflict: the serial is not reserved.
     """
-    now = millis(at)
-    if unit.run("issuance.burn_serial", issuer_id=issuer_id, serial=serial, at=now) != 1:
+    if not _give_up(unit, request_id=request_id, issuer_id=issuer_id, serial=serial, failure=failure, at=at):
         raise StateConflict(f"serial {serial} is not reserved")
-    unit.run("issuance.fail_request", id=request_id, failure=failure, at=now)
 
 
 def recover(unit: Unit, *, at: datetime, before: datetime | None = None) -> list[str]:
@@ -137,14 +135,23 @@ def recover(unit: Unit, *, at: datetime, before: datetime | None = None) -> list
     burnt: list[str] = []
     until = _ALWAYS if before is None else millis(before)
     for row in unit.all("issuance.reserved", before=until):
-        serial, request_id = row.text("serial"), row.text("request_id")
-        burn(unit, request_id=request_id, issuer_id=row.text("issuer_id"), serial=serial, failure=STOPPED, at=at)
+        issuer_id, serial, request_id = row.text("issuer_id"), row.text("serial"), row.text("request_id")
+        if not _give_up(unit, request_id=request_id, issuer_id=issuer_id, serial=serial, failure=STOPPED, at=at):
+            continue  # on PostgreSQL: recorded, or burnt, since the line above read it
         unit.audit(
             AuditEvent(at, "system", "certificate.request", request_id, "failed", detail=f"serial {serial} burnt")
         )
         burnt.append(serial)
     unit.run("issuance.release_orders", before=until)
     return burnt
+
+
+def _give_up(unit: Unit, *, request_id: str, issuer_id: str, serial: str, failure: str, at: datetime) -> bool:
+    now = millis(at)
+    if unit.run("issuance.burn_serial", issuer_id=issuer_id, serial=serial, at=now) != 1:
+        return False
+    unit.run("issuance.fail_request", id=request_id, failure=failure, at=now)
+    return True
 
 
 def serials(unit: Unit, issuer_id: str) -> list[Serial]:

@@ -25,7 +25,7 @@ from gateway.domain.request import (
 )
 from gateway.outbound.signer import SignerBusy, SignerLost, SignerRefused, SignerUnreachable
 from gateway.store import audit, catalogue, certificates, issuance, requests
-from gateway.store.unit import Store, Unit, open_store
+from gateway.store.unit import Store, StoreBusy, Unit, open_store
 from signer.contract.refusal import SignerRefusal
 from tests.doubles.issuer import NOW, Issuer, SignerDouble, dice, pair, public_key
 
@@ -225,6 +225,48 @@ async def test_a_client_that_goes_away_before_its_certificate_is_signed_gets_non
     issued = await waist.enroll(request)
     assert isinstance(issued, Issued)
     assert sorted(status for _, status in await waist.serials()) == ["burnt", "issued"]
+
+
+async def test_a_signed_certificate_waits_for_room_in_the_store(waist: Waist):
+    """The queue fills up with others' beginnings between the reservation and the end."""
+
+    class Crowded:
+        read = waist.store.read
+
+        def __init__(self) -> None:
+            self.refusals = 0
+
+        async def write(self, work):
+            if waist.signer.signed and self.refusals < 3:
+                self.refusals += 1
+                raise StoreBusy("full")
+            return await waist.store.write(work)
+
+    crowded = Crowded()
+    waist.resources = replace(waist.resources, store=crowded)  # type: ignore[arg-type]
+    assert isinstance(await waist.enroll(asked()), Issued)
+    assert crowded.refusals == 3
+    assert [status for _, status in await waist.serials()] == ["issued"]
+
+
+@pytest.mark.parametrize("failure", [None, SignerRefused(SignerRefusal.JOURNAL, "no room left"), SignerLost("gone")])
+async def test_a_serial_that_is_given_up_while_it_is_being_signed_is_nobodys(waist: Waist, failure: Exception | None):
+    """An operator revokes it, or the recovery of what is overdue was quicker: the answer is one to come back with."""
+
+    class Overtaken(SignerDouble):
+        async def issue(self, plan, pair, *, ticket):
+            found = await waist.store.read(lambda unit: issuance.serials(unit, pair.authority.id))
+            await waist.store.write(lambda unit: issuance.recover(unit, at=NOW))
+            assert [each.status for each in found if each.serial == f"{plan.serial:x}"] == ["reserved"]
+            if failure is not None:
+                raise failure
+            return await super().issue(plan, pair, ticket=ticket)
+
+    waist.resources = replace(waist.resources, signer=Overtaken(waist.issuer))
+    with pytest.raises(Refusal) as refusal:
+        await waist.enroll(asked())
+    assert (refusal.value.reason, refusal.value.retry_after) == (RefusalReason.UNAVAILABLE, 5)
+    assert {status for _, status in await waist.serials()} == {"burnt"}
 
 
 async def test_overload_is_told_before_anything_is_written(waist: Waist):

@@ -269,6 +269,29 @@ async def test_a_gateway_that_starts_spares_what_others_reserved_since(store: St
     assert await status() is OrderStatus.READY
 
 
+async def test_recovery_passes_by_what_somebody_else_ended_since_it_looked(store: Store):
+    """PostgreSQL: what one statement read may have changed before the next one."""
+    first, second = things.request(), things.request()
+    await store.write(lambda unit: reserve(unit, first, "01"))
+    await store.write(lambda unit: reserve(unit, second, "02"))
+
+    class Overtaken:
+        def __init__(self, unit: Unit) -> None:
+            self._unit = unit
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._unit, name)
+
+        def all(self, query: str, **parameters: object) -> object:
+            rows = self._unit.all(query, **parameters)  # type: ignore[arg-type]
+            if query == "issuance.reserved":
+                burn(self._unit, first.id, "01")
+            return rows
+
+    recovered = await store.write(lambda unit: issuance.recover(Overtaken(unit), at=LATER))  # type: ignore[arg-type]
+    assert recovered == ["02"]
+
+
 async def test_a_revocation_is_noted_once_and_listed_for_its_issuer(store: Store):
     mine, other, good = (things.certificate(issuer_id=issuer) for issuer in ("authority", "other", "authority"))
     for each in (mine, other, good):
