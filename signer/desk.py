@@ -38,7 +38,7 @@ from signer.contract.messages import (
 )
 from signer.contract.refusal import SignerRefusal
 from signer.hardening.log import say, tell
-from signer.issuance.crl import SLICE, sign_crl, sign_in_slices
+from signer.issuance.crl import SLICE, check_present, sign_crl, sign_in_slices
 from signer.issuance.issue import Prepared, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.ocsp import Speaker, sign_ocsp
@@ -116,7 +116,9 @@ class Desk:
     def _in_slices(self, number: int, verb: SignCrl) -> Generator[None, None, Answers]:
         outcome: Outcome
         try:
-            outcome = self._listed(verb, (yield from sign_in_slices(self._issuer(verb.issuer), verb)))
+            issuer = self._issuer(verb.issuer)
+            check_present(verb, int(self._now()))
+            outcome = self._listed(verb, (yield from sign_in_slices(issuer, verb)))
         except Exception as error:  # noqa: BLE001 - as in `_outcome`
             outcome = _no(error)
         return Answers([Answer(number, each) for each in self._written([outcome])])
@@ -173,7 +175,9 @@ class Desk:
             case SignAttributes():
                 return Signature(sign_attributes(self._store.find(verb.ra), verb))
             case SignCrl():
-                return self._listed(verb, sign_crl(self._issuer(verb.issuer), verb))
+                issuer = self._issuer(verb.issuer)
+                check_present(verb, int(self._now()))
+                return self._listed(verb, sign_crl(issuer, verb))
             case SignOcsp():
                 return OcspResponse(self._vouched(verb))
             case GenerateKey():

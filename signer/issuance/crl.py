@@ -27,6 +27,7 @@ _NUMBER_BITS: Final = 159  # RFC 5280, 5.2.3: 20 octets
 _SERIAL_OCTETS: Final = 20
 _LAST_SECOND: Final = 253_402_300_799  # the end of GeneralizedTime
 _DAY: Final = 86400  # seconds; clocks of several gateways differ, by less
+_AHEAD: Final = 60  # seconds; a gateway's clock and its signer's are one machine's
 _MAX_URLS: Final = 32  # names of one list: one an address that it ever had
 _URL: Final = re.compile(r"https?://[!-~]{1,2000}")
 
@@ -47,6 +48,15 @@ def _reason(code: int) -> bytes:
 
 _EXTENSIONS: Final = {0: b"", **{code: _reason(code) for code in _REASONS}}
 _DELTA_EXTENSIONS: Final = {**_EXTENSIONS, _REMOVED: _reason(_REMOVED)}
+
+
+def check_present(ask: SignCrl, now: int) -> None:
+    """Raises `Refused` (LINT) unless the list of `ask` is for now, in seconds since the epoch.
+
+    A compromised gateway must not collect lists for times to come, in which what is revoked then is missing.
+    """
+    if not now - _DAY <= ask.this_update <= now + _AHEAD:
+        raise Refused(SignerRefusal.LINT, "the list's time is not the present")
 
 
 def sign_crl(issuer: Issuer, ask: SignCrl) -> bytes:

@@ -285,6 +285,15 @@ LISTS = {
     "of nobody": (lambda: SignCrl("", 1, now(), now() + DAY, []), SignerRefusal.UNKNOWN_KEY),
     "for two years": (lambda: SignCrl("issuing", 1, now(), now() + 730 * DAY, []), SignerRefusal.LINT),
     "that ends before it begins": (lambda: SignCrl("issuing", 1, now(), now() - DAY, []), SignerRefusal.LINT),
+    "for the month to come": (
+        lambda: SignCrl("issuing", 1, now() + 30 * DAY, now() + 60 * DAY, []),
+        SignerRefusal.LINT,
+    ),
+    "of last week": (lambda: SignCrl("issuing", 1, now() - 7 * DAY, now() + DAY, []), SignerRefusal.LINT),
+    "for the month to come, long enough to be made in slices": (
+        lambda: SignCrl("issuing", 1, now() + 30 * DAY, now() + 60 * DAY, [], packed=bytes(25_000)),
+        SignerRefusal.LINT,
+    ),
     "from before all time": (lambda: SignCrl("issuing", 1, -1, now(), []), SignerRefusal.LINT),
     "of a negative number": (lambda: SignCrl("issuing", -1, now(), now() + DAY, []), SignerRefusal.LINT),
     "of the serial 0": (lambda: SignCrl("issuing", 1, now(), now() + DAY, [(bytes(16), now(), 1)]), SignerRefusal.LINT),

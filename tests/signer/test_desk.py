@@ -37,7 +37,7 @@ from tests.signer.test_ra import attributes
 
 
 def desk(store: MemoryStore | None = None) -> Desk:
-    return Desk(store or memory_store(), journal())
+    return Desk(store or memory_store(), journal(), now=lambda: NOW)
 
 
 def answers(*verbs, at: Desk | None = None, version: int = VERSION):

@@ -76,7 +76,7 @@ def serials(folder: Path) -> list[int]:
 
 
 def test_what_a_desk_signs_is_in_the_journal_and_what_it_refuses_is_not(tmp_path):
-    desk = Desk(memory_store(), journal(tmp_path))
+    desk = Desk(memory_store(), journal(tmp_path), now=lambda: NOW)
     ask = good_ask()
     certificate, crl, unwrapped, refused = answers(
         desk, ask, SignCrl("issuing", 7, NOW, NOW + 60, []), UnwrapKey("issuing-ra", b"", "x", 16), good_ask(serial=b"")
@@ -96,7 +96,7 @@ def test_what_a_desk_signs_is_in_the_journal_and_what_it_refuses_is_not(tmp_path
 
 def test_an_entry_is_there_before_its_answer_leaves(tmp_path):
     """The write happens inside of `answer`: at its end another reader sees it, and a killed worker has lost nothing."""
-    desk = Desk(memory_store(), journal(tmp_path))
+    desk = Desk(memory_store(), journal(tmp_path), now=lambda: NOW)
     for count in range(1, 4):
         answers(desk, good_ask())
         assert len(found(tmp_path, Written)) == count
@@ -268,13 +268,13 @@ def test_a_line_that_a_crash_cut_short_is_understood(three, tmp_path):
 
 
 def test_two_workers_of_one_store_use_a_ticket_and_a_serial_up_once(tmp_path):
-    one, other = (Desk(memory_store(), journal(tmp_path)) for _ in range(2))
+    one, other = (Desk(memory_store(), journal(tmp_path), now=lambda: NOW) for _ in range(2))
     ask = good_ask()
     [first] = answers(one, ask)
     assert isinstance(first, Certificate)
     same, ticket, serial = answers(other, ask, good_ask(ticket=ask.ticket), good_ask(serial=ask.serial))
     assert [same.reason, ticket.reason, serial.reason] == ["ticket", "ticket", "serial"]
-    again, older = answers(Desk(memory_store(), journal(tmp_path)), good_ask(serial=ask.serial), ask)
+    again, older = answers(Desk(memory_store(), journal(tmp_path), now=lambda: NOW), good_ask(serial=ask.serial), ask)
     assert [again.reason, older.reason] == ["serial", "ticket"]
 
 
@@ -321,7 +321,7 @@ def test_a_full_file_of_claims_whose_successor_was_never_begun_is_read_once_and_
 @pytest.mark.parametrize("harm", ["removed", "cut", "exchanged", "an older one", "the folder"])
 def test_claims_that_somebody_changed_end_all_signing(tmp_path, harm):
     folder = tmp_path / "journal"
-    desk = Desk(memory_store(), journal(folder))
+    desk = Desk(memory_store(), journal(folder), now=lambda: NOW)
     before = (folder / NAME).read_bytes() if harm == "an older one" else b""
     answers(desk, good_ask())
     if harm == "removed":
@@ -395,7 +395,7 @@ def full():
 
 @pytest.mark.parametrize("room", [0, 10, 100, 300])
 def test_a_full_disk_refuses_and_recovers_and_nothing_leaves_unrecorded(tmp_path, full, room):
-    desk = Desk(memory_store(), journal(tmp_path))
+    desk = Desk(memory_store(), journal(tmp_path), now=lambda: NOW)
     answers(desk, *[good_ask() for _ in range(3)])
     size = (tmp_path / file_name(1)).stat().st_size
     full(size + room)
@@ -415,7 +415,7 @@ def test_a_full_disk_refuses_and_recovers_and_nothing_leaves_unrecorded(tmp_path
 
 
 def test_claims_that_do_not_fit_are_not_signed(tmp_path, full):
-    desk = Desk(memory_store(), journal(tmp_path))
+    desk = Desk(memory_store(), journal(tmp_path), now=lambda: NOW)
     full(SIZE + 10)
     ask = good_ask()
     [no] = answers(desk, ask)
