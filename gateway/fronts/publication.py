@@ -78,7 +78,7 @@ def _unchanged(scope: Scope, tag: str, modified: datetime) -> bool:
     """RFC 9110, 13.2.2: If-None-Match where it is given, and only otherwise If-Modified-Since."""
     known = header(scope, b"if-none-match")
     if known is not None:
-        return "*" in known or tag in (each.strip().removeprefix("W/") for each in known.split(","))
+        return known.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in known.split(","))
     since = header(scope, b"if-modified-since")
     if since is None:
         return False

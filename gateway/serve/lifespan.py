@@ -24,7 +24,11 @@ from gateway.actions.resources import Resources
 from gateway.actions.validate import Validations
 from gateway.actions.vouch import Statuses
 from gateway.domain.succession import acceptable
+from gateway.fronts.admission import Admission
+from gateway.fronts.early import Early
 from gateway.fronts.front import Front, Urls
+from gateway.fronts.limits import Limits
+from gateway.fronts.readers import readers
 from gateway.fronts.routes import routes
 from gateway.jobs.publication import keep_published
 from gateway.jobs.recovery import recover_overdue
@@ -40,13 +44,15 @@ from gateway.serve.current import Current, warn_of_the_clock
 from gateway.serve.follow import follow
 from gateway.serve.guard import guard, ready
 from gateway.serve.listener import Door, listen
+from gateway.serve.metrics import Measured, started
 from gateway.serve.opening import now, opened_store, usable
 from gateway.serve.quickstart import APPLICATION, SERVERS, Quickstart, Secrets
-from gateway.serve.renewal import keep_listener_certificate
+from gateway.serve.rounds import Rounds
+from gateway.serve.renewal import keep_listener_certificate, listener_issuer
 from gateway.serve.start import House
 from gateway.serve.telemetry import Counters
 from gateway.serve.tls import server_context
-from gateway.store import catalogue, issuance
+from gateway.store import catalogue, issuance, revocation_lists
 from gateway.store.catalogue import Catalogue
 from gateway.store.unit import Store
 
@@ -82,6 +88,7 @@ async def _with_store(house: House, store: Store, ending: trio.Event) -> None:
         # From here on nothing refuses to start, and the folder may change.
         folder.note_holder(house.folder)
         burnt = await store.write(partial(issuance.recover, at=now()))
+        await store.write(revocation_lists.give_all_back)
     if burnt:
         logger.warning("serials of a stop in mid-signature are marked burnt", extra={"serials": ",".join(burnt)})
     async with trio.open_nursery() as signers:
@@ -123,7 +130,10 @@ async def _with_signer(
         publications=publications,
         validations=validations,
         statuses=statuses,
+        limits=Limits(admission=Admission(house.settings.wait_seconds)),
         ready=partial(_ready, resources),
+        measures=Measured(resources, counters, publications, statuses, started()),
+        readers=readers(house.settings.metrics),
     )
     secure = [Door(one, house.settings.connections, _context(house, current())) for one in house.https]
     plain = [Door(one, house.settings.connections) for one in house.http]
@@ -139,10 +149,14 @@ async def _with_signer(
         jobs.start_soon(keep_vouched, resources, statuses)
         jobs.start_soon(recover_overdue, resources)
         jobs.start_soon(sweep, resources)
-        jobs.start_soon(keep_listener_certificate, house.settings, house.secret, lambda: changed(current()))
+        issuer, renewed = (lambda: listener_issuer(current())), (lambda: changed(current()))
+        jobs.start_soon(keep_listener_certificate, house.settings, house.secret, issuer, renewed)
         async with trio.open_nursery() as serving:
-            asgi = application(routes(front), counters)
-            await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], ending))
+            every = routes(front)
+            early = Early(front, every, counters.told_early)
+            trio.lowlevel.add_instrument(Rounds(front.limits.admission.round_took))
+            asgi = application(every, counters)
+            await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], ending, early=early))
             announce(house, facts, current())
         logger.info("ended", extra=counters.facts())
         jobs.cancel_scope.cancel()

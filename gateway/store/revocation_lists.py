@@ -46,15 +46,16 @@ def find(unit: Unit, issuer_id: str, part: int) -> tuple[ListState, bytes] | Non
 
 
 def claim(
-    unit: Unit, issuer_id: str, part: int, *, urls: tuple[str, ...], at: datetime, patience: timedelta
+    unit: Unit, issuer_id: str, part: int, *, urls: tuple[str, ...], at: datetime, patience: timedelta, own: int = 0
 ) -> tuple[int, ListState] | None:
     """Take the next number of a list, and with it the right to sign; None while someone else signs.
 
     The number is above every one that was ever claimed, and not below the clock's milliseconds: a store that was
-    restored from an older copy does not go back. A claim older than `patience` was abandoned. `urls` are added.
+    restored from an older copy does not go back. A claim older than `patience` was abandoned; so was that of the number
+    `own`, the caller's last, if it still stands. `urls` are added.
     """
     unit.run("revocation_lists.prepare", issuer_id=issuer_id, part=part, der=b"")
-    row = unit.one("revocation_lists.find", issuer_id=issuer_id, part=part)
+    row = unit.one("revocation_lists.claimable", issuer_id=issuer_id, part=part)  # without the list: megabytes
     assert row is not None  # it was made above, and none is ever deleted
     before = _state(row)
     number = max(row.integer("claimed_number") + 1, millis(at))
@@ -63,6 +64,7 @@ def claim(
         issuer_id=issuer_id,
         part=part,
         number=number,
+        own=own,
         at=millis(at),
         abandoned=millis(at - patience),
         impossible=millis(at + patience),  # the clock was set back since
@@ -89,6 +91,14 @@ def keep(unit: Unit, signed: ListState, der: bytes) -> bool:
 def give_back(unit: Unit, issuer_id: str, part: int, number: int) -> None:
     """Let go of a claim under which nothing was signed; the number is never used."""
     unit.run("revocation_lists.give_back", issuer_id=issuer_id, part=part, number=number)
+
+
+def give_all_back(unit: Unit) -> int:
+    """Let go of every claim, as a start after a stop without warning may: nobody signs. Gives how many there were.
+
+    Were anybody signing all the same, their list would be dropped where another was claimed meanwhile.
+    """
+    return unit.run("revocation_lists.give_all_back")
 
 
 def _state(row: Row) -> ListState:

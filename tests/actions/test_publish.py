@@ -19,7 +19,7 @@ from gateway.outbound.signer import ENTRY, SignerUnreachable
 from gateway.store import certificates, revocation_lists
 from gateway.store.revocation_lists import WHOLE
 from gateway.store.revocations import EVERY_PARTITION, Revocation
-from gateway.store.unit import EPOCH
+from gateway.store.unit import EPOCH, StoreUnavailable
 from tests.doubles.house import NOW, House, open_house
 from tests.store import things
 
@@ -164,6 +164,47 @@ async def test_a_failing_signer_leaves_the_old_list_in_force_and_is_asked_again(
     house.signer.crash = None
     assert await renew(house, authority) == 1
     assert serial in on(house.front.publications, authority, house.now)
+
+
+async def test_a_store_that_fails_when_a_list_is_to_be_kept_delays_it_by_nothing_more(house: House):
+    authority = await lists(house)
+
+    class Away:
+        read = house.store.read
+        times = 0
+
+        async def write(self, work):
+            self.times += 1
+            if self.times == 2:  # the claim is the first
+                raise StoreUnavailable("away")
+            return await house.store.write(work)
+
+    serial = await revoked(house, not_after=NOW + 9 * DAY)
+    whole, house.resources = house.resources, replace(house.resources, store=Away())  # type: ignore[arg-type]
+    with pytest.raises(StoreUnavailable):
+        await renew(house, authority)
+    house.resources = whole
+    assert await renew(house, authority) == 1
+    assert serial in on(house.front.publications, authority, house.now)
+
+
+async def test_a_list_that_follows_at_once_has_a_later_thisupdate_never_in_the_future(house: House):
+    """RFC 9110, 8.8.2.2: a cache that knows a list by its Last-Modified must not take the next for the same."""
+    authority = await lists(house)
+    updates = []
+    for _ in range(4):
+        await revoked(house, not_after=NOW + 9 * DAY)
+        await renew(house, authority)
+        held = house.front.publications.current(authority.id, house.now)
+        assert held is not None
+        updates.append(held.this_update)
+    assert updates == sorted(set(updates))
+    house.now -= dt.timedelta(minutes=10)  # the clock was set back
+    await revoked(house, not_after=NOW + 9 * DAY)
+    await renew(house, authority)
+    held = house.front.publications.current(authority.id, house.now)
+    assert held is not None
+    assert held.this_update == house.now
 
 
 async def test_lists_are_signed_ahead_though_nothing_changed_and_never_run_out(house: House):

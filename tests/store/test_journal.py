@@ -23,12 +23,27 @@ async def test_a_serial_is_found_as_it_stands(store: Store):
             revision=1,
         )
         unit.run("issuance.reserve", issuer_id="ca", serial="a2", request_id="r", plan=b"p", at=0)
+        unit.run("issuance.reserve", issuer_id="ca", serial="a3", request_id="r", plan=b"p", at=0)
+        revocations.put(
+            unit,
+            issuer_id="ca",
+            serial="a3",
+            reason=RevocationReason.REMOVE_FROM_CRL,
+            at=NOW,
+            not_after=NOW,
+            partition=None,
+            revision=2,
+        )
 
     await store.write(reserve)
     assert await store.read(lambda unit: journal.find(unit, "ca", "a1")) == journal.Known(
         SerialStatus.RESERVED, None, True
     )
     assert await store.read(lambda unit: journal.find(unit, "ca", "a2")) == journal.Known(
+        SerialStatus.RESERVED, None, False
+    )
+    # A hold that was released is no revocation: what may exist under it is trusted.
+    assert await store.read(lambda unit: journal.find(unit, "ca", "a3")) == journal.Known(
         SerialStatus.RESERVED, None, False
     )
     assert await store.read(lambda unit: journal.find(unit, "other", "a1")) is None

@@ -79,6 +79,34 @@ async def test_of_all_gateways_at_once_one_signs(url: str):
         assert await other.write(claim()) is not None
 
 
+async def test_what_a_stop_left_claimed_is_in_nobodys_way_after_a_start(store: Store):
+    """kill -9 between the claim and the list: a revocation is on a list within seconds all the same (D19)."""
+    left = await claimed(store)
+    assert await store.write(claim()) is None
+    assert await store.write(revocation_lists.give_all_back) == 1
+    assert await store.write(revocation_lists.give_all_back) == 0
+    number = await claimed(store)
+    assert number > left
+    assert not await keep(store, left)
+    assert await keep(store, number)
+
+
+async def test_whoever_failed_under_a_claim_may_claim_again_at_once_and_nobody_else(store: Store):
+    """The store was away just when the list was to be kept."""
+    first = await claimed(store)
+
+    def again(own: int):
+        return lambda unit: revocation_lists.claim(
+            unit, "authority", WHOLE, urls=(), at=NOW, patience=PATIENCE, own=own
+        )
+
+    assert await store.write(again(first - 1)) is None
+    second = await store.write(again(first))
+    assert second is not None
+    assert second[0] > first
+    assert await store.write(again(first)) is None
+
+
 async def test_an_abandoned_claim_is_taken_over_and_whoever_comes_late_keeps_nothing(store: Store):
     late = await claimed(store)
     assert await store.write(claim(NOW + PATIENCE)) is None

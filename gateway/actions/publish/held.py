@@ -30,12 +30,20 @@ class Publications:
         self._turns: dict[str, trio.Lock] = {}
         self._ledgers: dict[str, Ledger] = {}
         self._rest_until: dict[str, float] = {}
+        self.claimed: dict[
+            tuple[str, int], int
+        ] = {}  # the last number that this process claimed, whatever became of it
         self._bell = trio.Event()
 
     def current(self, authority_id: str, now: datetime, part: int = WHOLE) -> RevocationList | None:
         """The list of this part, unless it has run out: an old list is worse than none (RFC 5280, 6.3.3)."""
         held = self._lists.get((authority_id, part))
         return held if held is not None and now < held.next_update else None
+
+    def earliest(self, authority_id: str) -> datetime | None:
+        """When the first of an authority's lists runs out, or ran out; None while there is none."""
+        ends = [each.next_update for (issuer_id, _), each in self._lists.items() if issuer_id == authority_id]
+        return min(ends, default=None)
 
     def number(self, authority_id: str, part: int) -> int:
         """The number of the list that is held, in force or not; 0 if there is none."""

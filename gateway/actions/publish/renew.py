@@ -138,20 +138,29 @@ async def _sign(resources: Resources, publications: Publications, authority: Aut
     """Claim the next number, sign, keep; false if somebody else is at it. The caller has the turn."""
     own = names(authority, part, ())
 
-    def claim(unit: Unit) -> tuple[int, ListState] | None:
-        return revocation_lists.claim(unit, authority.id, part, urls=own, at=resources.now(), patience=PATIENCE)
+    last = publications.claimed.get((authority.id, part), 0)
 
-    claimed = await resources.store.write(claim)
+    def claim(unit: Unit) -> tuple[int, ListState] | None:
+        return revocation_lists.claim(
+            unit, authority.id, part, urls=own, at=resources.now(), patience=PATIENCE, own=last
+        )
+
+    # Whoever asked for the list may go away: a claim that nobody knows of would be in everybody's way.
+    with trio.CancelScope(shield=True):
+        claimed = await resources.store.write(claim)
     if claimed is None:
         return False
     number, before = claimed
+    publications.claimed[authority.id, part] = number
     try:
         signed, der = await _signed(resources, publications.ledger(authority.id), authority, before, number)
     except BaseException:
         with trio.CancelScope(shield=True):
             await resources.store.write(lambda unit: revocation_lists.give_back(unit, authority.id, part, number))
         raise
-    if not await resources.store.write(lambda unit: revocation_lists.keep(unit, signed, der)):
+    with trio.CancelScope(shield=True):
+        kept = await resources.store.write(lambda unit: revocation_lists.keep(unit, signed, der))
+    if not kept:
         return False
     publications.keep(authority.id, part, _held(signed, der))
     return True
@@ -167,7 +176,9 @@ async def _signed(
     # well; one period more makes sure that a scheduled one was among them.
     expired_by = max(EPOCH, before.this_update - authority.lists.refresh)
     entries = await ledger.entries(before.part, expired_by=expired_by, listed=before.revision)
-    this_update, next_update = now - BACKDATE, now + authority.lists.lifetime
+    # Later than the last list's by a second at least, or caches that go by Last-Modified would take it for that one.
+    this_update = max(now - BACKDATE, min(before.this_update + timedelta(seconds=1), now))
+    next_update = now + authority.lists.lifetime
     urls = names(authority, before.part, before.urls)
     try:
         der = await resources.signer.sign_crl(

@@ -6,6 +6,10 @@ FROM revocation_lists
 SELECT issuer_id, part, number, this_update, next_update, revision, claimed_number, claimed_at, urls, der
 FROM revocation_lists WHERE issuer_id = :issuer_id AND part = :part
 
+-- claimable --
+SELECT issuer_id, part, number, this_update, next_update, revision, claimed_number, claimed_at, urls
+FROM revocation_lists WHERE issuer_id = :issuer_id AND part = :part
+
 -- prepare --
 INSERT INTO revocation_lists (
   issuer_id, part, number, this_update, next_update, revision, claimed_number, claimed_at, urls, der
@@ -15,7 +19,7 @@ ON CONFLICT (issuer_id, part) DO NOTHING
 -- claim --
 UPDATE revocation_lists SET claimed_number = :number, claimed_at = :at, urls = :urls
 WHERE issuer_id = :issuer_id AND part = :part AND claimed_number < :number
-  AND (claimed_at IS NULL OR claimed_at < :abandoned OR claimed_at > :impossible)
+  AND (claimed_at IS NULL OR claimed_number = :own OR claimed_at < :abandoned OR claimed_at > :impossible)
 
 -- keep --
 UPDATE revocation_lists SET number = :number, this_update = :this_update, next_update = :next_update,
@@ -25,3 +29,6 @@ WHERE issuer_id = :issuer_id AND part = :part AND claimed_number = :number AND n
 -- give_back --
 UPDATE revocation_lists SET claimed_at = NULL
 WHERE issuer_id = :issuer_id AND part = :part AND claimed_number = :number
+
+-- give_all_back --
+UPDATE revocation_lists SET claimed_at = NULL WHERE claimed_at IS NOT NULL
