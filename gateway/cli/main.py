@@ -32,6 +32,9 @@ COMMANDS: Final = {
 }
 
 
+INTERRUPTED: Final = 128 + 2  # what shells give for SIGINT
+
+
 class Command(Protocol):
     """What each module of a subcommand offers."""
 
@@ -87,4 +90,16 @@ def main(words: Sequence[str] | None = None) -> None:
         status = 2
     except BrokenPipeError:
         status = 1  # the reader of our output went away, as `head` does
+    except (KeyboardInterrupt, BaseExceptionGroup) as interrupt:
+        if not _interrupted(interrupt):
+            raise
+        print("muster: interrupted; what was made by then is found again by the same command", file=sys.stderr)
+        status = INTERRUPTED
     sys.exit(status)
+
+
+def _interrupted(raised: BaseException) -> bool:
+    """Whether it is Ctrl-C alone, as nurseries wrap it."""
+    if isinstance(raised, BaseExceptionGroup):
+        return all(_interrupted(each) for each in raised.exceptions)
+    return isinstance(raised, KeyboardInterrupt)

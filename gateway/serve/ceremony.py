@@ -110,16 +110,17 @@ def first(settings: Settings, secret: str) -> Manifest:
     return _read(run_once(settings, [*arguments, *token(settings)], secret))
 
 
-def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, parent: str | None) -> AuthorityManifest:
-    """Make an authority, or find the one of its name. `parent` is the name of its parent's key.
+def authority(
+    settings: Settings, secret: str, declared: AuthorityDeclaration, parent: Authority | None
+) -> AuthorityManifest:
+    """Make an authority below `parent`, or a root, or find the one of its name.
 
     Blocks for a second at most, RSA keys for several. Raises `CannotStart`.
     """
     arguments = ["create-authority", "--keys", str(Folder(settings.data).keys), "--name", declared.name]
     arguments += ["--subject", declared.subject or f"CN={declared.name}", "--algorithm", declared.key_algorithm]
     arguments += ["--days", str(declared.days)]
-    if parent is not None:
-        arguments += ["--parent", parent]
+    arguments += _under(parent)
     if declared.path_length is not None:
         arguments += ["--path-length", str(declared.path_length)]
     if declared.scep:
@@ -130,8 +131,7 @@ def authority(settings: Settings, secret: str, declared: AuthorityDeclaration, p
 def create(settings: Settings, secret: str, wish: Wish, parent: Authority | None) -> Manifest:
     """Make an authority below `parent`, or a root. Blocks; RSA keys take seconds. Raises `CannotStart`."""
     arguments = [*_named("create-authority", settings, wish.name), *_wished(wish)]
-    if parent is not None:
-        arguments += ["--parent", parent.key, *_published(parent)]
+    arguments += _under(parent)
     return _read(run_once(settings, [*arguments, *_ra(scep=wish.scep), *token(settings)], secret))
 
 
@@ -162,7 +162,7 @@ def renew(settings: Settings, secret: str, key: str, *, days: int | None, parent
     arguments = _named("renew", settings, key)
     if days is not None:
         arguments += ["--days", str(days)]
-    return _read(run_once(settings, [*arguments, *_moved(parent)], secret))
+    return _read(run_once(settings, [*arguments, *_under(parent)], secret))
 
 
 def rekey(
@@ -172,7 +172,7 @@ def rekey(
     arguments = [*_named("rekey", settings, authority.key), "--as", new]
     if algorithm is not None:
         arguments += ["--algorithm", algorithm]
-    return _read(run_once(settings, [*arguments, *_moved(parent), *token(settings)], secret))
+    return _read(run_once(settings, [*arguments, *_under(parent), *token(settings)], secret))
 
 
 def show(settings: Settings, secret: str, key: str) -> Shown:
@@ -185,10 +185,14 @@ def show(settings: Settings, secret: str, key: str) -> Shown:
         raise CannotStart(f"the signer's program is of another version: {error}") from None
 
 
-def renew_tls(settings: Settings, secret: str) -> None:
-    """Make a new key and certificate for the HTTPS listener, in place of those in the folder. Blocks."""
+def renew_tls(settings: Settings, secret: str, issuer: str) -> None:
+    """Make a new key and certificate for the HTTPS listener, in place of those in the folder. Blocks.
+
+    `issuer` is the name of the key that signs it.
+    """
     folder = Folder(settings.data)
-    arguments = ["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)]
+    arguments = ["tls", "--keys", str(folder.keys), "--tls", str(folder.tls), "--issuer", issuer]
+    arguments += _host_flags(settings)
     run_once(settings, arguments, secret)
 
 
@@ -240,7 +244,7 @@ def _ra(*, scep: bool) -> list[str]:
     return ["--with-ra"] if scep else []
 
 
-def _moved(parent: Authority | None) -> list[str]:
+def _under(parent: Authority | None) -> list[str]:
     return [] if parent is None else ["--parent", parent.key, *_published(parent)]
 
 

@@ -43,8 +43,7 @@ class Keys:
     async def make(self, declared: AuthorityDeclaration, parent: Authority | None) -> AuthorityManifest:
         """Make an authority's key and certificate, or find what an interrupted run has made. Raises `CannotStart`."""
         logger.info("an authority's key is made", extra={"authority": declared.name})
-        above = None if parent is None else parent.key
-        return await trio.to_thread.run_sync(ceremony.authority, self.settings, self.secret, declared, above)
+        return await trio.to_thread.run_sync(ceremony.authority, self.settings, self.secret, declared, parent)
 
 
 async def apply(settings: Settings, declaration: Declaration, show: Show, *, dry_run: bool) -> None:

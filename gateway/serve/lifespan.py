@@ -47,8 +47,8 @@ from gateway.serve.listener import Door, listen
 from gateway.serve.metrics import Measured, started
 from gateway.serve.opening import now, opened_store, usable
 from gateway.serve.quickstart import APPLICATION, SERVERS, Quickstart, Secrets
-from gateway.serve.rounds import Rounds
 from gateway.serve.renewal import keep_listener_certificate, listener_issuer
+from gateway.serve.rounds import Rounds
 from gateway.serve.start import House
 from gateway.serve.telemetry import Counters
 from gateway.serve.tls import server_context

@@ -15,30 +15,52 @@ from typing import Final
 import trio
 from cryptography import x509
 
+from gateway.domain.succession import latest
 from gateway.serve import ceremony
 from gateway.serve.folder import Folder
 from gateway.serve.opening import now
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
+from gateway.store.catalogue import Catalogue
 
 logger = logging.getLogger("muster.tls")
 
 # A third of its life: a store of keys that cannot be written for a month is noticed in time.
 AHEAD: Final = timedelta(days=60)
+ISSUING: Final = "issuing"  # as a first start names it
 PAUSE: Final = 12 * 3600.0  # seconds
 
 
-async def keep_listener_certificate(settings: Settings, secret: str, renewed: Callable[[], None]) -> None:
-    """Look now and twice a day, for ever; `renewed` is told of a new certificate. Ends by cancellation only."""
+async def keep_listener_certificate(
+    settings: Settings, secret: str, issuer: Callable[[], str], renewed: Callable[[], None]
+) -> None:
+    """Look now and twice a day, for ever; `issuer` names the key that signs. Ends by cancellation only.
+
+    `renewed` is told of a new certificate.
+    """
     while settings.tls_certificate is None:
         try:
             if await trio.to_thread.run_sync(_due, settings):
-                await trio.to_thread.run_sync(ceremony.renew_tls, settings, secret)
+                await trio.to_thread.run_sync(ceremony.renew_tls, settings, secret, issuer())
                 logger.info("the listener has a new certificate")
                 renewed()
         except (CannotStart, OSError, ValueError) as trouble:
             logger.warning("the listener's certificate was not renewed", extra={"cause": str(trouble)})
         await trio.sleep(PAUSE)
+
+
+def listener_issuer(snapshot: Catalogue) -> str:
+    """The key of the authority that issues the listener's certificate: the first start's, or who took its place.
+
+    Not at once: whoever has not fetched a new root yet trusts the certificate before it, until it ends. No TLS client
+    understands a signature of ML-DSA today (RFC 8446, 4.2.3), so one with such a key does not issue it.
+    """
+    by_id = {each.id: each for each in snapshot.authorities}
+    for each in snapshot.authorities:
+        last = latest(each, by_id)
+        if each.name == ISSUING and not last.key_algorithm.startswith("ML-DSA"):
+            return last.key
+    return ISSUING
 
 
 def _due(settings: Settings) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.domain.authority import Authority, AuthorityKind, AuthorityStatus
 from gateway.serve import ceremony, folder, renewal
 from gateway.serve.folder import Folder
+from gateway.serve.renewal import listener_issuer
 from gateway.serve.settings import load
+from gateway.store.catalogue import Catalogue
 
 
 async def renewed_within(data: Path, secret: str, seconds: float, external_url: str = "") -> int:
@@ -24,7 +28,7 @@ async def renewed_within(data: Path, secret: str, seconds: float, external_url: 
 
     settings = load({"data": str(data), "external-url": external_url}, {}, folder=data.parent)
     with trio.move_on_after(seconds) as scope:
-        await renewal.keep_listener_certificate(settings, secret, count)
+        await renewal.keep_listener_certificate(settings, secret, lambda: renewal.ISSUING, count)
     return times
 
 
@@ -77,3 +81,23 @@ async def test_a_store_of_keys_that_cannot_be_opened_costs_a_line_in_the_log_and
     monkeypatch.setattr(renewal, "now", lambda: datetime.now(UTC) + timedelta(days=397))
     assert await renewed_within(place.path, "another secret", 3) == 0
     assert "not renewed" in caplog.text
+
+
+def named(identity: str, name: str, algorithm: str = "EC_prime256v1", successor: str | None = None) -> Authority:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    active = AuthorityStatus.ACTIVE
+    one = Authority(identity, name, AuthorityKind.INTERMEDIATE, active, name, f"CN={name}", (b"",), algorithm, at, at)
+    return replace(one, successor_id=successor)
+
+
+def known(*authorities: Authority) -> Catalogue:
+    return Catalogue(1, authorities, (), (), (), ())
+
+
+def test_it_is_issued_by_who_took_the_issuing_authoritys_place_unless_no_tls_client_would_understand() -> None:
+    other = named("2", "devices")
+    assert listener_issuer(known(named("1", "issuing"), other)) == "issuing"
+    second = named("3", "issuing-g2")
+    assert listener_issuer(known(named("1", "issuing", successor="3"), other, second)) == "issuing-g2"
+    quantum = named("3", "issuing-g2", "ML-DSA-65")
+    assert listener_issuer(known(named("1", "issuing", successor="3"), other, quantum)) == "issuing"
