@@ -160,6 +160,7 @@ class SignerClient:
 
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             if entry.sent and told:
+                entry.unwanted = True
                 return trio.lowlevel.Abort.FAILED
             entry.task = None
             if not entry.sent:
@@ -395,6 +396,8 @@ class SignerClient:
             self._landed(entry)
             if not connection.sending:
                 entry.fail(WorkerLost("a worker went away with this ask"))
+            elif entry.unwanted:
+                entry.fail(Unreachable("the worker never had this ask, and its asker has gone"))
             elif entry.task is not None:
                 entry.sent = False
                 self._class(entry.verb).put_back(entry)

@@ -11,6 +11,9 @@ Kind: TypeAlias = tuple[type[Verb], str]
 
 _FIRST: Final = 0.00005  # seconds; a kind that was never seen is thought to be quick: its first frame tells, once
 _LEAST: Final = 0.00001  # seconds; an ask that is refused at a glance
+# An ask that is thought to take longer than it may is never sent, and nobody would learn that the token works again:
+# what was slow once, or stood still, is tried all the same, by whoever has not waited.
+_MOST: Final = 5.0  # seconds; half of what an ask is given
 _LEARNING: Final = 1 / 8  # a moving average of about eight frames: a token that slows down is noticed within them
 _MOST_KINDS: Final = 1024  # one for each verb and key; more than any installation has
 
@@ -51,4 +54,4 @@ class Pace:
             known = self._costs.get(each)
             # The first frame of a kind says more than our guess does.
             weight = 1.0 if known is None else _LEARNING
-            self._costs[each] = max(_LEAST, self.of(each) * (1 + weight * (ratio - 1)))
+            self._costs[each] = min(_MOST, max(_LEAST, self.of(each) * (1 + weight * (ratio - 1))))

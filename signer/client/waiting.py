@@ -33,9 +33,12 @@ class Unreachable(Exception):
 
 
 class Entry:
-    """One ask on its way. `task` is None once nobody waits for it any more; `cost` is in seconds of a worker's time."""
+    """One ask on its way. `task` is None once nobody waits for it any more; `cost` is in seconds of a worker's time.
 
-    __slots__ = ("cost", "deadline", "failure", "kind", "outcome", "sent", "share", "task", "verb")
+    `unwanted`: whoever asked has gone, and waits only to hear what became of it.
+    """
+
+    __slots__ = ("cost", "deadline", "failure", "kind", "outcome", "sent", "share", "task", "unwanted", "verb")
 
     def __init__(self, verb: Verb, kind: Kind, cost: float, *, share: str, deadline: float, task: Task) -> None:
         self.verb = verb
@@ -45,6 +48,7 @@ class Entry:
         self.deadline = deadline
         self.task: Task | None = task
         self.sent = False
+        self.unwanted = False
         self.outcome: Outcome | None = None
         self.failure: Exception | None = None
 

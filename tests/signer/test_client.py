@@ -458,6 +458,46 @@ async def test_a_frame_that_was_cut_short_is_sent_again(tmp_path):
         assert asker.came == {1: Unwrapped(b"1")}
 
 
+async def test_a_frame_that_was_cut_short_is_not_sent_again_for_an_asker_who_has_gone(tmp_path):
+    """What has not started is not signed for nobody."""
+    async with playing(tmp_path) as (client, [worker]):
+        came = []
+
+        async def asking() -> None:
+            verb = UnwrapKey("ra", bytes(MAX_BATCH // 2), "pkcs1v15", 1)
+            try:
+                await client.ask(verb, share="app", deadline=trio.current_time() + FAR, told=True)
+            except Unreachable as failure:
+                came.append(failure)
+
+        async with trio.open_nursery() as short:
+            short.start_soon(asking)
+            await wait_all_tasks_blocked()
+            assert await worker.connection.recv(1000)
+            short.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await wait_all_tasks_blocked()
+                assert came == []
+                worker.die()
+        assert len(came) == 1
+        assert client.statistics().waiting == 0
+
+
+async def test_a_worker_that_stood_still_for_once_is_asked_again(tmp_path):
+    """Or an estimate beyond every deadline would stand for ever, since nothing more is sent to correct it."""
+    async with playing(tmp_path) as (client, [worker]), trio.open_nursery() as nursery:
+        asker = Asker(client, nursery)
+        worker.pace = 60_000_000  # microseconds: a minute
+        for number in (1, 2):
+            asker.ask(number, deadline=10)
+            with trio.fail_after(5):
+                taken = await worker.take()
+            assert numbers(taken) == [number]
+            await worker.answer(taken)
+            await wait_all_tasks_blocked()
+        assert asker.came == {1: Unwrapped(b"1"), 2: Unwrapped(b"2")}
+
+
 async def test_whoever_asks_after_the_end_or_waits_at_it_is_told(tmp_path):
     client = SignerClient([str(tmp_path / "none.sock")])
     async with trio.open_nursery() as outer:
