@@ -49,7 +49,7 @@ class Endpoint:
     def __init__(self, front: Front, answer: Answer, wording: Wording) -> None:
         self._dice = front.resources.dice
         self._answer = answer
-        self._wording = wording
+        self.wording = wording
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -60,22 +60,24 @@ class Endpoint:
         except Disconnected:
             return
         except BodyRefused as refused:
-            reply = self._wording(refused.status, refused.sentence, ())
+            reply = self.wording(refused.status, refused.sentence, ())
         except Refusal as refusal:
             reply = self._refused(refusal)
+            if refusal.reason is RefusalReason.BUSY:
+                await incoming.let_in()
         except OUTAGES as error:
             log.warning("request %s: %s", who.id, error)
             reply = self._refused(outage(error))
         except Exception:
             log.exception("request %s failed", who.id)
-            reply = self._wording(500, "something went wrong on this side; nothing of it is your doing", ())
+            reply = self.wording(500, "something went wrong on this side; nothing of it is your doing", ())
         if incoming.unread:
             await _answer_early(reply, incoming, scope, send)
         else:
             await ReplyResponse(reply)(scope, receive, send)
 
     def _refused(self, refusal: Refusal) -> Reply:
-        return self._wording(STATUS[refusal.reason], refusal.detail, retry_after(refusal.retry_after))
+        return self.wording(STATUS[refusal.reason], refusal.detail, retry_after(refusal.retry_after))
 
 
 async def _answer_early(reply: Reply, incoming: Incoming, scope: Scope, send: Send) -> None:

@@ -6,7 +6,7 @@ Never over plain HTTP (E9), never a redirect (E5, E6), and never the word of a h
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
@@ -26,7 +26,7 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
-from gateway.fronts.problem import retry_after, text, unstored
+from gateway.fronts.problem import text, unstored
 from protocols.est import needs
 from protocols.est.messages import Caller
 from protocols.est.operations import operate
@@ -70,20 +70,18 @@ class Est:
         if found is None:
             return NOWHERE
         pair, operation = found
-        limits = self._front.limits
-        seconds = limits.admission(who.address, pair)
-        if seconds:
-            return text(503, "too much to do at the moment", retry_after(seconds))
         method: str = scope["method"]
         if operation == "cacerts" and method in READ_ONLY:
             return await self._cacerts(pair, method, who)
-        body = b""
-        if method not in READ_ONLY:
-            body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         caller = Caller(secure=True, certificate=who.certificate, authorization=header(scope, b"authorization"))
-        asking = _Asking(operation, method, caller, header(scope, b"content-type"), body)
-        reply = await self._operate(pair, who, asking)
-        return reply if method in READ_ONLY else unstored(reply)
+        asking = _Asking(operation, method, caller, header(scope, b"content-type"))
+        if method in READ_ONLY:
+            return await self._operate(pair, who, asking)
+        limits, application = self._front.limits, pair.application.id
+        limits.admission.require(application)
+        body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
+        with limits.admission.under_way(application):
+            return unstored(await self._operate(pair, who, replace(asking, body=body)))
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
         """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""

@@ -5,20 +5,23 @@ Everything kept in memory here is bounded, whoever sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
 from starlette.types import Message, Receive, Scope
 
 from gateway.actions.authenticate import Guesses
-from gateway.domain.application import Pair
+from gateway.fronts.admission import Admission, Spenders
 
 KIB = 1024
 
 # What may still come in after a refusal: a client that reads has stopped by then, and nobody listens to another.
 DISCARD_BYTES = 1024 * KIB
 DISCARD_SECONDS = 2.0
+
+# What is let in before an answer that keeps the connection: it has come with its head, or follows at once.
+SHORT_BYTES = 64 * KIB
+SHORT_SECONDS = 0.5
 
 
 class BodyRefused(Exception):
@@ -34,16 +37,12 @@ class Disconnected(Exception):
     """The peer went away before its body was complete. Nobody is left to be answered."""
 
 
-def _everyone(address: str, pair: Pair | None) -> int:  # noqa: ARG001, the shape of every admission rule
-    return 0
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Body caps in bytes, the time a body may take in seconds, and the counters of wrong credentials.
 
-    `admission` may shed load before anything is read: it gives the seconds after which to come back, 0 to go on. The
-    caps: EST E20, SCEP S12; no ACME or REST request comes near theirs.
+    `admission` refuses what could not be answered in a useful time, before it is read. The caps: EST E20, SCEP S12; no
+    ACME or REST request comes near theirs.
     """
 
     acme_body: int = 64 * KIB
@@ -53,7 +52,8 @@ class Limits:
     ocsp_body: int = 8 * KIB
     body_seconds: float = 30.0
     guesses: Guesses = field(default_factory=Guesses)
-    admission: Callable[[str, Pair | None], int] = _everyone
+    admission: Admission = field(default_factory=Admission)
+    spenders: Spenders = field(default_factory=Spenders)
 
 
 class Incoming:
@@ -78,9 +78,20 @@ class Incoming:
         A connection that is closed on bytes that nobody read is reset, and a reset overtakes the answer: the client
         would never hear why it was refused.
         """
+        await self._drain(DISCARD_BYTES, DISCARD_SECONDS)
+
+    async def let_in(self) -> None:
+        """Let a short body in before the answer: the connection then serves the next request.
+
+        Whoever is told to come back would else have to shake hands again, which costs more than the refusal saves.
+        """
+        if self.unread:
+            await self._drain(SHORT_BYTES, SHORT_SECONDS)
+
+    async def _drain(self, most: int, seconds: float) -> None:
         length = 0
-        with trio.move_on_after(DISCARD_SECONDS):
-            while self.unread and length <= DISCARD_BYTES:
+        with trio.move_on_after(seconds):
+            while self.unread and length <= most:
                 message = await self.receive()
                 length += len(message.get("body", b""))
 

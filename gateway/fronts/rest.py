@@ -44,7 +44,7 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
-from gateway.fronts.problem import NO_STORE, NOT_FOUND, problem, retry_after, unstored
+from gateway.fronts.problem import NO_STORE, NOT_FOUND, problem, unstored
 from gateway.store import certificates, requests
 from gateway.store.unit import Unit
 from protocols.exchange import Exchange, Reply
@@ -83,8 +83,9 @@ def wording(status: int, detail: str, headers: tuple[tuple[str, str], ...]) -> R
 class Rest:
     """One address of the API: `method` only, and the exchange that `begin` makes of the request."""
 
-    def __init__(self, front: Front, method: str, begin: Begin) -> None:
+    def __init__(self, front: Front, method: str, begin: Begin, *, enrolls: bool = False) -> None:
         self._front = front
+        self._enrolls = enrolls
         self._methods = ("GET", "HEAD") if method == "GET" else (method,)
         self._wrong_method = problem(
             405, f"this address takes {' and '.join(self._methods)} only", (("Allow", ", ".join(self._methods)),)
@@ -100,21 +101,35 @@ class Rest:
         if scope["method"] not in self._methods:
             return self._wrong_method
         front, limits = self._front, self._front.limits
-        seconds = limits.admission(who.address, None)
-        if seconds:
-            return wording(503, "too much to do at the moment", retry_after(seconds))
+        authorization = header(scope, b"authorization")
+        lane = limits.spenders.lane(authorization, who.address)
+        if self._enrolls:
+            limits.admission.require(lane)
         attempt = authenticate.Attempt(who.address, who.id, "api")
-        identity = await authenticate.bearer(front.resources, limits.guesses, attempt, header(scope, b"authorization"))
+        identity = await authenticate.bearer(front.resources, limits.guesses, attempt, authorization)
         body = b""
         if scope["method"] == "POST":
             body = await read_body(scope, receive, cap=limits.rest_body, seconds=limits.body_seconds)
-        return unstored(await carry(self._begin(scope, body), _Host(front, identity, who).answer))
+        if not self._enrolls:
+            return unstored(await carry(self._begin(scope, body), _Host(front, identity, who).answer))
+        with limits.admission.under_way(lane) as entry:
+
+            def whose(application_id: str) -> None:
+                entry.belongs_to(application_id)
+                limits.spenders.learn(authorization, application_id)
+
+            return unstored(await carry(self._begin(scope, body), _Host(front, identity, who, whose).answer))
+
+
+def _nobodys(application_id: str) -> None:
+    """What is no enrollment is in no application's share."""
 
 
 class _Host:
     """Answers the needs of one request for one identity."""
 
-    def __init__(self, front: Front, identity: Identity, who: Peer) -> None:
+    def __init__(self, front: Front, identity: Identity, who: Peer, whose: Callable[[str], None] = _nobodys) -> None:
+        self._whose = whose
         self._front = front
         self._resources = front.resources
         self._identity = identity
@@ -285,7 +300,9 @@ class _Host:
         ]
         if len(found) != 1:
             raise Refusal(RefusalReason.NOT_FOUND, UNKNOWN_PAIR)
-        return await pair_to_issue_from(self._resources, self._identity, found[0])
+        pair = await pair_to_issue_from(self._resources, self._identity, found[0])
+        self._whose(pair.application.id)
+        return pair
 
     def _proof(self, request_hash: bytes) -> Proof:
         return Proof(
@@ -356,11 +373,12 @@ def rest_routes(front: Front) -> list[BaseRoute]:
         where = scope["path_params"]
         return issued.revoke_serial(where["name"], where["serial"], header(scope, b"content-type"), body)
 
-    def route(path: str, method: str, begin: Begin) -> Route:
-        return Route(PREFIX + path, Endpoint(front, Rest(front, method, begin).answer, wording), methods=None)
+    def route(path: str, method: str, begin: Begin, *, enrolls: bool = False) -> Route:
+        answer = Rest(front, method, begin, enrolls=enrolls).answer
+        return Route(PREFIX + path, Endpoint(front, answer, wording), methods=None)
 
     return [
-        route("/certificates", "POST", create),
+        route("/certificates", "POST", create, enrolls=True),
         route("/certificates/{id}", "GET", read_certificate),
         route("/certificates/{id}/revoke", "POST", revoke),
         route("/authorities/{name}/serials/{serial}/revoke", "POST", revoke_serial),

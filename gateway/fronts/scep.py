@@ -27,7 +27,7 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import read_body
 from gateway.fronts.peer import Peer, plain_path
-from gateway.fronts.problem import retry_after, text
+from gateway.fronts.problem import text
 from gateway.outbound.signer import SignerRefused
 from gateway.store import requests
 from protocols.exchange import Reply
@@ -59,19 +59,23 @@ class Scep:
         pair = self._find(scope) if plain_path(scope) else None
         if pair is None:
             return NOWHERE
-        limits = self._front.limits
-        seconds = limits.admission(who.address, pair)
-        if seconds:
-            return text(503, "too much to do at the moment", retry_after(seconds))
         method: str = scope["method"]
+        if method in READ_ONLY and b"PKIOperation" not in scope["query_string"]:
+            return await self._operate(pair, scope, b"", who)
+        limits, application = self._front.limits, pair.application.id
+        limits.admission.require(application)
         body = b""
         if method not in READ_ONLY:
             body = await read_body(scope, receive, cap=limits.scep_body, seconds=limits.body_seconds)
+        with limits.admission.under_way(application):
+            return await self._operate(pair, scope, body, who)
+
+    async def _operate(self, pair: Pair, scope: Scope, body: bytes, who: Peer) -> Reply:
         resources = self._front.resources
         settings = pair.settings.scep or ScepSettings(allow_renewal=False)
         now = resources.now()
         exchange = operate(
-            method,
+            scope["method"],
             scope["query_string"].decode("latin-1"),
             body,
             nonce=resources.dice(NONCE_BYTES),

@@ -7,17 +7,19 @@ with an exception, under Hypercorn 0.18. No request is looked at, and none is ju
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 import h2.errors
 import h2.events
 import h2.exceptions
 import trio
+from h11 import IDLE, Connection
 from h11 import Request as Http1Request
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
@@ -35,6 +37,12 @@ WRITE_SECONDS: Final = 30.0
 MOST_AT_WORK: Final = 256
 # A request that was reset is given up at once, and keeps its place for so long: else a flood of them would never end.
 RESET_SECONDS: Final = 1.0
+
+# How long after it was set the timer of an idle connection may stay as it is, though requests come.
+AWAKE_SECONDS: Final = 5.0
+
+Early: TypeAlias = Callable[[bytes], bytes | None]
+"""Gives the whole answer to the bytes of one whole request, or None where they are to be read."""
 
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 
@@ -126,8 +134,40 @@ class Http1(H11Protocol):
     """HTTP/1.1 and nothing else: HTTP/2 is agreed on in TLS, WebSockets nowhere.
 
     RFC 9110, 7.8: an upgrade may be ignored. It leads past a proxy that counts on HTTP/1.1, and what follows it is read
-    by parsers that raise.
+    by parsers that raise. `early` may answer what came between two requests, before it is read (P16).
     """
+
+    early: Early | None = None
+    _awake = -math.inf
+
+    async def handle(self, event: Event) -> None:
+        """Take in what came."""
+        if self.early is not None and isinstance(event, RawData) and self._between_requests:
+            answer = self.early(event.data)
+            if answer is not None:
+                await self.send(RawData(data=answer))
+                await self._stay_awake()
+                return
+        await super().handle(event)
+
+    @property
+    def _between_requests(self) -> bool:
+        connection = self.connection
+        return (
+            self.stream is None
+            and isinstance(connection, Connection)
+            and connection.their_state is IDLE
+            and connection.our_state is IDLE
+            and not connection.trailing_data[0]
+            and not self.context.terminated.is_set()
+        )
+
+    async def _stay_awake(self) -> None:
+        # The wait for the next request begins anew; it is a task, and a storm need not start one for each answer.
+        now = trio.current_time()
+        if now - self._awake > AWAKE_SECONDS:
+            self._awake = now
+            await self.send(Updated(idle=True))
 
     async def _check_protocol(self, event: Http1Request) -> None:
         pass

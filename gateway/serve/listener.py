@@ -23,6 +23,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.fronts.early import Early
 from gateway.serve.conversation import WRITE_SECONDS, Http1, Http2, Work
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
@@ -70,10 +71,20 @@ class Door(trio.abc.Listener[Stream]):
 class Connection(TCPServer):
     """One connection: the handshake first, then its facts into every request's scope, then Hypercorn's protocol."""
 
-    def __init__(self, asgi: ASGIApp, config: Config, workers: WorkerContext, door: Door, stream: Stream) -> None:
+    def __init__(
+        self,
+        asgi: ASGIApp,
+        config: Config,
+        workers: WorkerContext,
+        door: Door,
+        stream: Stream,
+        *,
+        early: Early | None = None,
+    ) -> None:
         super().__init__(wrapped(asgi), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
         self._asgi = asgi
         self._door = door
+        self._early = early
         self._gone = False
         self._work = Work(self._drop)
 
@@ -112,6 +123,8 @@ class Connection(TCPServer):
                     server,
                     self.protocol_send,
                 )
+                if isinstance(self.protocol, Http1) and self._early is not None and client is not None:
+                    self.protocol.early = partial(self._early.answer, address=client[0], secure=secure)
                 await self.protocol.initiate()
                 await self.idle_task.restart(self._work, self._idle_timeout)
                 await self._read_data()
@@ -212,18 +225,20 @@ async def listen(
     doors: Sequence[Door],
     ending: trio.Event,
     *,
+    early: Early | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept at `doors` until `ending` is set, then let open requests finish for `limits.drain-seconds`.
 
-    Owns every connection: they run in a nursery of this function and are gone when it returns.
+    `early` answers requests that overload refuses before they are read. Owns every connection: they run in a nursery of
+    this function and are gone when it returns.
     """
     config = configuration(settings)
     workers = WorkerContext(None)
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             for door in doors:
-                connection = partial(Connection, asgi, config, workers, door)
+                connection = partial(Connection, asgi, config, workers, door, early=early)
                 accepting.start_soon(partial(trio.serve_listeners, connection, [door], handler_nursery=connections))
             task_status.started()
             await ending.wait()

@@ -137,6 +137,12 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("limits.handshake-seconds", Kind.COUNT, 15, "how long a TLS handshake may take"),
     Key("limits.idle-seconds", Kind.COUNT, 75, "how long a connection may stay open without a request"),
     Key("limits.read-seconds", Kind.COUNT, 120, "how long one read may wait for a peer, within a request too"),
+    Key(
+        "limits.wait-seconds",
+        Kind.COUNT,
+        2,
+        "how long an enrollment may be expected to wait for those before it; above that it is told 503 at once",
+    ),
     Key("limits.drain-seconds", Kind.COUNT, 5, "how long open requests may finish after SIGTERM"),
     Key("log.level", Kind.LEVEL, "info", "what is written to standard error: `debug`, `info`, `warning` or `error`"),
     Key("log.format", Kind.LAYOUT, "text", "`text` (key=value) or `json`, one line each"),
@@ -172,6 +178,7 @@ class Settings:
     idle_seconds: int
     read_seconds: int
     drain_seconds: int
+    wait_seconds: int
     log_level: str
     log_format: str
 
@@ -363,6 +370,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         idle_seconds=number("limits.idle-seconds"),
         read_seconds=number("limits.read-seconds"),
         drain_seconds=number("limits.drain-seconds"),
+        wait_seconds=number("limits.wait-seconds"),
         log_level=text("log.level"),
         log_format=text("log.format"),
     )

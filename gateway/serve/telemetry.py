@@ -64,6 +64,10 @@ class Counters:
         self.open = 0
         self.failures = 0
 
+    def told_early(self, status: int) -> None:
+        """Count an answer that was given before the application heard of its request."""
+        self.answers[status] += 1
+
     def facts(self) -> dict[str, int]:
         """The numbers as flat facts for a log line: answers by class of status, requests open, failures of ours."""
         classes: Counter[str] = Counter()

@@ -21,6 +21,7 @@ from gateway.outbound.signer import SignerBusy, SignerLost
 from gateway.store.unit import StoreUnavailable
 from tests.doubles.acme_client import AccountKey, AcmeClient, csr
 from tests.doubles.house import open_house
+from tests.doubles.shut import Shut
 from tests.doubles.webserver import plain, webserver
 
 
@@ -634,7 +635,7 @@ async def test_a_body_in_pieces_is_cut_at_the_cap(here):
 
 
 async def test_a_gateway_that_sheds_load_says_when_to_come_back(here):
-    here.house.set_front(limits=Limits(admission=lambda *_: 9))
+    here.house.set_front(limits=Limits(admission=Shut(9)))
     answer = await here.house.ask("POST", "/acme/demo/device/new-order", b"{}")
     assert (answer.status, answer.header("Retry-After")) == (503, "9")
     assert answer.header("Replay-Nonce")

@@ -23,6 +23,7 @@ from gateway.store import audit, certificates
 from tests.doubles.asgi import Answered
 from tests.doubles.house import PASSPHRASE, House, open_house
 from tests.doubles.requests import csr
+from tests.doubles.shut import Shut
 
 BASE = "/est/demo/device/"
 TYPE = {"Content-Type": "application/pkcs10"}
@@ -380,7 +381,7 @@ async def test_a_passphrase_never_reaches_the_log(house: House, caplog: pytest.L
 
 async def test_load_can_be_shed_before_anything_is_read(house: House):
     """E107."""
-    house.set_front(limits=Limits(admission=lambda address, pair: 3))
+    house.set_front(limits=Limits(admission=Shut(3)))
     answer = await house.ask("POST", BASE + "simpleenroll", csr(), headers=WITH_PASSPHRASE)
     assert (answer.status, answer.header("Retry-After")) == (503, "3")
 

@@ -33,6 +33,7 @@ from signer.contract.refusal import SignerRefusal
 from tests.doubles.asgi import Answered
 from tests.doubles.house import House, open_house
 from tests.doubles.issuer import Issuer, public_key
+from tests.doubles.shut import Shut
 
 Status = ocsp.OCSPResponseStatus
 Kind = ocsp.OCSPCertStatus
@@ -354,9 +355,12 @@ async def test_limits_speak_http(house: House):
     """RFC 6585 and RFC 9110: before anything is read."""
     assert (await post(house, b"x" * 8193)).status == 413
     assert (await house.ask("PUT", "/ocsp/test-root", b"")).header("Allow") == "GET, HEAD, POST"
-    house.set_front(limits=Limits(admission=lambda address, pair: 3))
-    answer = await post(house, request(house, 1))
-    assert (answer.status, answer.header("Retry-After")) == (503, "3")
+
+
+async def test_status_is_told_while_enrollments_are_refused(house: House):
+    """P16: a bound of its own."""
+    house.set_front(limits=Limits(admission=Shut(3)))
+    assert (await post(house, request(house, 1))).status == 200
 
 
 async def test_signatures_under_way_are_bounded(house: House):

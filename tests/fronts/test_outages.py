@@ -20,6 +20,7 @@ from tests.doubles.asgi import Answered
 from tests.doubles.house import CHALLENGE, PASSPHRASE, House, open_house, rsa_key
 from tests.doubles.requests import csr
 from tests.doubles.scep_client import ScepClient, certification_request, self_signed
+from tests.doubles.shut import Shut
 
 
 class StoreAway:
@@ -116,7 +117,7 @@ async def test_scep_without_an_ra_is_a_503(house: House, operation: str):
 @pytest.mark.parametrize("door", sorted(DOORS))
 async def test_load_can_be_shed_at_every_door(house: House, door: str):
     """E107, S120."""
-    house.set_front(limits=Limits(admission=lambda address, pair: 3))
+    house.set_front(limits=Limits(admission=Shut(3)))
     answer = await DOORS[door](house)
     assert (answer.status, answer.header("Retry-After")) == (503, "3")
     assert answer.header("Content-Type") == FORMS[door]

@@ -23,12 +23,14 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
-from gateway.fronts.problem import NO_STORE, retry_after
+from gateway.fronts.problem import NO_STORE
 from protocols.acme import failures
 from protocols.acme.messages import Site
 from protocols.acme.operations import get, post
 from protocols.exchange import Reply
 
+# What begins something. All else carries on what cost its client more with each step, or takes something back.
+BEGINNINGS: Final = frozenset({"new-account", "new-order"})
 _HTTPS_ONLY: Final = "ACME is served over https only"
 _NOWHERE: Final = "there is no ACME enrollment at this address"
 
@@ -72,16 +74,16 @@ class Acme:
             return failures.problem("malformed", _NOWHERE, 404)
         parameters: dict[str, str] = scope["path_params"]
         pair = admit(self._front.resources, parameters["application"], parameters["profile"], Protocol.ACME)
-        limits = self._front.limits
-        seconds = limits.admission(who.address, pair)
-        if seconds:
-            return self.wording(503, "too much to do at the moment", retry_after(failures.seconds(seconds)))
         path, method = _path(scope, parameters["path"]), scope["method"]
         if method != "POST":
             return get(self._site(pair), path, method)
+        limits, application, begun = self._front.limits, pair.application.id, carries_on(path)
+        limits.admission.require(application, begun=begun)
         body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
-        exchange = post(self._site(pair), path, header(scope, b"content-type"), body, now=self._front.resources.now())
-        return await carry(exchange, Host(self._shared, pair, who).answer)
+        with limits.admission.under_way(application, begun=begun):
+            media_type = header(scope, b"content-type")
+            exchange = post(self._site(pair), path, media_type, body, now=self._front.resources.now())
+            return await carry(exchange, Host(self._shared, pair, who).answer)
 
     def _site(self, pair: Pair) -> Site:
         """What the protocol knows of a pair; made once for each version of the catalogue."""
@@ -96,6 +98,11 @@ class Acme:
     def _with_nonce(self, reply: Reply) -> Reply:
         headers = (*reply.headers, ("Replay-Nonce", self._shared.nonces.make()), NO_STORE)
         return Reply(reply.status, reply.body, reply.media_type, headers)
+
+
+def carries_on(path: str) -> bool:
+    """Whether a POST to `path`, below the pair, carries on what another began (P16)."""
+    return path not in BEGINNINGS
 
 
 def _path(scope: Scope, path: str) -> str:

@@ -1,0 +1,201 @@
+"""Overload, told early (P16): who may begin an enrollment while others wait, and what the rest are told.
+
+Nothing is awaited here and nothing of a request is read: judging one costs less than refusing it. Never the word of a
+request about whose share it uses; never a refusal while few are under way or all are answered soon.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from types import TracebackType
+from typing import Final, Self
+
+from gateway.domain.refusal import Refusal, RefusalReason
+
+USEFUL: Final = 2.0  # seconds; whoever waits longer for an answer has begun to ask again
+TOO_MUCH: Final = "too much to do at the moment"
+
+# A queue that stands is of no use to anybody (RFC 8289, 3.2): bursts may fill the whole useful time, what never empties
+# a quarter of it.
+_STANDING: Final = 1 / 4
+# With so few under way nobody is refused: the signer and the store have bounds of their own.
+_FEW: Final = 16
+# What one request costs alone says little of what many cost together (commits and frames are shared): at least so many
+# are thought to share what it took.
+_SHARED: Final = 8
+_FIRST_PACE: Final = 0.0005  # seconds; of a quick machine, so that the first burst is let in
+_LEARNING: Final = 1 / 32
+_LEAP: Final = 4  # a sample counts as so many times the pace at most: one that slept proves nothing
+_GLANCE: Final = 0.05  # seconds for which the age of what is under way need not be looked up again
+_LONGEST: Final = 30  # seconds to come back after, at most
+
+
+class Spenders:
+    """Whose share a bearer token's requests use, before their bodies say so: that of its last proved use.
+
+    Told by nobody but a front that has checked the token. Kept are hashes under this process's own random key.
+    """
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._known: OrderedDict[int, str] = OrderedDict()
+
+    def lane(self, authorization: str | None, address: str) -> str:
+        """The application that this Authorization was last used for, or else the address."""
+        return self._known.get(hash(authorization), address)
+
+    def learn(self, authorization: str | None, application_id: str) -> None:
+        """A token was checked and used for this application; the one that was new the longest ago is forgotten."""
+        key = hash(authorization)
+        if self._known.get(key) == application_id:
+            return
+        self._known[key] = application_id
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+class UnderWay:
+    """One request that is being worked on, from its whole body to its answer."""
+
+    __slots__ = ("_admission", "_ahead", "began", "lane")
+
+    def __init__(self, admission: Admission, lane: str) -> None:
+        self._admission = admission
+        self._ahead = 0
+        self.began = 0.0
+        self.lane = lane
+
+    def __enter__(self) -> Self:
+        self._ahead, self.began = self._admission.begin(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admission.end(self, self._ahead if kind is None else None)
+
+    def belongs_to(self, lane: str) -> None:
+        """Count it among those of `lane` from now on: whose it is may show when it is read."""
+        if lane != self.lane:
+            self._admission.move(self, lane)
+
+
+class Admission:
+    """What is under way, how long it takes, and so how long the next would wait. `useful` and `clock` are in seconds.
+
+    The expected wait is the greater of two: the number under way times the pace of those that were answered (Little's
+    law), and the age that all but the oldest quarter have not reached; and with it what the loop takes for one round.
+    A lane is an application: where several have something under way, the one that has more than its part is refused
+    first, and one that has less is let in for as long as twice the useful time.
+    """
+
+    def __init__(self, useful: float = USEFUL, clock: Callable[[], float] = time.monotonic) -> None:
+        self.refused = 0
+        self._useful = useful
+        self._standing = useful * _STANDING
+        self._clock = clock
+        self._going: OrderedDict[UnderWay, None] = OrderedDict()
+        self._lanes: Counter[str] = Counter()
+        self._pace = _FIRST_PACE
+        self._since: float | None = None  # the expected wait has been above what may stand since then
+        self._age = 0.0
+        self._looked = -math.inf
+        self._rounds = (0.0, 0.0)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the wait was too long when it was last looked at. Costs nothing to ask."""
+        return self._since is not None
+
+    @property
+    def going(self) -> int:
+        """How many are under way."""
+        return len(self._going)
+
+    def refusal(self, lane: str, *, begun: bool = False) -> int:
+        """Seconds after which a request of `lane` should come again, 0 if it may go on.
+
+        `begun`: it carries on what earlier requests began, whose work would be lost; such are refused last.
+        """
+        count = len(self._going)
+        now = self._clock()
+        wait = self._wait(count, now)
+        if wait <= self._standing or count < _FEW:
+            self._since = None
+            return 0
+        if self._since is None:
+            self._since = now
+        if wait <= self._bound(lane, wait, begun=begun, stands=now - self._since > self._useful):
+            return 0
+        self.refused += 1
+        least = math.ceil(wait)
+        # Those who are refused together need not come back together.
+        return min(_LONGEST, least + self.refused % (least + 1))
+
+    def require(self, lane: str, *, begun: bool = False) -> None:
+        """Raises `Refusal` BUSY, with `retry_after`, if a request of `lane` could not be answered in a useful time."""
+        seconds = self.refusal(lane, begun=begun)
+        if seconds:
+            raise Refusal(RefusalReason.BUSY, TOO_MUCH, retry_after=seconds)
+
+    def under_way(self, lane: str, *, begun: bool = False) -> UnderWay:
+        """A request whose body is whole: judged once more, as many may have come with it, and counted when entered.
+
+        Raises `Refusal` as `require` does.
+        """
+        self.require(lane, begun=begun)
+        return UnderWay(self, lane)
+
+    def round_took(self, seconds: float) -> None:
+        """A round of the loop took so long, and what lay in sockets waited for it. One long round proves nothing."""
+        self._rounds = (self._rounds[1], seconds)
+
+    def begin(self, entry: UnderWay) -> tuple[int, float]:
+        """Count `entry`; gives how many were before it, and the time."""
+        ahead = len(self._going)
+        self._going[entry] = None
+        self._lanes[entry.lane] += 1
+        return ahead, self._clock()
+
+    def end(self, entry: UnderWay, ahead: int | None) -> None:
+        """Count `entry` no more; with `ahead`, learn from how long it took behind so many."""
+        del self._going[entry]
+        self._leave(entry.lane)
+        if ahead is not None:
+            sample = (self._clock() - entry.began) / max(ahead + 1, _SHARED)
+            self._pace += (min(sample, _LEAP * self._pace) - self._pace) * _LEARNING
+
+    def move(self, entry: UnderWay, lane: str) -> None:
+        """Count `entry` in another lane."""
+        self._leave(entry.lane)
+        entry.lane = lane
+        self._lanes[lane] += 1
+
+    def _leave(self, lane: str) -> None:
+        if self._lanes[lane] > 1:
+            self._lanes[lane] -= 1
+        else:
+            del self._lanes[lane]  # so that there are never more lanes than requests
+
+    def _bound(self, lane: str, wait: float, *, begun: bool, stands: bool) -> float:
+        """The longest expected wait with which a request of `lane` is let in now."""
+        if begun:
+            return 2 * self._useful
+        own = self._lanes.get(lane, 0)
+        lanes = len(self._lanes) + (0 if own else 1)
+        # How many would make the wait that may stand, and this lane's part of them.
+        part = len(self._going) * self._standing / wait / lanes
+        if own < part and lanes > 1:
+            return 2 * self._useful
+        return self._standing if stands or lanes > 1 else self._useful
+
+    def _wait(self, count: int, now: float) -> float:
+        if now - self._looked >= _GLANCE or count < _FEW:
+            self._looked = now
+            # The oldest quarter may be slow for reasons of their own: a validation, a key that is generated.
+            self._age = now - next(islice(self._going, count // 4, None)).began if count >= _FEW else 0.0
+        return max(count * self._pace, self._age) + min(self._rounds)
