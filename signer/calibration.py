@@ -122,7 +122,10 @@ def measured(kind: Kind, logins: Logins, most: int, seconds: float) -> Iterator[
             yield _row(kind, ends, seconds)
     finally:
         for end in ends:
-            end.close()  # they end with it
+            # Closed ends would not end them: each child holds a copy of those that were there before it.
+            with suppress(OSError):
+                end.send("end")
+            end.close()
         for child in children:
             child.join(timeout=5)
             if child.is_alive():
