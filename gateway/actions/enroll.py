@@ -118,7 +118,24 @@ async def enroll(
         Refusal: POLICY, BAD_KEY and FORBIDDEN from the judgement; BUSY or UNAVAILABLE, with `retry_after`, when
             nothing was issued and trying again can help; and whatever a hook raises.
     """
-    attempt = _Attempt(resources, pair, request, hooks, source, http_request_id)
+    outcome = "failed"
+    try:
+        done = await _enrolled(_Attempt(resources, pair, request, hooks, source, http_request_id))
+        outcome = "issued" if isinstance(done, Issued) else "pending"
+    except Refusal as refusal:
+        outcome = refusal.reason.value
+        raise
+    except trio.Cancelled:
+        outcome = "withdrawn"
+        raise
+    else:
+        return done
+    finally:
+        resources.enrollments[request.proof.protocol.value, outcome] += 1
+
+
+async def _enrolled(attempt: _Attempt) -> Issued | Pending:
+    resources, pair, request = attempt.resources, attempt.pair, attempt.request
     now = resources.now()
     try:
         # Judged before anything is written; each attempt below only changes the serial.

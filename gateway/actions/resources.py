@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.outbound.signer import Signer
@@ -13,10 +14,14 @@ from gateway.store.unit import Store
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Store, signer, the current catalogue, the time (aware, UTC) and dice (that many random bytes)."""
+    """Store, signer, the current catalogue, the time (aware, UTC) and dice (that many random bytes).
+
+    `enrollments` counts by protocol and outcome what was asked of `enroll` since the start.
+    """
 
     store: Store
     signer: Signer
     catalogue: Callable[[], Catalogue]
     now: Callable[[], datetime]
     dice: Callable[[int], bytes]
+    enrollments: Counter[tuple[str, str]] = field(default_factory=Counter)

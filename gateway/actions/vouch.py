@@ -123,6 +123,15 @@ class Statuses:
         if len(self.held) > self._most:
             self.held.popitem(last=False)
 
+    def newest(self) -> dict[str, datetime]:
+        """When the kept answer that was signed last ends, by the authority's id."""
+        found: dict[str, datetime] = {}
+        for (authority_id, _), held in self.held.items():
+            ends = held.vouched.next_update
+            if authority_id not in found or ends > found[authority_id]:
+                found[authority_id] = ends
+        return found
+
     def begin(self) -> None:
         """Count a signature in. Raises `Refusal` (BUSY)."""
         if self._signing >= self._at_once:

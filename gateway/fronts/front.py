@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.actions.publish import Publications
 from gateway.actions.resources import Resources
 from gateway.actions.validate import Validations
 from gateway.actions.vouch import Statuses
+from gateway.fronts.exposition import Family
 from gateway.fronts.limits import Limits
+from gateway.fronts.readers import NOBODY, Readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,17 @@ async def _ready() -> bool:
     return True
 
 
+def _nothing() -> Sequence[Family]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Front:
     """Resources, addresses and limits; `ready` says whether store and signer can be reached now (`/readyz`).
 
     `publications` holds the CRLs that were signed; `jobs/publication` renews the same ones. `validations` are run by
     `jobs/validations`. `statuses` holds the OCSP responses that were signed; `jobs/vouching` signs them ahead.
+    `measures` gives the figures of the moment to `readers` (`/metrics`), who are nobody unless somebody says so.
     """
 
     resources: Resources
@@ -39,3 +46,5 @@ class Front:
     validations: Validations = field(default_factory=Validations)
     statuses: Statuses = field(default_factory=Statuses)
     ready: Callable[[], Awaitable[bool]] = _ready
+    measures: Callable[[], Sequence[Family]] = _nothing
+    readers: Readers = NOBODY

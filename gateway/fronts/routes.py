@@ -10,6 +10,7 @@ from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.est import est_routes
 from gateway.fronts.front import Front
 from gateway.fronts.health import health_routes
+from gateway.fronts.metrics import metrics_routes
 from gateway.fronts.ocsp import ocsp_routes
 from gateway.fronts.peer import Peer
 from gateway.fronts.problem import NOT_FOUND, problem
@@ -29,6 +30,7 @@ def routes(front: Front) -> list[BaseRoute]:
         *rest_routes(front),
         *publication_routes(front),
         *health_routes(front),
+        *metrics_routes(front),
         Route("/{rest:path}", Endpoint(front, _nothing, problem), methods=None),
     ]
 

@@ -5,9 +5,11 @@ Imports `signer.client` and `signer.contract` only; the import contracts hold it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import add
 
 import trio
 
@@ -16,7 +18,7 @@ from gateway.domain.issuance import Plan
 from gateway.domain.request import SUBJECT_OIDS
 from gateway.domain.revocation import SerialState
 from protocols.pkix.ocsp import CertId
-from signer.client import Busy, SignerClient, Unreachable, WorkerLost
+from signer.client import BATCHES, Busy, SignerClient, Statistics, Unreachable, WorkerLost
 from signer.contract import entries, messages
 from signer.contract.refusal import SignerRefusal
 
@@ -26,6 +28,8 @@ DEADLINE = 10.0  # seconds
 LIST_DEADLINE = 30.0  # seconds
 LIST_QUEUE = 1024  # lists that wait; one an authority, or a partition of it, is signed at a time
 
+
+__all__ = ["BATCHES", "Statistics"]  # whom the figures come from, for those who show them
 
 ENTRY = entries.ENTRY
 """An entry of a revocation list: serial (20 bytes, big-endian), when (seconds since the epoch), reason (its code)."""
@@ -95,6 +99,22 @@ class Signer:
         them elsewhere. Then the next of them finds out whether it works again.
         """
         return self._client.reachable and trio.current_time() >= self._token_rests_until
+
+    def statistics(self) -> Statistics:
+        """The figures of this moment, those of the lists' own connections included."""
+        known = self._client.statistics()
+        if self._lists is self._client:
+            return known
+        lists = self._lists.statistics()
+        return replace(
+            known,
+            frames=known.frames + lists.frames,
+            asks=known.asks + lists.asks,
+            waiting=known.waiting + lists.waiting,
+            in_flight=known.in_flight + lists.in_flight,
+            sizes=tuple(map(add, known.sizes, lists.sizes)),
+            outcomes=Counter(known.outcomes) + Counter(lists.outcomes),
+        )
 
     def require_room(self, share: str) -> None:
         """Raises `SignerBusy` if a certificate that is asked for now could not be signed in time."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from gateway.fronts.readers import MEANT, readers
 from gateway.serve.refusal import CannotStart
 
 Value: TypeAlias = str | int
@@ -42,6 +43,7 @@ class Kind(Enum):
     PORT = "a port number, 1 to 65535"
     LEVEL = "debug, info, warning or error"
     LAYOUT = "text or json"
+    READERS = MEANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,12 @@ KEYS: Final[tuple[Key, ...]] = (
         "how long an enrollment may be expected to wait for those before it; above that it is told 503 at once",
     ),
     Key("limits.drain-seconds", Kind.COUNT, 5, "how long open requests may finish after SIGTERM"),
+    Key(
+        "metrics",
+        Kind.READERS,
+        "loopback",
+        "who may read `/metrics` over plain HTTP: `off`, `loopback`, `on` (anyone), or networks (`10.0.0.7, fd00::/8`)",
+    ),
     Key("log.level", Kind.LEVEL, "info", "what is written to standard error: `debug`, `info`, `warning` or `error`"),
     Key("log.format", Kind.LAYOUT, "text", "`text` (key=value) or `json`, one line each"),
 )
@@ -179,6 +187,7 @@ class Settings:
     read_seconds: int
     drain_seconds: int
     wait_seconds: int
+    metrics: str
     log_level: str
     log_format: str
 
@@ -299,6 +308,11 @@ def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
         case Kind.LAYOUT:
             if value not in {"text", "json"}:
                 raise wrong
+        case Kind.READERS:
+            try:
+                readers(str(value))
+            except ValueError:
+                raise wrong from None
         case Kind.TEXT:
             pass
     return str(value)
@@ -371,6 +385,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         read_seconds=number("limits.read-seconds"),
         drain_seconds=number("limits.drain-seconds"),
         wait_seconds=number("limits.wait-seconds"),
+        metrics=text("metrics"),
         log_level=text("log.level"),
         log_format=text("log.format"),
     )

@@ -139,6 +139,11 @@ class Batches:
         self._idle: trio.lowlevel.Task | None = None
         self._closing = False
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs have not been answered."""
+        return self._open
+
     async def submit(self, work: Callable[[Unit], T]) -> T:
         """Queue a unit and wait until its batch is durable. Raises as `Store.write` does."""
         await trio.lowlevel.checkpoint_if_cancelled()

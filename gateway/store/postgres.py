@@ -92,6 +92,11 @@ class PostgresStore:
         """Run `work` on one of the readers' threads, in a snapshot that it shares with others that waited."""
         return await self._reads.submit(work)
 
+    @property
+    def waiting(self) -> int:
+        """How many units of work have been taken and are not yet durable."""
+        return self.batches.waiting
+
     async def write(self, work: Callable[[Unit], T]) -> T:
         """Run `work` in the next batch."""
         return await self.batches.submit(work)

@@ -173,6 +173,11 @@ class SqliteStore:
         finally:
             self._reader.execute("ROLLBACK")
 
+    @property
+    def waiting(self) -> int:
+        """How many units of work have been taken and are not yet durable."""
+        return self.batches.waiting
+
     async def write(self, work: Callable[[Unit], T]) -> T:
         """Run `work` in the next batch."""
         return await self.batches.submit(work)

@@ -165,6 +165,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def waiting(self) -> int:
+        """How many units of work have been taken and are not yet durable."""
+        ...
+
     async def write(self, work: Callable[[Unit], T]) -> T:
         """Run `work` as a unit of its own; what it did is durable when this returns.
 

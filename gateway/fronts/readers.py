@@ -1,0 +1,52 @@
+"""Who may read the figures: a rule on the peer's own address, as the transport knows it.
+
+No header ever gives the right. Those of a proxy take it away: behind one, everybody has its address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+MEANT: Final = "off, loopback, on, or addresses and networks with commas between them"
+
+_LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Peers within `networks`, who come by themselves; or everybody."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    everybody: bool = False
+
+    def admit(self, address: str, *, forwarded: bool) -> bool:
+        """Whether the peer at that address may read. `forwarded`: the request says that it came through a proxy."""
+        if self.everybody:
+            return True
+        if forwarded or not self.networks:
+            return False
+        try:
+            peer = ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
+            peer = peer.ipv4_mapped
+        return any(peer in each for each in self.networks)
+
+
+NOBODY: Final = Readers()
+
+
+def readers(setting: str) -> Readers:
+    """The rule that a setting says. Raises `ValueError`."""
+    match setting:
+        case "off":
+            return NOBODY
+        case "on":
+            return Readers(everybody=True)
+        case "loopback":
+            return Readers(_LOOPBACK)
+        case _:
+            return Readers(tuple(ip_network(each.strip()) for each in setting.split(",")))
