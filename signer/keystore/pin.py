@@ -8,6 +8,7 @@ somebody gives another one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import getpass
 import hashlib
@@ -27,6 +28,7 @@ _LONGEST: Final = 255  # bytes; PKCS#11 leaves it to the token, and none takes m
 _LOCK: Final = ".pin.lock"
 _REFUSED: Final = ".pin-refused"
 _PURPOSE: Final = b"muster refused pin\0"
+_ROOM: Final = bytes(32)  # a mark that says nothing yet; as long as a fingerprint
 
 
 def read_pins(sources: Sequence[str], descriptor: int) -> dict[str, str]:
@@ -103,21 +105,44 @@ class Logins:
     def attempt(self, token: bytes, pin: str) -> Iterator[None]:
         """Around one login at a token (its serial number), within a `turn`. `KeyStoreError` (LOCKED) is remembered.
 
-        Raises that error itself, without an attempt, where this token has refused this PIN.
+        Raises that error itself, without an attempt, where this token has refused this PIN; UNAVAILABLE, without one
+        too, where a refusal could not be remembered.
         """
         tag = hashlib.sha256(token).hexdigest()[:16]
         mark = self._folder / f"{_REFUSED}-{tag}"
         fingerprint = hmac.digest(self._kek, _PURPOSE + len(token).to_bytes(4, "big") + token + pin.encode(), "sha256")
-        if mark.exists() and hmac.compare_digest(mark.read_bytes(), fingerprint):
+        known = self._known(mark)
+        if hmac.compare_digest(known, fingerprint):
             sentence = f"the token has refused this PIN before; correct it, or remove {mark} to have it tried again"
             raise KeyStoreError(StoreFailure.LOCKED, sentence)
+        keep = known != _ROOM  # what it says of another PIN
         try:
             yield
         except KeyStoreError as error:
             if error.failure is StoreFailure.LOCKED:
                 _write(mark, fingerprint)
+                keep = True
             raise
-        mark.unlink(missing_ok=True)
+        else:
+            keep = False
+        finally:
+            if not keep:
+                mark.unlink(missing_ok=True)
+
+    def _known(self, mark: Path) -> bytes:
+        """What `mark` says. It is there afterwards, with room for a refusal: the disk may be full when that comes."""
+        try:
+            known = mark.read_bytes() if mark.exists() else b""
+            if len(known) != len(_ROOM):
+                _write(mark, _ROOM)
+                known = _ROOM
+        except OSError as error:
+            raise self._forgetful(error) from None
+        return known
+
+    def _forgetful(self, error: OSError) -> KeyStoreError:
+        sentence = f"cannot remember refused PINs in {self._folder}: {error.strerror}"
+        return KeyStoreError(StoreFailure.UNAVAILABLE, sentence)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -129,8 +154,7 @@ class Logins:
         try:
             descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            sentence = f"cannot remember refused PINs in {self._folder}: {error.strerror}"
-            raise KeyStoreError(StoreFailure.UNAVAILABLE, sentence) from None
+            raise self._forgetful(error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -139,9 +163,11 @@ class Logins:
 
 
 def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Not cut before it is written: what has its place on a full disk keeps it.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, content)
+        if os.pwrite(descriptor, content, 0) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import resource
+import signal
 import stat
 
 import pkcs11
@@ -259,6 +261,39 @@ def attempt(known) -> str:
     folder, kek = Path(known[0]), known[1]
     store = SoftKeyStore(folder, kek, Tokens(Logins(folder, kek, {"": "wrong"})))
     return refused(StoreFailure.LOCKED, lambda: store.find("issuing"))
+
+
+def test_a_full_disk_lets_nobody_log_in_or_remembers_all_the_same(store, tmp_path):
+    """A refusal that found no room would be forgotten, and the PIN be tried again until the token locks itself."""
+    logins = Logins(tmp_path, store.kek, {"": PIN})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def tried(limit: int) -> StoreFailure:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with logins.attempt(b"serial", PIN):
+                raise KeyStoreError(StoreFailure.LOCKED, "the token refuses the PIN")
+        except KeyStoreError as error:
+            return error.failure
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert [tried(0), tried(31)] == [StoreFailure.UNAVAILABLE] * 2
+    with pytest.raises(KeyStoreError), logins.attempt(b"serial", PIN):
+        raise KeyStoreError(StoreFailure.UNAVAILABLE, "the token is away")
+    assert list(tmp_path.glob(".pin-refused-*")) == []
+    assert tried(32) is StoreFailure.LOCKED
+    with pytest.raises(KeyStoreError, match="has refused this PIN before"), logins.attempt(b"serial", PIN):
+        pytest.fail("it was tried again")
+    with pytest.raises(KeyStoreError), logins.attempt(b"serial", "another"):
+        raise KeyStoreError(StoreFailure.UNAVAILABLE, "the token is away")
+    with pytest.raises(KeyStoreError, match="has refused this PIN before"), logins.attempt(b"serial", PIN):
+        pytest.fail("it was tried again")
+    with logins.attempt(b"serial", "another"):
+        pass
+    assert list(tmp_path.glob(".pin-refused-*")) == []
+    signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_a_folder_that_cannot_remember_lets_nobody_log_in(store, tmp_path):
