@@ -60,10 +60,17 @@ class Account:
         self._key = AccountKey()
         self._certificate_key = elliptic()
         self.thumbprint = self._key.thumbprint
+        try:
+            self._nonce, self._new_order = self._register(directory)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _register(self, directory: str) -> tuple[str, str]:
         urls = json.loads(self._connection.send("GET", self._path(directory)).body)
         self._nonce = self._connection.send("HEAD", self._path(urls["newNonce"])).headers["replay-nonce"]
-        self._new_order: str = urls["newOrder"]
         self._key.kid = self._post(urls["newAccount"], {"termsOfServiceAgreed": True}).headers["location"]
+        return self._nonce, urls["newOrder"]
 
     def issue(self, name: str, responder: Responder | None = None) -> bytes:
         """One certificate for `name`, PEM; `responder` answers the http-01 challenges, None expects a ready order."""
