@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, unique
 from typing import Final, TypeVar
 
 import msgspec
@@ -51,6 +52,10 @@ ROOM_GLANCE: Final = 0.02  # seconds
 
 GONE: Final = "the client went away before its certificate was signed; nothing was signed"
 
+# An authority was renewed: its worker knows it up to 2.5 s before this process does (serve.authorities, serve.current),
+# and an ask that was planned with the dates before may be outside of the new ones. Two such pauses bridge that.
+RENEWAL_PAUSE: Final = 1.25  # seconds
+
 SERIAL_BYTES: Final = 16  # 126 random bits: D6 and the Baseline Requirements ask for 64; RFC 5280 allows 20 bytes
 
 _plan_encoder = msgspec.msgpack.Encoder()
@@ -66,6 +71,14 @@ class Hooks:
 
     with_reserve: Callable[[Unit], None] | None = None
     with_complete: Callable[[Unit, Certificate], None] | None = None
+
+
+@unique
+class _Again(Enum):
+    """Why the same ask is tried once more, with another serial."""
+
+    DIED = "a worker died with it"
+    RENEWED = "the authority's certificate has other dates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +167,18 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
                 return outcome
             case store.Existing():
                 return await _twin(attempt, outcome)
-            case None:
+            case _Again.DIED:
                 judged = replace(judged, serial=_new_serial(resources))
+            case _Again.RENEWED:
+                await trio.sleep(RENEWAL_PAUSE)
+                pair = resources.catalogue().pair_by_id(pair.application.id, pair.profile.id) or pair
+                attempt = replace(attempt, pair=pair)
+                judged = plan(request, pair, serial=_new_serial(resources), now=resources.now())
     raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed repeatedly; nothing was issued", retry_after=5)
 
 
-async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | None:
-    """Reserve, sign, record. None: a worker died with the ask; its serial is burnt and another may be planned."""
+async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | _Again:
+    """Reserve, sign, record. `_Again`: the serial is burnt, and another may be planned."""
     with trio.CancelScope(shield=True):
         reserved = await _reserve(attempt, judged)
     if isinstance(reserved, store.Existing):
@@ -176,7 +194,9 @@ async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Exist
         with trio.CancelScope(shield=True):
             await _burn(attempt, reserved.request_id, judged, str(failure))
         if isinstance(failure, SignerLost):
-            return None
+            return _Again.DIED
+        if isinstance(failure, SignerRefused) and failure.about_the_term:
+            return _Again.RENEWED
         raise _refusal(failure) from failure
     with trio.CancelScope(shield=True):
         recorded = await _complete(attempt, reserved.request_id, judged, der)

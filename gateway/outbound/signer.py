@@ -69,6 +69,11 @@ class SignerRefused(SignerFailure):
         """Whether the request itself is at fault, so that asking again unchanged cannot help."""
         return self.reason in {SignerRefusal.CEILING, SignerRefusal.LINT}
 
+    @property
+    def about_the_term(self) -> bool:
+        """Whether the authority has a certificate with other dates than those that were planned with."""
+        return self.reason is SignerRefusal.TERM
+
 
 @dataclass(frozen=True, slots=True)
 class Status:

@@ -19,4 +19,5 @@ class SignerRefusal(StrEnum):
     UNSUPPORTED = "unsupported"  # an algorithm or a version that this worker does not know
     UNWRAP = "unwrap"  # the wrapped key is not for this RA
     TOKEN = "token"  # noqa: S105 - a PKCS#11 token or a key folder failed; another try may succeed
+    TERM = "term"  # a validity outside of the issuer's own: one side knows an older certificate of it
     JOURNAL = "journal"  # what is signed cannot be written down: nothing is handed out, and another try may succeed

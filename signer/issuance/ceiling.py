@@ -23,12 +23,13 @@ _COMMON_NAME: Final = "2.5.4.3"
 
 
 def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
-    """Raises `Refused` (CEILING) where the ask is beyond the issuer. `algorithm` is that of the subject's key."""
+    """Raises `Refused` (CEILING, TERM) where the ask is beyond the issuer. `algorithm` is that of the subject's key."""
     ceiling = issuer.key.ceiling
     if ask.not_after - ask.not_before > ceiling.max_validity:
         _refuse(f"a validity of more than {ceiling.max_validity} seconds")
     if ask.not_before < issuer.not_before or ask.not_after > issuer.not_after:
-        _refuse("a validity outside of the issuer's own")
+        # A gateway that knows the issuer's certificate never asks for it.
+        raise Refused(SignerRefusal.TERM, "this issuer never signs a validity outside of its own")
     if ceiling.algorithms is not None and algorithm not in ceiling.algorithms:
         _refuse(f"a key of the algorithm {algorithm}")
     if ask.spki == issuer.spki:

@@ -25,6 +25,7 @@ from gateway.domain.request import (
 )
 from gateway.outbound.signer import SignerBusy, SignerLost, SignerRefused, SignerUnreachable
 from gateway.store import audit, catalogue, certificates, issuance, requests
+from gateway.store.catalogue import Catalogue
 from gateway.store.unit import Store, StoreBusy, Unit, open_store
 from signer.contract.refusal import SignerRefusal
 from tests.doubles.issuer import NOW, Issuer, SignerDouble, dice, pair, public_key
@@ -127,6 +128,25 @@ async def test_workers_that_keep_dying_end_in_an_answer_that_says_when_to_come_b
     assert refusal.value.reason is RefusalReason.UNAVAILABLE
     assert refusal.value.retry_after
     assert [status for _, status in await waist.serials()] == ["burnt"] * ATTEMPTS
+
+
+async def test_an_authority_that_was_renewed_a_moment_ago_issues_with_its_new_dates(waist: Waist, monkeypatch):
+    """The worker has the new certificate already, and the catalogue is a moment behind: no client sees that."""
+    monkeypatch.setattr("gateway.actions.enroll.RENEWAL_PAUSE", 0.01)
+    renewed = replace(waist.pair, authority=replace(waist.pair.authority, not_before=NOW))
+    after = Catalogue(1, (), (), (), (), (renewed,))
+    waist.resources = replace(waist.resources, catalogue=lambda: after)
+    waist.signer.failures = [SignerRefused(SignerRefusal.TERM, "earlier than the issuer") for _ in range(2)]
+    issued = await waist.enroll(asked())
+    assert isinstance(issued, Issued)
+    row = await waist.store.read(lambda unit: certificates.find(unit, issued.certificate_id))
+    assert row is not None
+    assert row.not_before == NOW
+    assert sorted(status for _, status in await waist.serials()) == ["burnt", "burnt", "issued"]
+    waist.signer.failures = [SignerRefused(SignerRefusal.TERM, "for ever") for _ in range(ATTEMPTS)]
+    with pytest.raises(Refusal) as refusal:
+        await waist.enroll(asked())
+    assert (refusal.value.reason, bool(refusal.value.retry_after)) == (RefusalReason.UNAVAILABLE, True)
 
 
 @pytest.mark.parametrize(

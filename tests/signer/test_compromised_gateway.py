@@ -112,9 +112,9 @@ CERTIFICATES = {
     "beyond the ceiling": (lambda: {"not_after": now() + 1900 * DAY}, SignerRefusal.CEILING),
     "beyond the issuer": (
         lambda: {"not_before": now() + 3640 * DAY, "not_after": now() + 3660 * DAY},
-        SignerRefusal.CEILING,
+        SignerRefusal.TERM,
     ),
-    "before the issuer": (lambda: {"not_before": now() - 30 * DAY}, SignerRefusal.CEILING),
+    "before the issuer": (lambda: {"not_before": now() - 30 * DAY}, SignerRefusal.TERM),
     "backwards": (lambda: {"not_after": now() - 3600}, SignerRefusal.LINT),
     "at the end of time": (lambda: {"not_after": 2**62}, SignerRefusal.CEILING),
     "RSA of 1024 bits": (
