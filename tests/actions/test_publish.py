@@ -188,6 +188,32 @@ async def test_a_store_that_fails_when_a_list_is_to_be_kept_delays_it_by_nothing
     assert serial in on(house.front.publications, authority, house.now)
 
 
+async def test_an_end_just_when_a_number_was_claimed_leaves_no_claim_in_the_way(house: House):
+    """A gateway that is stopped right after its start; or someone who asks for a first list and goes away."""
+    authority = await lists(house)
+    claimed = trio.Event()
+
+    class Answering:
+        read = house.store.read
+
+        async def write(self, work):
+            with trio.CancelScope(shield=True):
+                result = await house.store.write(work)
+            claimed.set()
+            await trio.sleep(0)  # what was committed is not known here yet
+            return result
+
+    whole, house.resources = house.resources, replace(house.resources, store=Answering())  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(renew, house, authority)
+        await claimed.wait()
+        nursery.cancel_scope.cancel()
+    house.resources = whole
+    other = Publications()
+    await revoked(house, not_after=NOW + 9 * DAY)
+    assert await renew(house, authority, other) == 1
+
+
 async def test_a_list_that_follows_at_once_has_a_later_thisupdate_never_in_the_future(house: House):
     """RFC 9110, 8.8.2.2: a cache that knows a list by its Last-Modified must not take the next for the same."""
     authority = await lists(house)
