@@ -114,11 +114,15 @@ class Statuses:
         held.checked_at = trio.current_time() if self.memory else 0.0
         return self._ask(key, held)
 
-    def keep(self, key: Key, state: SerialState, vouched: Vouched) -> None:
-        """Hand out `vouched` from now on. What is unknown is not kept: strangers can make up any number of it."""
-        if state.kind is SerialKind.UNKNOWN:
+    def keep(self, key: Key, state: SerialState, vouched: Vouched, *, read_at: float) -> None:
+        """Hand out `vouched` from now on. What is unknown is not kept: strangers can make up any number of it.
+
+        `read_at` is when `state` began to be read; what was read later, and signed sooner, stays.
+        """
+        held = self.held.get(key)
+        if state.kind is SerialKind.UNKNOWN or (held is not None and held.checked_at > read_at):
             return
-        self.held[key] = _Held(state, vouched, trio.current_time())
+        self.held[key] = _Held(state, vouched, read_at)
         self.held.move_to_end(key)
         if len(self.held) > self._most:
             self.held.popitem(last=False)
@@ -166,7 +170,7 @@ async def vouch(resources: Resources, statuses: Statuses, authority: Authority, 
 async def refresh(resources: Resources, statuses: Statuses) -> int:
     """Sign again what was asked for since it was signed and is near half of its life; how many that were.
 
-    Raises as `vouch`, at the first that cannot be signed.
+    An authority whose key cannot sign just now is no obstacle to the others. Raises as `vouch`, when all was tried.
     """
     now = resources.now()
     # As they are now, renewed perhaps; one whose time is over must not be the others' obstacle.
@@ -176,11 +180,20 @@ async def refresh(resources: Resources, statuses: Statuses) -> int:
         for key, held in statuses.held.items()
         if held.asked and now + AHEAD >= held.vouched.renew_at and key[0] in authorities
     ]
+    failed: dict[str, Refusal] = {}
     for key in due:
-        authority = authorities[key[0]]
+        if key[0] in failed:
+            continue
+        authority, read_at = authorities[key[0]], trio.current_time()
         [state] = await _states(resources, authority, [key[1]])
-        vouched = await _sign(resources, statuses, authority, [Status(key[1], state)], b"")
-        statuses.keep(key, state, replace(vouched, lasting=True))
+        try:
+            vouched = await _sign(resources, statuses, authority, [Status(key[1], state)], b"")
+        except Refusal as refusal:
+            failed[key[0]] = refusal
+            continue
+        statuses.keep(key, state, replace(vouched, lasting=True), read_at=read_at)
+    if failed:
+        raise next(iter(failed.values()))
     return len(due)
 
 
@@ -189,6 +202,7 @@ async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Au
     known = statuses.remembered(key, resources.now())
     if known is not None:
         return known
+    read_at = trio.current_time()
     [state] = await _states(resources, authority, [asked])
     turn = key, state
     while True:
@@ -214,7 +228,7 @@ async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Au
     finally:
         del statuses.flights[turn]
         flight.ended.set()
-    statuses.keep(key, state, flight.vouched)
+    statuses.keep(key, state, flight.vouched, read_at=read_at)
     return flight.vouched
 
 

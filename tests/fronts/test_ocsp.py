@@ -18,16 +18,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from gateway.actions.enroll import enroll
+from gateway.actions.revoke import Asker, revoke
 from gateway.actions.vouch import AHEAD, LIFETIME, UNKNOWN_LIFETIME, Statuses, refresh
 from gateway.domain.authority import AuthorityStatus
 from gateway.domain.issuance import Issued, Plan
 from gateway.domain.refusal import Refusal
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol, San, SanType
+from gateway.domain.revocation import RevocationReason, SerialKind
 from gateway.fronts.limits import Limits
 from gateway.fronts.ocsp import ocsp_routes
 from gateway.jobs.vouching import keep_vouched
 from gateway.outbound.signer import SignerBusy, SignerLost, SignerRefused, SignerUnreachable
-from gateway.store import certificates
+from gateway.store import catalogue, certificates
 from gateway.store.unit import StoreUnavailable
 from signer.contract.refusal import SignerRefusal
 from tests.doubles.asgi import Answered
@@ -127,6 +129,32 @@ async def test_a_revocation_is_told_at_once_although_the_good_answer_is_kept(hou
     told = read(await get(house, body))
     assert (told.certificate_status, told.revocation_reason) == (Kind.REVOKED, x509.ReasonFlags.superseded)
     assert told.revocation_time_utc == when
+
+
+async def test_a_hold_that_is_released_is_good_again(house: House):
+    """RFC 5280, 5.3.1: a hold ends; D19."""
+    made = await issued(house)
+    body = request(house, int(made.serial, 16))
+    for reason, status in (
+        (RevocationReason.CERTIFICATE_HOLD, Kind.REVOKED),
+        (RevocationReason.REMOVE_FROM_CRL, Kind.GOOD),
+        (RevocationReason.CERTIFICATE_HOLD, Kind.REVOKED),
+        (RevocationReason.KEY_COMPROMISE, Kind.REVOKED),
+    ):
+        await revoke(house.resources, house.front.publications, made.certificate_id, reason, Asker("operator"))
+        told = read(await get(house, body))
+        assert told.certificate_status is status
+        if status is Kind.REVOKED:
+            assert told.revocation_reason is x509.ReasonFlags(reason.value)
+
+
+async def test_an_authority_that_has_a_successor_answers_for_what_it_issued(house: House):
+    serial = int((await issued(house)).serial, 16)
+    house.pair = replace(house.pair, authority=replace(house.pair.authority, successor_id="next"))
+    next_one = replace(house.pair.authority, id="next", name="test-root-g2", successor_id=None)
+    await house.store.write(lambda unit: catalogue.save_authority(unit, next_one))
+    await house.save(house.pair)
+    assert read(await get(house, request(house, serial))).certificate_status is Kind.GOOD
 
 
 async def test_an_expired_certificate_stays_what_it_was(house: House):
@@ -401,6 +429,57 @@ async def test_what_is_asked_for_is_signed_ahead_and_the_rest_is_not(house: Hous
     assert answer.header("ETag")
     assert len(house.signer.vouched) == before
     assert await refresh(house.resources, house.front.statuses) == 0
+
+
+async def test_an_authority_that_cannot_sign_holds_up_no_other(house: House):
+    """A token of one authority is away; the answers of all others are signed ahead all the same."""
+    serial = int((await issued(house)).serial, 16)
+    for _ in range(2):
+        read(await get(house, request(house, serial)))
+    ours, statuses = house.pair.authority, house.front.statuses
+    other = replace(ours, id="other", name="other", key="other-key")
+    await house.store.write(lambda unit: catalogue.save_authority(unit, other))
+    await house.save(house.pair)
+    [((_, asked), held)] = statuses.held.items()
+    statuses.held["other", asked] = held
+    statuses.held.move_to_end(("other", asked), last=False)
+    whole = house.signer.sign_ocsp
+
+    async def sign_ocsp(issuer: str, told, **rest):
+        if issuer == "other-key":
+            raise SignerUnreachable("away")
+        return await whole(issuer, told, **rest)
+
+    house.signer.sign_ocsp = sign_ocsp  # type: ignore[method-assign]
+    house.now += LIFETIME / 2
+    with pytest.raises(Refusal, match="out of reach"):
+        await refresh(house.resources, statuses)
+    assert statuses.held[ours.id, asked].vouched.this_update > house.now - LIFETIME / 4
+
+
+async def test_what_was_read_earlier_and_signed_later_does_not_come_back(
+    house: House, autojump_clock: trio.testing.MockClock
+):
+    """The answer of before a revocation, whose signature took long, must not be told again after it."""
+    statuses = Statuses(memory=1.0)
+    house.set_front(statuses=statuses)
+    made = await issued(house)
+    body = request(house, int(made.serial, 16))
+    whole = house.signer.sign_ocsp
+
+    async def slow_while_good(issuer: str, told, **rest):
+        if told[0].state.kind is SerialKind.GOOD:
+            await trio.sleep(5)
+        return await whole(issuer, told, **rest)
+
+    house.signer.sign_ocsp = slow_while_good  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(get, house, body)
+        await trio.sleep(1)
+        await house.store.write(lambda unit: certificates.revoke(unit, made.certificate_id, reason=1, at=house.now))
+        await trio.sleep(1)
+        assert read(await get(house, body)).certificate_status is Kind.REVOKED
+    assert read(await get(house, body)).certificate_status is Kind.REVOKED
 
 
 async def test_a_status_that_was_read_lately_is_believed_where_reading_is_dear(

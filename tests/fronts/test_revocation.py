@@ -10,7 +10,9 @@ import pytest
 import trio
 from cryptography import x509
 
+from gateway.actions.revoke import Asker, revoke_serial
 from gateway.domain.access import ApplicationRole, Identity, IdentityKind, ProductRole
+from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.revocation import RevocationReason, SerialKind
 from gateway.fronts.publication import publication_routes
 from gateway.fronts.rest import rest_routes
@@ -218,6 +220,42 @@ async def test_a_serial_that_the_store_never_heard_of_is_revoked_and_never_used(
     found = await house.store.read(lambda unit: issuance.find_serial(unit, "authority", "deadbeef"))
     assert found is not None
     assert found.status.value == "burnt"
+
+
+async def test_a_serial_that_is_recorded_while_it_is_revoked_is_asked_for_again(house: House):
+    """PostgreSQL: a certificate that was not there a statement ago. List and inventory must say the same of it."""
+    certificate = await issue(house)
+
+    class Blind:
+        def __init__(self, unit: Unit) -> None:
+            self._unit = unit
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._unit, name)
+
+        def one(self, query: str, **parameters: object) -> object:
+            return None if query == "certificates.find_by_serial" else self._unit.one(query, **parameters)  # type: ignore[arg-type]
+
+    class Early:
+        read = house.store.read
+
+        async def write(self, work):
+            return await house.store.write(lambda unit: work(Blind(unit)))
+
+    resources = replace(house.resources, store=Early())  # type: ignore[arg-type]
+    serial = certificate["serialNumber"].replace(":", "").lower().lstrip("0")
+    with pytest.raises(Refusal) as refusal:
+        await revoke_serial(
+            resources,
+            house.front.publications,
+            house.pair.authority,
+            serial=serial,
+            reason=RevocationReason.SUPERSEDED,
+            asker=Asker("operator"),
+        )
+    assert refusal.value.reason is RefusalReason.CONFLICT
+    state = await house.store.read(lambda unit: certificates.status_of(unit, "authority", serial))
+    assert state.kind is SerialKind.GOOD
 
 
 async def test_a_hold_on_a_bare_serial_can_be_released(house: House):
