@@ -19,7 +19,7 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True):
     `stuck` is for how many seconds a token may keep it waiting, `resting` for how many more each token by name is left
     alone. `again` is for a worker that follows another: it serves what it can, whatever else is out of reach. `note` is
     a descriptor of a file that both have: in it stands the token that was called last. `ended` is how the workers
-    before it ended, by cause.
+    before it ended, by cause. `pins` names files of PINs, to be read again whenever a token is opened.
     """
 
     stuck: float = 0.0
@@ -27,6 +27,7 @@ class Orders(msgspec.Struct, frozen=True, omit_defaults=True):
     resting: dict[str, float] = {}
     note: int = -1
     ended: dict[str, int] = {}
+    pins: list[str] = []
 
 
 def note_token(descriptor: int, name: str) -> None:

@@ -31,7 +31,7 @@ from signer.hardening.process import close_strangers, harden, surroundings
 from signer.hardening.seccomp import unavailable
 from signer.keystore.circuit import Circuit, Limits, State
 from signer.keystore.failures import KeyStoreError
-from signer.keystore.pin import read_pins
+from signer.keystore.pin import lists, read_pins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import unlock
 from signer.keystore.watch import STUCK
@@ -93,8 +93,10 @@ class Supervisor:
         *,
         unprotected: Sequence[str] = (),
         stuck: float = STUCK,
+        pin_files: Sequence[str] = (),
     ) -> None:
         self._stuck = stuck
+        self._pin_files = list(pin_files)
         self._circuits: dict[str, Circuit] = {}  # of tokens by name, for what they did to workers
         self._keys = keys
         self._unprotected = unprotected
@@ -159,10 +161,11 @@ class Supervisor:
         os.ftruncate(post.note, 0)
         now = time.monotonic()
         resting = {name: each.until - now for name, each in self._circuits.items() if each.asked(now) is None}
-        orders = msgspec.json.encode(Orders(self._stuck, again, resting, post.note, post.ended)).decode()
+        orders = Orders(self._stuck, again, resting, post.note, post.ended, self._pin_files)
+        told = msgspec.json.encode(orders).decode()
         safe_path = ["-P"] if sys.flags.safe_path else []
         process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-            [sys.executable, *safe_path, "-m", "signer", "worker", str(self._keys), str(descriptor), orders],
+            [sys.executable, *safe_path, "-m", "signer", "worker", str(self._keys), str(descriptor), told],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(descriptor, post.note),
@@ -266,7 +269,16 @@ def main(keys: Path, workers: int, runtime: Path | None, pins: list[str], *, stu
         kek = unlock(keys, secret)
         wipe(secret)
         with runtime_folder(runtime) as folder:
-            Supervisor(keys.absolute(), kek, known, folder, workers, unprotected=unprotected, stuck=stuck).run()
+            Supervisor(
+                keys.absolute(),
+                kek,
+                known,
+                folder,
+                workers,
+                unprotected=unprotected,
+                stuck=stuck,
+                pin_files=lists(pins),
+            ).run()
     except (KeyStoreError, CannotServe) as error:
         if str(error):
             say(str(error))

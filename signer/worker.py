@@ -242,7 +242,7 @@ def main(folder: str, descriptor: str, orders: str = "") -> int:
     kek, pins = opening
     watch = Watch(told.stuck, partial(note_token, told.note) if told.note >= 0 else unwatched, told.resting)
     try:
-        tokens = tokens_of(Path(folder), kek, pins, watch=watch)
+        tokens = tokens_of(Path(folder), kek, pins, files=told.pins, watch=watch)
         store = SoftKeyStore(Path(folder), kek, tokens)
         journal = Journal(Path(folder).absolute() / JOURNAL, store.derived(PURPOSE))
         desk = Desk(store, journal)

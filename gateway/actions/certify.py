@@ -120,6 +120,16 @@ async def switch(to: Store, name: str, status: AuthorityStatus, *, by: By) -> No
     await to.write(unit)
 
 
+async def note(to: Store, name: str, verb: str, detail: str, *, by: By) -> None:
+    """Record what was done to an authority's key and changes nothing in the store. Raises Refusal, StoreError."""
+
+    def unit(unit: Unit) -> None:
+        named(store.load(unit), name)
+        unit.audit(AuditEvent(by.now, by.actor, f"authority.{verb}", name, "success", detail=detail))
+
+    await to.write(unit)
+
+
 def named(catalogue: Catalogue, name: str) -> Authority:
     """The authority of that name. Raises Refusal, NOT_FOUND."""
     for each in catalogue.authorities:

@@ -26,7 +26,7 @@ from gateway.domain.identifier import new_id
 from gateway.domain.refusal import Refusal
 from gateway.domain.succession import latest
 from gateway.serve import ceremony, folder, quickstart
-from gateway.serve.ceremony import Manifest, Shown, Wish, described
+from gateway.serve.ceremony import Manifest, Place, Shown, Wish, described
 from gateway.serve.folder import Folder
 from gateway.serve.opening import now, opened_store
 from gateway.serve.refusal import CannotStart
@@ -235,6 +235,23 @@ async def rekey(settings: Settings, name: str, new: str | None, algorithm: str |
             said.append("EST's /cacerts hands out both roots, OldWithNew and NewWithOld")
             said.append(f"what stands below {name} stays there; rekey it to move it below {new}")
         return Done(made.transcript, said)
+
+
+async def serve_from(settings: Settings, name: str, where: Place, *, scep: bool, add: bool) -> Shown:
+    """Let an authority's key, or that of its RA, be served by one more token, or by one less. Raises `CannotStart`.
+
+    A running gateway's workers follow by themselves within about a second.
+    """
+    async with _opened(settings) as room:
+        authority = room.named(name)
+        key = authority.ra_key if scep else authority.key
+        if key is None:
+            raise CannotStart(f"{name} has no key for SCEP")
+        act = ceremony.add_place if add else ceremony.remove_place
+        shown = await _thread(partial(act, settings, room.secret, key, where))
+        detail = f"key {key}, token {where.token or where.serial} through {where.module}"
+        await certify.note(room.store, name, "add-token" if add else "remove-token", detail, by=_by())
+        return shown
 
 
 async def switch(settings: Settings, name: str, status: AuthorityStatus) -> None:

@@ -57,13 +57,17 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What the signer tells of a key: `place` is None for one in software, `certificate` (PEM) empty while it waits."""
+    """What the signer tells of a key: `place` is None for one in software, `certificate` (PEM) empty while it waits.
+
+    `places` are all tokens that have it, in the order in which they are asked, where they are several.
+    """
 
     key: str
     kind: str = ""
     algorithm: str = ""
     spki_sha256: str = ""
     place: Place | None = None
+    places: list[Place] = []
     certificate: str = ""
     chain: list[str] = []
     csr: str = ""
@@ -177,12 +181,19 @@ def rekey(
 
 def show(settings: Settings, secret: str, key: str) -> Shown:
     """Where a key rests, and what its certificate is in the key store. Blocks. Raises `CannotStart`."""
-    without_pin = replace(settings, pin="", pin_file=None)  # the key's file says where it rests; no token is asked
-    output = run_once(without_pin, _named("show", settings, key), secret)
-    try:
-        return _SHOWN.decode(output)
-    except msgspec.DecodeError as error:
-        raise CannotStart(f"the signer's program is of another version: {error}") from None
+    # The key's file says where it rests; no token is asked.
+    return _told(run_once(_without_pins(settings), _named("show", settings, key), secret))
+
+
+def add_place(settings: Settings, secret: str, key: str, where: Place) -> Shown:
+    """Let a key be served by one more token, which is proved to have it. Blocks. Raises `CannotStart`."""
+    label = ["--label", where.label] if where.label else []
+    return _told(run_once(settings, [*_named("add-place", settings, key), *_at(where), *label], secret))
+
+
+def remove_place(settings: Settings, secret: str, key: str, where: Place) -> Shown:
+    """Let a key be served by a token no longer, which is not asked. Blocks. Raises `CannotStart`."""
+    return _told(run_once(_without_pins(settings), [*_named("remove-place", settings, key), *_at(where)], secret))
 
 
 def renew_tls(settings: Settings, secret: str, issuer: str) -> None:
@@ -253,6 +264,22 @@ def _published(parent: Authority) -> list[str]:
     lists = parent.crl_addresses(None)  # a certificate of an authority is in no partition
     addresses = (("--crl-url", lists), ("--issuer-url", parent.issuer_urls), ("--ocsp-url", parent.ocsp_urls))
     return [word for flag, urls in addresses for url in urls for word in (flag, url)]
+
+
+def _without_pins(settings: Settings) -> Settings:
+    return replace(settings, pin="", pin_file=None, pins_file=None)
+
+
+def _at(where: Place) -> list[str]:
+    flags = (("--module", where.module), ("--token", where.token), ("--token-serial", where.serial))
+    return [word for flag, value in flags if value for word in (flag, value)]
+
+
+def _told(output: bytes) -> Shown:
+    try:
+        return _SHOWN.decode(output)
+    except msgspec.DecodeError as error:
+        raise CannotStart(f"the signer's program is of another version: {error}") from None
 
 
 def _read(output: bytes) -> Manifest:

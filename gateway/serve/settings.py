@@ -128,6 +128,12 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("signer.token", Kind.TEXT, "", "the label of that module's token; empty: keys are made in software"),
     Key("signer.pin-file", Kind.PATH, "", "a file with the PIN of the token, on its first line"),
     Key("signer.pin", Kind.TEXT, "", "the PIN itself; meant for the environment variable, never for the file"),
+    Key(
+        "signer.pins-file",
+        Kind.PATH,
+        "",
+        "a file of lines `LABEL=PIN`, for tokens that have PINs of their own; read again whenever a token is opened",
+    ),
     Key("tls.certificate", Kind.PATH, "", "PEM chain for HTTPS, leaf first; empty: the one made at the first start"),
     Key("tls.key", Kind.PATH, "", "PEM private key of `tls.certificate`"),
     Key(
@@ -179,6 +185,7 @@ class Settings:
     token: str
     pin_file: Path | None
     pin: str
+    pins_file: Path | None
     tls_certificate: Path | None
     tls_key: Path | None
     connections: int
@@ -377,6 +384,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         token=text("signer.token"),
         pin_file=path("signer.pin-file"),
         pin=text("signer.pin"),
+        pins_file=path("signer.pins-file"),
         tls_certificate=path("tls.certificate"),
         tls_key=path("tls.key"),
         connections=number("limits.connections"),

@@ -165,10 +165,11 @@ def token(settings: Settings) -> list[str]:
 
 
 def pin_source(settings: Settings) -> list[str]:
-    """Where the token's PIN comes from, as arguments of the signer's program. The PIN itself is never among them."""
+    """Where tokens' PINs come from, as arguments of the signer's program. No PIN itself is ever among them."""
+    sources = ["--pin", f"list:{settings.pins_file}"] if settings.pins_file is not None else []
     if settings.pin_file is not None:
-        return ["--pin", f"file:{settings.pin_file}"]
-    return ["--pin", "stdin"] if settings.pin else []
+        return [*sources, "--pin", f"file:{settings.pin_file}"]
+    return [*sources, "--pin", "stdin"] if settings.pin else sources
 
 
 def _said(settings: Settings, secret: str, *more: str) -> bytes:

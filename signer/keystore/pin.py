@@ -21,10 +21,14 @@ from typing import Final
 
 from signer.keystore.failures import KeyStoreError, StoreFailure
 
-HELP: Final = "a token's PIN: file:PATH, env:NAME, stdin (the next line) or prompt; with LABEL= before it, that token's"
+HELP: Final = (
+    "a token's PIN: file:PATH, env:NAME, stdin (the next line) or prompt; with LABEL= before it, that token's; "
+    "or list:PATH, a file of lines LABEL=PIN"
+)
 
-_SOURCE: Final = re.compile(r"(?:(?P<token>[^=]*)=)?(?P<kind>file|env|stdin|prompt)(?::(?P<where>.+))?", re.DOTALL)
+_SOURCE: Final = re.compile(r"(?:(?P<token>[^=]*)=)?(?P<kind>file|env|stdin|prompt|list)(?::(?P<where>.+))?", re.DOTALL)
 _LONGEST: Final = 255  # bytes; PKCS#11 leaves it to the token, and none takes more
+_LONGEST_LIST: Final = 64 * 1024  # bytes
 _LOCK: Final = ".pin.lock"
 _REFUSED: Final = ".pin-refused"
 _PURPOSE: Final = b"muster refused pin\0"
@@ -40,11 +44,47 @@ def read_pins(sources: Sequence[str], descriptor: int) -> dict[str, str]:
     pins: dict[str, str] = {}
     for source in sources:
         parsed = _SOURCE.fullmatch(source)
-        if parsed is None or (parsed["kind"] in ("file", "env")) != (parsed["where"] is not None):
+        if (
+            parsed is None
+            or (parsed["kind"] in ("file", "env", "list")) != (parsed["where"] is not None)
+            or (parsed["kind"] == "list" and parsed["token"] is not None)
+        ):
             # The text is not repeated: it may be the PIN itself, given by mistake.
-            raise KeyStoreError(StoreFailure.LOCKED, "a PIN is named by file:PATH, env:NAME, stdin or prompt")
+            sentence = "a PIN is named by file:PATH, env:NAME, stdin or prompt, several by list:PATH"
+            raise KeyStoreError(StoreFailure.LOCKED, sentence)
         token = parsed["token"] or ""
+        if parsed["kind"] == "list":
+            pins |= read_list(Path(parsed["where"]))
+            continue
         pins[token] = _read(parsed["kind"], parsed["where"] or "", token, descriptor)
+    return pins
+
+
+def lists(sources: Sequence[str]) -> list[str]:
+    """The files of several PINs among the sources, absolute: a worker reads them again at each login."""
+    return [str(Path(each.removeprefix("list:")).absolute()) for each in sources if each.startswith("list:")]
+
+
+def read_list(path: Path) -> dict[str, str]:
+    """The PINs in a file of lines `LABEL=PIN`, by label; empty lines and those that begin with # say nothing.
+
+    Raises `KeyStoreError`, whose sentence repeats no line.
+    """
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_LONGEST_LIST).decode().splitlines()
+    except OSError as error:
+        raise KeyStoreError(StoreFailure.UNAVAILABLE, f"cannot read the PINs in {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KeyStoreError(StoreFailure.LOCKED, f"the PINs in {path} are not UTF-8") from None
+    pins: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line or line.startswith("#"):
+            continue
+        label, equals, pin = line.partition("=")
+        if not equals or not label or not 0 < len(pin.encode()) <= _LONGEST:
+            raise KeyStoreError(StoreFailure.LOCKED, f"line {number} of {path} is not LABEL=PIN")
+        pins[label] = pin
     return pins
 
 
@@ -84,13 +124,20 @@ def _line(descriptor: int) -> bytes:
 class Logins:
     """Who may try to log in, and with what: one process at a time, and no PIN that its token has refused before."""
 
-    def __init__(self, folder: Path, kek: bytes, pins: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, kek: bytes, pins: Mapping[str, str], files: Sequence[str] = ()) -> None:
         self._folder = folder
         self._kek = kek
-        self._pins = pins
+        self._pins = dict(pins)
+        self._files = files
 
     def pin(self, label: str) -> str:
-        """The PIN of the token of that label. Raises `KeyStoreError` (LOCKED) if none was given."""
+        """The PIN of the token of that label, as the files of PINs say it now.
+
+        Raises `KeyStoreError` (LOCKED) if none was given.
+        """
+        for each in self._files:  # somebody added a token to a key, or mended a PIN, since this process began
+            with contextlib.suppress(KeyStoreError):
+                self._pins |= read_list(Path(each))
         pin = self._pins.get(label, self._pins.get(""))
         if pin is None:
             raise KeyStoreError(StoreFailure.LOCKED, f"no PIN was given for the token {label}")

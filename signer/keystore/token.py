@@ -51,7 +51,7 @@ class LazyTokens:
     @property
     def changes(self) -> int:
         """Another number whenever what could be told of the tokens has changed: cheap to look at, for each frame."""
-        return 0 if self._tokens is None else sum(each.changes for each in self._tokens.known) + self._tokens.failovers
+        return 0 if self._tokens is None else sum(1 + each.changes for each in self.known) + self.failovers
 
     def generate(self, where: TokenPlace, algorithm: str, *, decrypts: bool = False) -> PrivateKey:
         """Make a key on a token (`pkcs11.Tokens.generate`). Raises `KeyStoreError`."""
@@ -82,7 +82,16 @@ def _told(token: OpenToken) -> dict[str, int]:
 
 
 def tokens_of(
-    folder: Path, kek: bytes, pins: Mapping[str, str], *, writing: bool = False, watch: Watch | None = None
+    folder: Path,
+    kek: bytes,
+    pins: Mapping[str, str],
+    *,
+    files: Sequence[str] = (),
+    writing: bool = False,
+    watch: Watch | None = None,
 ) -> LazyTokens:
-    """The tokens that the keys of a folder rest on. `writing` is for ceremonies, `watch` for workers."""
-    return LazyTokens(Logins(folder, kek, pins), writing=writing, watch=watch)
+    """The tokens that the keys of a folder rest on. `writing` is for ceremonies, `watch` and `files` for workers.
+
+    `files` of PINs are read again whenever a token is opened.
+    """
+    return LazyTokens(Logins(folder, kek, pins, files), writing=writing, watch=watch)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from signer.keystore.failures import KeyStoreError, StoreFailure
 from signer.keystore.key import TokenPlace
-from signer.keystore.pin import Logins, read_pins
+from signer.keystore.pin import Logins, lists, read_pins
 from signer.keystore.pkcs11 import Tokens
 from tests.hsm.kit import MODULE, PIN, Store, kill_sessions, place
 
@@ -217,6 +217,37 @@ def test_pins_come_from_files_variables_and_standard_input(tmp_path, monkeypatch
     assert os.read(reading, 10) == b"rest"
     os.close(reading)
     assert "HSM_PIN" not in os.environ  # no child inherits it
+
+
+def test_pins_come_from_a_file_of_several_which_is_read_again_at_each_login(store, tmp_path):
+    """A PIN that was mended, or a token that was added, is followed by a process that runs."""
+    file = tmp_path / "pins"
+    file.write_text("# tokens\n\nhsm=wrong-pin\nother=a=b \n")
+    assert read_pins([f"list:{file}"], 0) == {"hsm": "wrong-pin", "other": "a=b "}
+    assert lists([f"list:{file}", "stdin"]) == [str(file)]
+    key = store.issuing().private_key
+    begin_anew()
+    tokens = Tokens(Logins(store.folder, store.kek, {}, [str(file)]), clock=store.clock)
+    refused(StoreFailure.LOCKED, lambda: tokens.find(key.place, key.public_key()))
+    file.write_text(f"hsm={PIN}\n")
+    store.clock.now += 1.1
+    signs(tokens.find(key.place, key.public_key()))
+    file.unlink()  # what is known is known
+    begin_anew()
+    signs(tokens.find(key.place, key.public_key()))
+
+
+@pytest.mark.parametrize("content", [b"2468\n", b"=2468\n", b"hsm=\n", b"hsm=" + b"x" * 256, b"\xff=2468\n"])
+def test_a_file_of_pins_that_is_none_is_refused_and_not_repeated(tmp_path, content):
+    (tmp_path / "pins").write_bytes(content)
+    sentence = refused(StoreFailure.LOCKED, lambda: read_pins([f"list:{tmp_path / 'pins'}"], 0))
+    assert "2468" not in sentence
+    assert str(tmp_path / "pins") in sentence
+
+
+def test_a_file_of_pins_is_no_one_token_s(tmp_path):
+    refused(StoreFailure.LOCKED, lambda: read_pins([f"hsm=list:{tmp_path / 'pins'}"], 0))
+    refused(StoreFailure.UNAVAILABLE, lambda: read_pins(["list:/nowhere/pins"], 0))
 
 
 def test_a_prompt_asks_for_the_token_s_pin(monkeypatch):

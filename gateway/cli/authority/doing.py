@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
             _show(found, options.name)
         case "enable" | "disable":
             _switch(found, options.name, on=options.verb == "enable")
+        case "add-token" | "remove-token":
+            _serve_from(found, options)
         case _:
             _hold(found, options)
     return 0
@@ -217,6 +219,20 @@ def _switch(found: Settings, name: str, *, on: bool) -> None:
     status = AuthorityStatus.ACTIVE if on else AuthorityStatus.DISABLED
     _awaited(partial(authorities.switch, found, name, status))
     print(f"authority {name} is {status.value}")
+
+
+def _serve_from(found: Settings, options: argparse.Namespace) -> None:
+    from gateway.cli.authority.telling import tokens
+    from gateway.serve import authorities
+    from gateway.serve.ceremony import Place
+
+    if not options.at_token and not options.at_serial:
+        raise CannotStart("which token is meant say --token LABEL, --serial NUMBER, or both")
+    label = getattr(options, "label", "")
+    where = Place(str(Path(options.at_module).absolute()), options.at_token, options.at_serial, label)
+    add = options.verb == "add-token"
+    shown = _awaited(partial(authorities.serve_from, found, options.name, where, scep=options.scep, add=add))
+    print(f"key {shown.key} is served by {tokens(shown)}")
 
 
 def _list(found: Settings) -> None:

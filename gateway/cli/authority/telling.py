@@ -8,7 +8,7 @@ from datetime import datetime
 
 from gateway.domain.authority import Authority
 from gateway.serve.authorities import Facts
-from gateway.serve.ceremony import Shown
+from gateway.serve.ceremony import Place, Shown
 
 
 def table(all_of_them: Sequence[Facts]) -> Iterator[str]:
@@ -69,7 +69,14 @@ def _fingerprint(der: bytes) -> str:
 
 
 def _place(key: Shown) -> str:
-    if key.place is None:
-        return "in software, sealed by the unlock secret"
-    where = " ".join(each for each in (key.place.token, key.place.serial and f"(serial {key.place.serial})") if each)
-    return f"on the token {where} through {key.place.module}"
+    return "in software, sealed by the unlock secret" if key.place is None else f"on {tokens(key)}"
+
+
+def tokens(key: Shown) -> str:
+    """The tokens that serve a key, in the order in which they are asked."""
+    places = key.places or ([] if key.place is None else [key.place])
+    return ", then ".join(f"the token {_named(each)} through {each.module}" for each in places)
+
+
+def _named(place: Place) -> str:
+    return " ".join(each for each in (place.token, place.serial and f"(serial {place.serial})") if each)

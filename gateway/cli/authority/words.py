@@ -26,6 +26,8 @@ examples:
 
   muster authority renew devices --days 1825                      same key, new certificate; all below it follow
   muster authority rekey devices                                  new key, as devices-g2, to which the profiles move
+  muster authority add-token devices --module /usr/lib/hsm.so --token second
+      its key is served by a second token too, onto which it was cloned; remove-token takes one off
   muster authority list
   muster authority show devices
 
@@ -53,6 +55,10 @@ def describe(parser: argparse.ArgumentParser) -> None:
     rekey.add_argument("--as", dest="new", metavar="NEW-NAME", help="the successor's name (default NAME-g2, -g3, ...)")
     rekey.add_argument("--algorithm", metavar="ALGORITHM", help="of the new key (default: as the old one's)")
     _token(rekey)
+    add = _verb(verbs, "add-token", "let its key be served by one more token, which has it already", ceremony=False)
+    _place(add)
+    add.add_argument("--label", default="", help="the key's label there (default, with its id: as on its first token)")
+    _place(_verb(verbs, "remove-token", "let its key be served by a token no longer", ceremony=False))
     _verb(verbs, "disable", "let it issue no more; its revocation list and OCSP go on", ceremony=False)
     _verb(verbs, "enable", "let it issue again", ceremony=False)
     listing = verbs.add_parser("list", help="name them all", description="Names all authorities.")
@@ -155,6 +161,16 @@ def _token(one: argparse.ArgumentParser) -> None:
     one.add_argument("--token", metavar="LABEL", help="make its key on this PKCS#11 token (default: signer.token)")
     one.add_argument("--module", metavar="FILE", help="the token's module (default: signer.pkcs11-module)")
     one.add_argument("--software", action="store_true", help="make its key in software, whatever the settings say")
+
+
+def _place(one: argparse.ArgumentParser) -> None:
+    """Which token is meant; the settings' own token is nothing to this."""
+    one.add_argument("--module", dest="at_module", required=True, metavar="FILE", help="the token's PKCS#11 module")
+    one.add_argument("--token", dest="at_token", default="", metavar="LABEL", help="the token's label")
+    one.add_argument(
+        "--serial", dest="at_serial", default="", metavar="NUMBER", help="its serial number, beside or alone"
+    )
+    one.add_argument("--scep", action="store_true", help="the authority's SCEP key instead")
 
 
 def _scep(one: argparse.ArgumentParser) -> None:
