@@ -73,6 +73,8 @@ class _Room:
     def free(self, name: str) -> None:
         if _NAME.fullmatch(name) is None:
             raise CannotStart(f'"{name}" is not a name: use 1 to 64 lower-case letters, digits and hyphens')
+        if name.endswith("-delta"):
+            raise CannotStart(f"{name}: an address that ends so is that of delta lists; use another name")
         if any(each.name == name for each in self.catalogue.authorities):
             raise CannotStart(f"there is an authority {name} already; see muster authority show {name}")
 
@@ -186,7 +188,9 @@ async def renew(settings: Settings, name: str, days: int | None, *, scep: bool =
         if key is None:
             raise CannotStart(f"{name} has no key for SCEP")
         above = None if scep else room.above(authority)
-        made = await _ceremony(partial(ceremony.renew, settings, room.secret, key, days=days, parent=above))
+        known = (authority.ra_certificate if scep else authority.certificate) or b""
+        verb = partial(ceremony.renew, settings, room.secret, key, days=days, parent=above, known=known)
+        made = await _ceremony(verb)
         if made.csr:
             after = [f"have it signed, then: muster authority install {name} CERTIFICATE-AND-CHAIN.pem"]
             return Done(made.transcript, after, made.csr)

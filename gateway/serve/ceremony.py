@@ -6,6 +6,7 @@ comes back.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 import ssl
@@ -158,12 +159,15 @@ def take_over(settings: Settings, secret: str, key: str, files: Sequence[str], p
     return _read(run_once(settings, arguments, secret, passphrase))
 
 
-def renew(settings: Settings, secret: str, key: str, *, days: int | None, parent: Authority | None) -> Manifest:
+def renew(
+    settings: Settings, secret: str, key: str, *, days: int | None, parent: Authority | None, known: bytes
+) -> Manifest:
     """A new certificate for the same key; where somebody else signs it, the request for one. Blocks.
 
-    `parent` is another authority than the one that signed it before.
+    `parent` is another authority than the one that signed it before. `known` is the certificate that shall be followed:
+    where the key has another already, an earlier renewal ended before it was recorded, and that one is given.
     """
-    arguments = _named("renew", settings, key)
+    arguments = [*_named("renew", settings, key), "--known", hashlib.sha256(known).hexdigest()]
     if days is not None:
         arguments += ["--days", str(days)]
     return _read(run_once(settings, [*arguments, *_under(parent)], secret))

@@ -56,7 +56,8 @@ def _create(verbs: Verbs) -> None:
         help="make an authority",
         epilog="example: python -m signer create-authority --keys keys --name devices "
         "--subject 'CN=Devices CA,O=Example' --parent root --path-length 0 --with-ra < secret",
-        description="Without --parent it is a root. An existing name is kept and shown, never overwritten.",
+        description="Without --parent it is a root. What exists by that name is kept and shown if it is what was "
+        "asked for, and never overwritten.",
     )
     _keys(authority)
     _name(authority)
@@ -125,6 +126,12 @@ def _renew(verbs: Verbs) -> None:
     _name(renew)
     renew.add_argument("--days", type=count, help="validity (default: as long as before)")
     renew.add_argument("--parent", help="another authority above it, such as a root's new key")
+    renew.add_argument(
+        "--known",
+        default="",
+        metavar="SHA256",
+        help="the certificate that shall be followed; where the key has another already, that one is given",
+    )
     _addresses(renew)
     _token(renew)
 

@@ -37,6 +37,10 @@ def request(ceremony: Ceremony, plan: Plan) -> PendingKey:
     """
     if plan.name in ceremony.store.pending_names():
         pending = ceremony.store.pending(plan.name)
+        asked = (name_of(plan.subject), plan.algorithm)
+        if (pending.request.subject, algorithm_of(pending.private_key.public_key())) != asked:
+            subject = pending.request.subject.rfc4514_string()
+            raise ValueError(f"{plan.name} waits already, as {subject}: ask for the same, or choose another name")
         ceremony.transcript.key(plan.name, pending.private_key, found=True)
         return pending
     wishes: Extras = [

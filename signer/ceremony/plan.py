@@ -14,7 +14,9 @@ from signer.contract.messages import GeneralName
 from signer.issuance.issuer import encoded, extension
 from signer.issuance.lint import san_fault
 from signer.issuance.names import FREE, Bounds, beyond, bounds_of, general_name
+from signer.issuance.template import name_of
 from signer.keystore.key import NameRange, StoredKey
+from signer.keystore.mechanism import algorithm_of
 
 DAY: Final = 86400  # seconds
 ROOT_DAYS: Final = 20 * 365 + 5
@@ -105,6 +107,41 @@ def within_parent(plan: Plan) -> Plan:
             if policy not in theirs:
                 raise ValueError(f"policy {policy} is none of those of {parent.name} or of those above it")
     return replace(plan, policies=policies)
+
+
+def require_like(plan: Plan, key: StoredKey) -> None:
+    """Raises `ValueError` where a key of the plan's name, of an earlier ceremony, is another authority than planned.
+
+    Whoever asks for name constraints must not be given what was once made without.
+    """
+    certificate = key.certificate
+    basic = extension(certificate, x509.BasicConstraints)
+    above, found = (
+        None if each is None else (each.subject, each.public_key())
+        for each in (
+            None if plan.parent is None else plan.parent.certificate,
+            key.chain[1] if len(key.chain) > 1 else None,
+        )
+    )
+    bounds = bounds_of(certificate)
+    kept = (
+        ("subject", certificate.subject == name_of(plan.subject)),
+        ("algorithm", algorithm_of(certificate.public_key()) == plan.algorithm),
+        ("parent", found == above),
+        ("path length", basic is not None and basic.path_length == plan.path_length),
+        ("permitted names", _subtrees(bounds.permitted) == _subtrees(plan.bounds.permitted)),
+        ("excluded names", _subtrees(bounds.excluded) == _subtrees(plan.bounds.excluded)),
+        ("policies", set(policies_of(certificate)) == set(within_parent(plan).policies)),
+    )
+    for what, like in kept:
+        if not like:
+            subject = certificate.subject.rfc4514_string()
+            other = f"an earlier ceremony made {plan.name} ({subject}) with another {what}"
+            raise ValueError(f"{other}: ask for that, or choose another name")
+
+
+def _subtrees(side: Sequence[NameRange]) -> set[x509.GeneralName]:
+    return {general_name(each) for each in side}
 
 
 def extras(plan: Plan) -> Extras:

@@ -10,6 +10,7 @@ from math import ceil
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from signer.ceremony.authority import Ceremony
 from signer.ceremony.certify import copied, new_root, spki_of
@@ -33,14 +34,17 @@ def renew(
     days: int | None,
     parent: StoredKey | None = None,
     addresses: Extras | None = None,
+    *,
+    known: str = "",
 ) -> StoredKey | None:
     """A new certificate for a key of the store, and the chains of all below it. None where another is to sign it.
 
     `days` is as long as before where it is None. `parent` takes the place of the authority above (a root's new key);
-    `addresses` then say where its list, certificate and OCSP are. Raises `ValueError`, `KeyStoreError`.
+    `addresses` then say where its list, certificate and OCSP are. `known` is the SHA-256 of the certificate that
+    whoever asks knows of: where the key has another, it was renewed already. Raises `ValueError`, `KeyStoreError`.
     """
     key = ceremony.store.find(name)
-    if behind(ceremony, key):
+    if behind(ceremony, key) or known not in {"", key.certificate.fingerprint(SHA256()).hex()}:
         ceremony.transcript.say(f"A renewal of {name} was interrupted; it is finished now, and no other is made")
         return key
     above = parent or parent_of(ceremony, key)

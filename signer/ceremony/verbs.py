@@ -22,7 +22,16 @@ from signer.ceremony.chains import chain_from
 from signer.ceremony.manifest import Listening, Made, Manifest, Shown, made, pem
 from signer.ceremony.outside import import_key, install, pkcs12_from, private_key_from, request, request_again
 from signer.ceremony.places import add_place, remove_place
-from signer.ceremony.plan import AUTHORITY_DAYS, ROOT_DAYS, Extras, Plan, check_policies, parse_bounds, parse_subject
+from signer.ceremony.plan import (
+    AUTHORITY_DAYS,
+    ROOT_DAYS,
+    Extras,
+    Plan,
+    check_policies,
+    parse_bounds,
+    parse_subject,
+    require_like,
+)
 from signer.ceremony.renewal import follow, rekey, renew
 from signer.ceremony.showing import listed, shown
 from signer.ceremony.transcript import Transcript
@@ -93,7 +102,11 @@ def _create(held: Held, asked: argparse.Namespace) -> Manifest:
     if asked.name in held.store.pending_names():
         raise ValueError(f"{asked.name} waits for its certificate: install it, or choose another name")
     _begin(held, asked, f"make the authority {asked.name}")
-    authority = held.ceremony.authority(_plan(asked, None if asked.parent is None else held.store.find(asked.parent)))
+    plan = _plan(asked, None if asked.parent is None else held.store.find(asked.parent))
+    earlier = held.ceremony.found(asked.name)
+    if earlier is not None and earlier.kind is KeyKind.ISSUER:
+        require_like(plan, earlier)
+    authority = held.ceremony.authority(plan)
     return _told(held, authority, with_ra=asked.with_ra)
 
 
@@ -137,7 +150,7 @@ def _import(held: Held, asked: argparse.Namespace) -> Manifest:
 def _renew(held: Held, asked: argparse.Namespace) -> Manifest:
     _begin(held, asked, f"renew {asked.name} with the same key")
     parent = None if asked.parent is None else held.store.find(asked.parent)
-    key = renew(held.ceremony, asked.name, asked.days, parent, _addresses(asked))
+    key = renew(held.ceremony, asked.name, asked.days, parent, _addresses(asked), known=asked.known)
     if key is None:
         key = held.store.find(asked.name)
         held.ceremony.transcript.say(f"{asked.name} was signed elsewhere: here is a request for its new certificate")

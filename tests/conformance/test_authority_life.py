@@ -310,6 +310,7 @@ def test_ml_dsa_from_root_to_leaf(operator: Operator):
 REFUSED = [
     (("create", "issuing"), "there is an authority issuing already; see muster authority show issuing"),
     (("create", "Upper"), '"Upper" is not a name'),
+    (("create", "x-delta"), "x-delta: an address that ends so is that of delta lists"),
     (("create", "x", "--parent", "nobody"), "there is no authority nobody; there are: "),
     (("create", "x", "--parent", "issuing"), "the signer refuses: "),
     (("create", "x", "--permit", "dns_name"), "permitted 'dns_name' is not TYPE:VALUE"),

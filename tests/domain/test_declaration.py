@@ -178,6 +178,7 @@ def read_usages(text: str):
         ("[[authorities]]\nname = 'A'", 'authorities[0].name: "A" is not a name here: use lower-case letters, digits and hyphens'),
         ("[[authorities]]\nname = 'a'\n[[authorities]]\nname = 'a'", 'authorities[1].name: "a" stands here twice'),
         ("[[authorities]]\nname = 'a'\nkeyAlgorithm = 'EC_p256'", 'authorities[0].keyAlgorithm: "EC_p256" is not known; did you mean'),
+        ("[[authorities]]\nname = 'a-delta'", "authorities[0].name: an address that ends so is that of delta lists"),
         ("[[authorities]]\nname = 'a'\ndays = 0", "authorities[0].days: must be from 1 to 36500"),
         ("[[authorities]]\nname = 'a'\npathLength = 11", "authorities[0].pathLength: must be from 0 to 10"),
         ("[[authorities]]\nname = 'a'\nocspUrls = ['ldap://x/']", 'authorities[0].ocspUrls[0]: "ldap://x/" is not an http or https address'),

@@ -4,6 +4,7 @@ import time
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signer.ceremony.certify import issued
@@ -145,6 +146,21 @@ def test_a_renewal_that_was_interrupted_is_finished_and_not_made_again(keys, don
     assert {store.find(name).chain[-1] for name in store.names()} == {certificate}
     again = keys.do("renew", "--name", "root", "--days", "6000")
     assert load(again["root"]["certificate"]) != certificate, "finished, so that a renewal is one again"
+
+
+def test_a_renewal_that_nobody_recorded_is_given_again_to_whoever_knows_the_certificate_before_it(keys):
+    """Else it could not be renewed at all where it ends with the authority above it, nor recorded."""
+    _, _, issuing, _ = make(keys, days=1000)
+    before = issuing.certificate.fingerprint(SHA256()).hex()
+    words = ("--name", "issuing", "--days", "9000")
+    first = keys.do("renew", *words, "--known", before)
+    lost = load(first["issuing"]["certificate"])
+    assert lost != issuing.certificate
+    found = keys.do("renew", *words, "--known", before)
+    assert load(found["issuing"]["certificate"]) == lost
+    assert any("was interrupted; it is finished now" in line for line in found["transcript"])
+    after = lost.fingerprint(SHA256()).hex()
+    assert "renew root first" in keys.refused("renew", *words, "--known", after)
 
 
 @pytest.mark.parametrize(("algorithm", "successor"), [("EC_prime256v1", "RSA_3072"), ("RSA_2048", "EC_secp384r1")])

@@ -143,6 +143,8 @@ def problems(declaration: Declaration) -> list[str]:
                 _check_url(url.replace(PARTITION, "0") if key == "crlUrls" else url, where.below(key, url_at))
         lists_of(authority, ListSettings(), where)
         _check_partitions(authority, where)
+        if authority.name.endswith("-delta"):
+            where.below("name").add("an address that ends so is that of delta lists")
     for policy_at, policy in enumerate(declaration.policies):
         policy_of(policy, "", top.below("policies", policy_at))
     for profile_at, profile in enumerate(declaration.profiles):
