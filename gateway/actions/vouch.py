@@ -72,6 +72,10 @@ class _Held:
         self.checked_at = checked_at
         self.asked = False
 
+    def in_force(self, now: datetime) -> bool:
+        """Whether it may be handed out: half of its life is ahead, and it is not of a future that a wrong clock saw."""
+        return self.vouched.this_update <= now < self.vouched.renew_at
+
 
 class _Flight:
     """A signature under way, for which others wait."""
@@ -102,14 +106,14 @@ class Statuses:
     def remembered(self, key: Key, now: datetime) -> Vouched | None:
         """The kept answer, if its status was read so lately that it need not be read again."""
         held = self.held.get(key) if self.memory else None
-        if held is None or now >= held.vouched.renew_at or trio.current_time() - held.checked_at > self.memory:
+        if held is None or not held.in_force(now) or trio.current_time() - held.checked_at > self.memory:
             return None
         return self._ask(key, held)
 
     def current(self, key: Key, state: SerialState, now: datetime) -> Vouched | None:
         """The kept answer, if it tells `state`, which was read just now, and less than half of its life is over."""
         held = self.held.get(key)
-        if held is None or held.state != state or now >= held.vouched.renew_at:
+        if held is None or held.state != state or not held.in_force(now):
             return None
         held.checked_at = trio.current_time() if self.memory else 0.0
         return self._ask(key, held)

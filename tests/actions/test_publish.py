@@ -233,6 +233,21 @@ async def test_a_list_that_follows_at_once_has_a_later_thisupdate_never_in_the_f
     assert held.this_update == house.now
 
 
+async def test_a_clock_that_was_years_ahead_for_a_while_leaves_no_list_of_the_future_and_loses_no_entry(house: House):
+    authority = await lists(house)
+    serial = await revoked(house, not_after=NOW + 9 * DAY)
+    await renew(house, authority)
+    house.now += 1000 * DAY
+    assert await renew(house, authority) == 1
+    house.now = NOW + DAY / 2
+    assert await renew(house, authority) == 1
+    held = house.front.publications.current(authority.id, house.now)
+    assert held is not None
+    assert held.this_update <= house.now
+    assert serial in on(house.front.publications, authority, house.now)
+    assert await renew(house, authority) == 0
+
+
 async def test_lists_are_signed_ahead_though_nothing_changed_and_never_run_out(house: House):
     """D19."""
     authority = await lists(house, lifetime=dt.timedelta(hours=8), refresh=dt.timedelta(hours=2))

@@ -215,6 +215,14 @@ async def test_an_answer_is_signed_once_and_handed_out_until_half_of_its_life(ho
     assert {share for share, _ in house.signer.vouched} == {"ocsp:test-root"}
 
 
+async def test_an_answer_of_a_clock_that_was_ahead_is_not_handed_out(house: House):
+    body = request(house, int((await issued(house)).serial, 16))
+    house.now += dt.timedelta(hours=3)
+    read(await get(house, body))
+    house.now -= dt.timedelta(hours=3)
+    assert read(await get(house, body)).this_update_utc <= house.now
+
+
 async def test_however_many_ask_at_once_it_is_signed_once(house: House):
     body = request(house, int((await issued(house)).serial, 16))
     answers: list[bytes] = []

@@ -116,7 +116,10 @@ async def renew_revocation_lists(
 def _due(resources: Resources, publications: Publications, authority: Authority, part: int, revision: int) -> bool:
     now = resources.now()
     held = publications.current(authority.id, now, part)
-    if held is None or now >= held.this_update + BACKDATE + min(authority.lists.refresh, authority.lists.lifetime / 2):
+    # One of the future was signed while the clock was wrong: relying parties take it for not yet valid.
+    if held is None or held.this_update > now:
+        return True
+    if now >= held.this_update + BACKDATE + min(authority.lists.refresh, authority.lists.lifetime / 2):
         return True
     changed = revision if part == WHOLE else publications.ledger(authority.id).changed(part)
     return held.revision < changed
@@ -174,7 +177,8 @@ async def _signed(
     revision = ledger.revision
     # RFC 5280, 3.3: "on one regularly scheduled CRL issued beyond the validity period". Lists are signed in between as
     # well; one period more makes sure that a scheduled one was among them.
-    expired_by = max(EPOCH, before.this_update - authority.lists.refresh)
+    # By a clock that went wrong, and right again, what lives may have been thought expired: the earlier time counts.
+    expired_by = max(EPOCH, min(before.this_update, now) - authority.lists.refresh)
     entries = await ledger.entries(before.part, expired_by=expired_by, listed=before.revision)
     # Later than the last list's by a second at least, or caches that go by Last-Modified would take it for that one.
     this_update = max(now - BACKDATE, min(before.this_update + timedelta(seconds=1), now))
