@@ -38,8 +38,12 @@ def claim_of(issuer: str, serial: bytes, ticket: bytes, deadline: int) -> Claim:
         raise Refused(SignerRefusal.TICKET, "no ticket came with the ask")
     if not 0 <= deadline < 1 << 63:
         raise Refused(SignerRefusal.TICKET, "the ticket's deadline is impossible")
-    mark = blake2b(b"%b\0%b" % (issuer.encode(), serial.lstrip(b"\0")), digest_size=MARK).digest()
-    return Claim(blake2b(ticket, digest_size=MARK).digest(), mark, deadline)
+    return Claim(blake2b(ticket, digest_size=MARK).digest(), serial_mark(issuer, serial), deadline)
+
+
+def serial_mark(issuer: str, serial: bytes) -> bytes:
+    """What is remembered of an issuer's serial, which is big-endian, with or without leading zeros."""
+    return blake2b(b"%b\0%b" % (issuer.encode(), serial.lstrip(b"\0")), digest_size=MARK).digest()
 
 
 class Tickets:

@@ -6,9 +6,10 @@ the same serial gets it once, and a worker that starts again knows what it and t
 becomes `claims.older`, and the two are what a worker reads when it starts.
 
 A mark that was cut short is removed: its writer died before it signed. A file that is gone, shorter than it was, or not
-the successor of the one that was read ends all signing: somebody changed it. What this does not stop is whoever can
-write to the folder of keys and restart the workers; the journal names that. It is not synced: it guards against asks,
-not against a power failure, behind which the gateway's store still knows each serial.
+the successor of the one that was read ends all signing: somebody changed it. At the next start one that is gone is made
+again from the journal (`recent`). What this does not stop is whoever can write to the folder of keys, removes the
+journal too, and restarts the workers; the gateway's store names that. It is not synced: it guards against asks, not
+against a power failure, behind which the gateway's store still knows each serial.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Final
 from signer.issuance.refused import Refused
 from signer.issuance.ticket import GENERATION, MARK, Claim, Tickets
 from signer.journal.failed import JournalFailed
+from signer.journal.recent import recent
 
 NAME: Final = "claims"
 OLDER: Final = "claims.older"
@@ -51,8 +53,8 @@ class Claims:
         try:
             self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             with self._locked():
-                if not self._path.exists():
-                    self._begin(self._older_number() + 1)
+                if not self._path.exists():  # a first start, or somebody removed it: then the journal knows
+                    self._begin(self._older_number() + 1, recent(folder, key, 2 * generation))
                 self._open()
         except OSError as error:
             raise JournalFailed(f"the claims in {folder} cannot be used: {error.strerror}") from None
@@ -79,7 +81,7 @@ class Claims:
                         refusals.append(refused)
                     else:
                         refusals.append(None)
-                        taken += _RECORD.pack(claim.ticket, claim.serial, claim.deadline)
+                        taken += _packed(claim)
                 if taken:
                     self._append(taken)
         except OSError as error:
@@ -138,12 +140,13 @@ class Claims:
         aside.replace(self._older)
         self._begin(self._number + 1)
 
-    def _begin(self, number: int) -> None:
+    def _begin(self, number: int, known: Sequence[Claim] = ()) -> None:
         aside = self._path.with_name(f".{NAME}.new")
         aside.unlink(missing_ok=True)
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            if os.write(descriptor, self._heading(number)) != SIZE:
+            content = self._heading(number) + b"".join(map(_packed, known))
+            if os.write(descriptor, content) != len(content):
                 raise JournalFailed("the claims cannot be begun: no room is left")
             os.fsync(descriptor)  # a name that leads to nothing after a power failure would be taken for damage
         finally:
@@ -197,5 +200,9 @@ class Claims:
         heading = os.pread(descriptor, SIZE, 0)
         number = int.from_bytes(heading[8:16], "big")
         if heading != self._heading(number):
-            raise JournalFailed(f"{path} is damaged; move it away to go on without what it forbids to sign again")
+            raise JournalFailed(f"{path} is damaged; move it away to go on with what the journal still knows")
         return number
+
+
+def _packed(claim: Claim) -> bytes:
+    return _RECORD.pack(claim.ticket, claim.serial, claim.deadline)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -336,6 +337,49 @@ def test_claims_that_somebody_changed_end_all_signing(tmp_path, harm):
         (folder / "new").replace(folder / NAME)
     [no] = answers(desk, good_ask())
     assert (type(no), no.reason) == (No, SignerRefusal.JOURNAL)
+
+
+def test_claims_that_were_removed_between_two_starts_are_made_again_from_the_journal(tmp_path):
+    """P9: whoever removes one file revives no serial that was signed, and no ticket that could still be good."""
+    one = journal(tmp_path)
+    desk = Desk(memory_store(), one, now=lambda: NOW)
+    asks = [good_ask() for _ in range(3)]
+    assert [type(each) for each in answers(desk, *asks)] == [Certificate] * 3
+    one.close()
+    two = journal(tmp_path)
+    last = good_ask()
+    answers(Desk(memory_store(), two, now=lambda: NOW), last)
+    os.close(two._file)  # a worker that was killed
+    (tmp_path / NAME).unlink()
+    again = Desk(memory_store(), journal(tmp_path), now=lambda: NOW)
+    for ask in (*asks, last):
+        [no] = answers(again, ask)
+        assert no.reason is SignerRefusal.TICKET
+        [no] = answers(again, msgspec.structs.replace(ask, ticket=os.urandom(16)))
+        assert no.reason is SignerRefusal.SERIAL
+    [free] = answers(again, good_ask())
+    assert isinstance(free, Certificate)
+
+
+def test_claims_that_are_made_again_are_bounded_and_the_latest_are_kept(tmp_path):
+    filled(tmp_path, 3, 3, 3)
+    (tmp_path / NAME).unlink()
+    first, late = journal(tmp_path, generation=2).claim([claim(1), claim(9)])
+    assert first is None  # so old that it would have been forgotten anyway
+    assert late.reason is SignerRefusal.SERIAL
+    assert (tmp_path / NAME).stat().st_size <= SIZE * 9
+
+
+def test_a_journal_that_somebody_changed_gives_what_is_proved_before_that(tmp_path):
+    filled(tmp_path, 4)
+    path = tmp_path / file_name(1)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[3] = lines[3].replace(b'"serial":"3"', b'"serial":"f"')
+    path.write_bytes(b"".join(lines))
+    (tmp_path / NAME).unlink()
+    proved, behind = journal(tmp_path).claim([claim(2), claim(4)])
+    assert (proved.reason, behind) == (SignerRefusal.SERIAL, None)
+    assert [each for each in follow(tmp_path, KEY) if isinstance(each, Fault)]
 
 
 def test_damaged_claims_are_a_sentence_at_the_start_and_what_it_advises_helps(tmp_path):
