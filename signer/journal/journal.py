@@ -1,8 +1,8 @@
 """One worker's journal: what it signed, written before its answers leave. Nothing is signed here, and nothing decided.
 
-`keys/journal/worker-NNNNNN.log`, a new file for each worker that starts and whenever one is full. A heading names the
-heading of the file before it, and what was found at the end of the files whose workers are gone: so a file that is
-removed or cut is seen, the end of the newest alone is not, and there the gateway's store knows better.
+`keys/journal/worker-NNNNNN.log`, a new file for each worker that begins to sign and whenever one is full. A heading
+names the heading of the file before it, and what was found at the end of the files whose workers are gone: so a file
+that is removed or cut is seen, the end of the newest alone is not, and there the gateway's store knows better.
 
 Written with one write a batch, and handed to the disk once a second and at the end: a killed worker loses nothing, a
 power failure the last seconds. Syncing each batch cost 0.14 ms of every answer and 42 us of CPU on an SSD, ten
@@ -60,7 +60,7 @@ class Journal:
         except OSError as error:
             raise JournalFailed(f"{folder} cannot be made: {error.strerror}") from None
         self._claims = Claims(folder, key, Tickets(generation=generation), generation=generation)
-        self._open()
+        # Its file is begun at the first claim: a worker that starts, and ends having signed nothing, leaves none.
 
     def claim(self, claims: Sequence[Claim]) -> list[Refused | None]:
         """Use tickets and serials up before anything is signed with them; None for each that was free.
@@ -68,6 +68,8 @@ class Journal:
         Raises `JournalFailed`: nothing may be signed. So it is while something that was signed is not written down.
         """
         self.write()
+        if self._file < 0:
+            self._open()
         return self._claims.take(claims, now=int(self._now()))
 
     def record(self, signed: Signed) -> None:

@@ -145,7 +145,9 @@ def test_nothing_is_forged_without_the_key(tmp_path):
     filled(tmp_path, 2)
     assert len(found(tmp_path, Fault, key=b"k" * 32)) == 1
     forged = tmp_path / "forged"
-    Journal(forged, b"k" * 32, now=lambda: NOW).close()
+    other = Journal(forged, b"k" * 32, now=lambda: NOW)
+    other.claim([])
+    other.close()
     shutil.copy(forged / file_name(1), tmp_path / file_name(2))
     [fault] = found(tmp_path, Fault)
     assert file_name(2) in fault.sentence
