@@ -250,7 +250,7 @@ async def _sign(
     try:
         der = await resources.signer.sign_ocsp(
             authority.key,
-            told,
+            [_past(each, now) for each in told],
             produced_at=int(now.timestamp()),
             this_update=int(this_update.timestamp()),
             next_update=int(next_update.timestamp()),
@@ -266,6 +266,14 @@ async def _sign(
         statuses.end()
     tag = hashlib.sha1(der, usedforsecurity=False).hexdigest()
     return Vouched(der, this_update, now + (next_update - now) / 2, next_update, lasting=False, tag=tag)
+
+
+def _past(told: Status, now: datetime) -> Status:
+    """The same, revoked no later than now: the clock may have been ahead, and no such answer would be signed."""
+    state = told.state
+    if state is None or state.revoked_at is None or state.revoked_at <= now:
+        return told
+    return replace(told, state=replace(state, revoked_at=now))
 
 
 async def _states(resources: Resources, authority: Authority, asked: Sequence[CertId]) -> list[SerialState]:

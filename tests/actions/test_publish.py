@@ -248,6 +248,22 @@ async def test_a_clock_that_was_years_ahead_for_a_while_leaves_no_list_of_the_fu
     assert await renew(house, authority) == 0
 
 
+async def test_what_was_revoked_while_the_clock_was_ahead_is_listed_as_revoked_now(house: House):
+    """The signer refuses dates of the future: one such entry would keep every later list from being signed."""
+    authority = await lists(house)
+    house.now += 1000 * DAY
+    serial = await revoked(house, not_after=NOW + 2000 * DAY)
+    house.now = NOW
+    await renew(house, authority)
+    held = house.front.publications.current(authority.id, house.now)
+    assert held is not None
+    entry = x509.load_der_x509_crl(held.der).get_revoked_certificate_by_serial_number(serial)
+    assert entry is not None
+    assert entry.revocation_date_utc == NOW
+    [reason] = entry.extensions
+    assert reason.value == x509.CRLReason(x509.ReasonFlags.superseded)
+
+
 async def test_lists_are_signed_ahead_though_nothing_changed_and_never_run_out(house: House):
     """D19."""
     authority = await lists(house, lifetime=dt.timedelta(hours=8), refresh=dt.timedelta(hours=2))
@@ -308,7 +324,7 @@ def test_a_ledger_holds_what_a_dictionary_would(changes: list[tuple[int, int, in
 
 
 async def entries(ledger: Ledger, part: int, listed: int) -> bytes:
-    return await ledger.entries(part, expired_by=EPOCH + dt.timedelta(milliseconds=2), listed=listed)
+    return await ledger.entries(part, expired_by=EPOCH + dt.timedelta(milliseconds=2), listed=listed, now=2**32 - 1)
 
 
 async def test_the_loop_goes_on_while_a_long_list_is_gathered():

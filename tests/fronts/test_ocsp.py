@@ -223,6 +223,15 @@ async def test_an_answer_of_a_clock_that_was_ahead_is_not_handed_out(house: Hous
     assert read(await get(house, body)).this_update_utc <= house.now
 
 
+async def test_what_was_revoked_while_the_clock_was_ahead_is_revoked_all_the_same(house: House):
+    made = await issued(house)
+    when = house.now + dt.timedelta(days=1000)
+    await house.store.write(lambda unit: certificates.revoke(unit, made.certificate_id, reason=1, at=when))
+    told = read(await get(house, request(house, int(made.serial, 16))))
+    assert told.certificate_status is Kind.REVOKED
+    assert told.revocation_time_utc == house.now
+
+
 async def test_however_many_ask_at_once_it_is_signed_once(house: House):
     body = request(house, int((await issued(house)).serial, 16))
     answers: list[bytes] = []

@@ -26,6 +26,7 @@ STRIDE: Final = 8000
 # An entry as the signer takes it; notAfter in milliseconds; the partition; the revision.
 _RECORD: Final = Struct(f">{ENTRY.size}sQiQ")
 _SERIAL: Final = 20  # bytes, at the head of an entry
+_WHEN: Final = 4  # bytes, behind it
 _NO_PARTITION: Final = -2
 _REMOVED: Final = RevocationReason.REMOVE_FROM_CRL.code
 
@@ -102,20 +103,22 @@ class Ledger:
                 high = middle
         return low, records[low * size : low * size + _SERIAL] == serial
 
-    async def entries(self, part: int, *, expired_by: datetime, listed: int) -> bytes:
-        """The packed entries of a part's next list.
+    async def entries(self, part: int, *, expired_by: datetime, listed: int, now: int) -> bytes:
+        """The packed entries of a part's next list, none of them revoked later than `now` (seconds since the epoch).
+
+        What was revoked while the clock was ahead would be: the signer refuses a list with such a date, and rightly.
 
         An entry leaves once its certificate has expired before `expired_by`, if the last list, of the revision
         `listed`, had it: it has then been on a list that was signed after the end (RFC 5280, 3.3).
         """
         records, until = memoryview(self._records), millis(expired_by)
-        whole, wanted = part == WHOLE, (part, EVERY_PARTITION)
+        whole, wanted, latest = part == WHOLE, (part, EVERY_PARTITION), now.to_bytes(_WHEN, "big")
         chunks: list[bytes] = []
         for start in range(0, len(records), STRIDE * _RECORD.size):
             some = records[start : start + STRIDE * _RECORD.size]
             chunks.append(
                 b"".join(
-                    entry
+                    entry if entry[_SERIAL:-1] <= latest else entry[:_SERIAL] + latest + entry[-1:]
                     for entry, not_after, partition, revision in _RECORD.iter_unpack(some)
                     if entry[-1] != _REMOVED
                     and (whole or partition in wanted)

@@ -179,7 +179,7 @@ async def _signed(
     # well; one period more makes sure that a scheduled one was among them.
     # By a clock that went wrong, and right again, what lives may have been thought expired: the earlier time counts.
     expired_by = max(EPOCH, min(before.this_update, now) - authority.lists.refresh)
-    entries = await ledger.entries(before.part, expired_by=expired_by, listed=before.revision)
+    entries = await ledger.entries(before.part, expired_by=expired_by, listed=before.revision, now=int(now.timestamp()))
     # Later than the last list's by a second at least, or caches that go by Last-Modified would take it for that one.
     this_update = max(now - BACKDATE, min(before.this_update + timedelta(seconds=1), now))
     next_update = now + authority.lists.lifetime
