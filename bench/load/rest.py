@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -30,3 +31,19 @@ def by_csr(url: str, root: str, token: str, application: str, profile: str) -> C
             raise RuntimeError("no certificate in the answer")
 
     return Client(enroll, connection.close)
+
+
+def prepared(url: str, token: str, application: str, profile: str, count: int) -> list[bytes]:
+    """So many whole requests, head and body, each with a name of its own."""
+    key = elliptic()
+    parts = urlsplit(url)
+    requests = []
+    for _ in range(count):
+        pem = x509.load_der_x509_csr(csr(key, name())).public_bytes(Encoding.PEM).decode("ascii")
+        body = json.dumps({"applicationName": application, "profileName": profile, "csr": pem}).encode()
+        head = (
+            f"POST {parts.path}/certificates HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        requests.append(head.encode("ascii") + body)
+    return requests

@@ -88,7 +88,7 @@ class Admission:
     """What is under way, how long it takes, and so how long the next would wait. `useful` and `clock` are in seconds.
 
     The expected wait is the greater of two: the number under way times the pace of those that were answered (Little's
-    law), and the age that all but the oldest quarter have not reached; and with it what the loop takes for one round.
+    law), and the age that the younger half has not reached; and with it what the loop takes for one round.
     A lane is an application: where several have something under way, the one that has more than its part is refused
     first, and one that has less is let in for as long as twice the useful time.
     """
@@ -102,34 +102,42 @@ class Admission:
         self._lanes: Counter[str] = Counter()
         self._pace = _FIRST_PACE
         self._since: float | None = None  # the expected wait has been above what may stand since then
+        self._above = -math.inf
         self._age = 0.0
         self._looked = -math.inf
         self._rounds = (0.0, 0.0)
+        self._coming = 0
+        self._came = (0, 0, 0, 0)
 
     @property
     def crowded(self) -> bool:
-        """Whether the wait was too long when it was last looked at. Costs nothing to ask."""
-        return self._since is not None
+        """Whether it is time to judge each request before it is read. Costs next to nothing to ask."""
+        return self._since is not None or (len(self._going) + self._coming) * self._pace > self._standing
 
     @property
     def going(self) -> int:
         """How many are under way."""
         return len(self._going)
 
-    def refusal(self, lane: str, *, begun: bool = False) -> int:
+    def refusal(self, lane: str, *, begun: bool = False, from_socket: bool = False) -> int:
         """Seconds after which a request of `lane` should come again, 0 if it may go on.
 
         `begun`: it carries on what earlier requests began, whose work would be lost; such are refused last.
+        `from_socket`: it is behind all that are on their way to their doors; at its door it is before them.
         """
-        count = len(self._going)
+        count = len(self._going) + (self._coming if from_socket else 0)
         now = self._clock()
         wait = self._wait(count, now)
         if wait <= self._standing or count < _FEW:
-            self._since = None
+            # A queue that is held down by refusals stands nevertheless: it is over when it has been short for a while.
+            if self._since is not None and now - self._above > self._useful:
+                self._since = None
             return 0
+        self._above = now
         if self._since is None:
             self._since = now
-        if wait <= self._bound(lane, wait, begun=begun, stands=now - self._since > self._useful):
+        stands = now - self._since > self._useful
+        if wait <= self._bound(lane, count * self._standing / wait, begun=begun, stands=stands):
             return 0
         self.refused += 1
         least = math.ceil(wait)
@@ -140,6 +148,7 @@ class Admission:
         """Raises `Refusal` BUSY, with `retry_after`, if a request of `lane` could not be answered in a useful time."""
         seconds = self.refusal(lane, begun=begun)
         if seconds:
+            self.arrived()
             raise Refusal(RefusalReason.BUSY, TOO_MUCH, retry_after=seconds)
 
     def under_way(self, lane: str, *, begun: bool = False) -> UnderWay:
@@ -153,9 +162,25 @@ class Admission:
     def round_took(self, seconds: float) -> None:
         """A round of the loop took so long, and what lay in sockets waited for it. One long round proves nothing."""
         self._rounds = (self._rounds[1], seconds)
+        # What came before these rounds has arrived, or was something else.
+        came = self._came
+        if any(came) or self._coming:
+            self._coming = min(self._coming, sum(came))
+            self._came = (0, *came[:3])
+
+    def comes(self) -> None:
+        """An enrollment was let in from the socket; it is on its way to its door, and takes a place from now on."""
+        self._coming += 1
+        self._came = (self._came[0] + 1, *self._came[1:])
+
+    def arrived(self) -> None:
+        """One that was on its way has arrived: it is counted as under way now, or was refused."""
+        if self._coming:
+            self._coming -= 1
 
     def begin(self, entry: UnderWay) -> tuple[int, float]:
         """Count `entry`; gives how many were before it, and the time."""
+        self.arrived()
         ahead = len(self._going)
         self._going[entry] = None
         self._lanes[entry.lane] += 1
@@ -181,21 +206,22 @@ class Admission:
         else:
             del self._lanes[lane]  # so that there are never more lanes than requests
 
-    def _bound(self, lane: str, wait: float, *, begun: bool, stands: bool) -> float:
-        """The longest expected wait with which a request of `lane` is let in now."""
+    def _bound(self, lane: str, room: float, *, begun: bool, stands: bool) -> float:
+        """The longest expected wait with which a request of `lane` is let in now; `room`: how many may stand."""
         if begun:
             return 2 * self._useful
         own = self._lanes.get(lane, 0)
         lanes = len(self._lanes) + (0 if own else 1)
-        # How many would make the wait that may stand, and this lane's part of them.
-        part = len(self._going) * self._standing / wait / lanes
-        if own < part and lanes > 1:
+        if lanes > 1 and own < room / lanes:
             return 2 * self._useful
         return self._standing if stands or lanes > 1 else self._useful
 
     def _wait(self, count: int, now: float) -> float:
-        if now - self._looked >= _GLANCE or count < _FEW:
+        going = len(self._going)
+        if going <= _FEW:
+            self._age = 0.0
+        elif now - self._looked >= _GLANCE:
             self._looked = now
-            # The oldest quarter may be slow for reasons of their own: a validation, a key that is generated.
-            self._age = now - next(islice(self._going, count // 4, None)).began if count >= _FEW else 0.0
+            # The older half may be slow for reasons of their own: a validation, a key that is generated.
+            self._age = now - next(islice(self._going, max(_FEW, going // 2), None)).began
         return max(count * self._pace, self._age) + min(self._rounds)

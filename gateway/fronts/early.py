@@ -36,6 +36,10 @@ _AUTHORIZATION: Final = re.compile(rb"(?:^|\n)authorization:[\t ]*([^\r]*?)[\t ]
 _UNUSUAL: Final = (b"transfer-encoding", b"expect:", b"upgrade", b"connection: close", b"trailer")
 
 _CREATE: Final = f"{PREFIX}/certificates"
+# What may be an enrollment, at a glance.
+_DOORS: Final = tuple(
+    b"POST " + each.encode() for each in ("/acme/", "/est/", "/.well-known/est/", "/scep/", f"{_CREATE} ")
+)
 
 
 class Early:
@@ -54,23 +58,22 @@ class Early:
 
     def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
         """The whole answer to the one whole request that `data` is, or None where the ordinary way is to be taken."""
-        if not self._admission.crowded:
+        if not data.startswith(_DOORS):
             return None
-        path = _path_of_whole(data)
-        if path is None:
-            return None
+        if self._admission.crowded and (path := _path_of_whole(data)) is not None:
+            seconds = self._judge(path, data, address, secure=secure)
+            if seconds:
+                self._told(503)
+                return _written(self._wordings[path.split("/", 2)[1]](503, TOO_MUCH, retry_after(seconds)))
+        self._admission.comes()
+        return None
+
+    def _judge(self, path: str, data: bytes, address: str, *, secure: bool) -> int:
         try:
             known = self._lane(path, data, address, secure=secure)
         except Refusal:
-            return None
-        if known is None:
-            return None
-        lane, begun = known
-        seconds = self._admission.refusal(lane, begun=begun)
-        if not seconds:
-            return None
-        self._told(503)
-        return _written(self._wordings[path.split("/", 2)[1]](503, TOO_MUCH, retry_after(seconds)))
+            return 0
+        return 0 if known is None else self._admission.refusal(known[0], begun=known[1], from_socket=True)
 
     def _lane(self, path: str, data: bytes, address: str, *, secure: bool) -> tuple[str, bool] | None:
         """Whose share a request uses and whether it carries on, or None for what is no enrollment of ours."""

@@ -38,8 +38,8 @@ MOST_AT_WORK: Final = 256
 # A request that was reset is given up at once, and keeps its place for so long: else a flood of them would never end.
 RESET_SECONDS: Final = 1.0
 
-# How long after it was set the timer of an idle connection may stay as it is, though requests come.
-AWAKE_SECONDS: Final = 5.0
+# The timer of an idle connection may run on for this part of its time, though requests came and were refused.
+STALE: Final = 1 / 3
 
 Early: TypeAlias = Callable[[bytes], bytes | None]
 """Gives the whole answer to the bytes of one whole request, or None where they are to be read."""
@@ -163,9 +163,9 @@ class Http1(H11Protocol):
         )
 
     async def _stay_awake(self) -> None:
-        # The wait for the next request begins anew; it is a task, and a storm need not start one for each answer.
+        # The wait for the next request begins anew. It is a task: to start one for each would double a refusal's cost.
         now = trio.current_time()
-        if now - self._awake > AWAKE_SECONDS:
+        if now - self._awake > self.config.keep_alive_timeout * STALE:
             self._awake = now
             await self.send(Updated(idle=True))
 

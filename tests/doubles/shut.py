@@ -14,5 +14,5 @@ class Shut(Admission):
     def crowded(self) -> bool:
         return True
 
-    def refusal(self, lane: str, *, begun: bool = False) -> int:
+    def refusal(self, lane: str, *, begun: bool = False, from_socket: bool = False) -> int:
         return self._seconds

@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -374,3 +376,41 @@ def test_an_ordinary_users_certbot_is_not_sent_to_a_port_of_roots() -> None:
     )
     assert done.stdout.split() == ["False", "True"], done.stderr
     assert "--acme-http01-port 8088" in privileged(80)
+
+
+async def test_what_overload_refuses_is_answered_from_its_bytes_and_the_connection_goes_on(tmp_path: Path) -> None:
+    """P16: before HTTP is read; what comes between the parts of another request is not looked at."""
+    heard: list[tuple[bytes, str, bool]] = []
+
+    class Short:
+        def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
+            heard.append((data, address, secure))
+            if data.startswith(b"POST /full"):
+                return b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
+            return None
+
+    bound = bind("127.0.0.1:0", "--http")
+    door, ending = Door(bound[0], 10), trio.Event()
+    full = b"POST /full HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(listen, tell, settings(tmp_path), [door], ending, early=Short()))
+        with trio.fail_after(20):
+            stream = await trio.open_tcp_stream(*bound[0].getsockname())
+            async with stream:
+                for _ in range(3):
+                    await stream.send_all(full)
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 503")
+                # The same bytes as a body belong to their request.
+                await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(full))
+                await trio.sleep(0.05)
+                await stream.send_all(full)
+                answer = b""
+                while b"}" not in answer:
+                    answer += await stream.receive_some()
+                assert answer.startswith(b"HTTP/1.1 200")
+                await trio.testing.wait_all_tasks_blocked(0.05)  # what comes before a request is over is read as usual
+                await stream.send_all(full)
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 503")
+        ending.set()
+    assert [data[:10] for data, _, _ in heard].count(b"POST /full") == 4
+    assert {(address, secure) for _, address, secure in heard} == {("127.0.0.1", False)}

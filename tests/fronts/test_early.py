@@ -1,0 +1,175 @@
+"""Refusals before HTTP is read (P16): each door's own words, and nothing but what is beyond doubt."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.authority import AuthorityStatus
+from gateway.fronts.admission import Admission
+from gateway.fronts.early import Early, _path_of_whole
+from gateway.fronts.limits import Limits
+from gateway.fronts.routes import routes
+from tests.doubles.house import House, open_house
+from tests.doubles.shut import Shut
+
+REST = "/api/v1/cert-manager/certificates"
+
+
+@pytest.fixture
+async def house(tmp_path: Path):
+    async with open_house(tmp_path) as house:
+        yield house
+
+
+def early(house: House, admission: Admission | None = None) -> tuple[Early, list[int]]:
+    house.set_front(limits=Limits(admission=admission or Shut(7)))
+    told: list[int] = []
+    return Early(house.front, routes(house.front), told.append), told
+
+
+def request(path: str, *, method: str = "POST", fields: str = "", body: bytes = b"x" * 10) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def read(answer: bytes | None) -> tuple[int, dict[str, str], bytes]:
+    assert answer is not None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
+    assert int(headers["Content-Length"]) == len(body)
+    assert "Connection" not in headers  # it goes on
+    return int(first.split(" ")[1]), headers, body
+
+
+DOORS = {
+    "/acme/demo/device/new-order": "application/problem+json",
+    "/est/demo/device/simpleenroll": "text/plain; charset=utf-8",
+    "/.well-known/est/demo.device/simpleenroll": "text/plain; charset=utf-8",
+    "/scep/demo/device": "text/plain; charset=utf-8",
+    REST: "application/problem+json",
+}
+
+
+@pytest.mark.parametrize("path", DOORS)
+async def test_every_door_says_it_in_its_own_words(house: House, path: str):
+    """E107, S120, RFC 8555, 6.7, RFC 9457."""
+    short, told = early(house)
+    status, headers, body = read(short.answer(request(path), "192.0.2.1", secure=True))
+    assert (status, headers["Retry-After"], headers["Content-Type"]) == (503, "7", DOORS[path])
+    assert told == [503]
+    if path.startswith("/acme"):
+        assert headers["Replay-Nonce"]  # A105
+        assert json.loads(body)["type"] == "urn:ietf:params:acme:error:serverInternal"
+
+
+OTHERS = {
+    "a read": request("/acme/demo/device/directory", method="GET"),
+    "a status": request("/ocsp/test-root"),
+    "a revocation": request(f"{REST}/5/revoke"),
+    "health": request("/readyz", method="GET"),
+    "a stranger's path": request("/est/nobody/device/simpleenroll"),
+    "a door that is no operation": request("/est/demo/device"),
+    "a path that needs reading": request("/est/demo/device/%73impleenroll"),
+    "a query": request("/est/demo/device/simpleenroll?x"),
+    "an old version": request("/est/demo/device/simpleenroll").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "no host": request("/est/demo/device/simpleenroll").replace(b"Host: a\r\n", b""),
+    "two lengths": request("/est/demo/device/simpleenroll", fields="Content-Length: 10\r\n"),
+    "a length in a fold": request("/est/demo/device/simpleenroll", fields="X: y\r\n z: 1\r\n"),
+    "a length that is none": request("/est/demo/device/simpleenroll").replace(b"Length: 10", b"Length: +10"),
+    "chunks": request("/est/demo/device/simpleenroll", fields="Transfer-Encoding: chunked\r\n"),
+    "one that waits for leave": request("/est/demo/device/simpleenroll", fields="Expect: 100-continue\r\n"),
+    "one that ends": request("/est/demo/device/simpleenroll", fields="Connection: close\r\n"),
+    "a bare line feed": request("/est/demo/device/simpleenroll", fields="X: a\nTransfer-Encoding: b\r\n"),
+    "a blank before the colon": request("/est/demo/device/simpleenroll", fields="X : a\r\n"),
+    "half a body": request("/est/demo/device/simpleenroll")[:-1],
+    "a second request": request("/est/demo/device/simpleenroll") * 2,
+    "half a head": b"POST /est/demo/device/simpleenroll HTTP/1.1\r\nHost:",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_what_is_no_whole_plain_enrollment_takes_the_ordinary_way(house: House, name: str):
+    short, told = early(house)
+    assert short.answer(OTHERS[name], "192.0.2.1", secure=True) is None
+    assert told == []
+
+
+@pytest.mark.parametrize("path", [path for path in DOORS if not path.startswith("/scep")])
+async def test_plain_http_is_told_what_it_always_is(house: House, path: str):
+    short, _ = early(house)
+    assert short.answer(request(path), "192.0.2.1", secure=False) is None
+
+
+async def test_an_authority_that_rests_is_told_by_its_door(house: House):
+    await house.save(replace(house.pair, authority=replace(house.pair.authority, status=AuthorityStatus.DISABLED)))
+    short, _ = early(house)
+    assert short.answer(request("/est/demo/device/simpleenroll"), "192.0.2.1", secure=True) is None
+
+
+async def test_without_a_crowd_nothing_is_looked_at_and_what_comes_is_counted(house: House):
+    admission = Admission()
+    short, _ = early(house, admission)
+    for _ in range(3000):
+        assert short.answer(request("/est/demo/device/simpleenroll"), "192.0.2.1", secure=True) is None
+        if admission.crowded:
+            break
+    assert admission.crowded  # by their number alone, before one of them has begun
+
+
+async def test_what_carries_on_is_told_by_its_kind(house: House):
+    """An order half way is preferred: the door says which paths begin something."""
+    begun: list[bool] = []
+
+    class Listening(Shut):
+        def refusal(self, lane: str, *, begun: bool = False, from_socket: bool = False) -> int:
+            heard.append((lane, begun))
+            assert from_socket
+            return 0
+
+    heard: list[tuple[str, bool]] = []
+    short, told = early(house, Listening(1))
+    for path in ("new-order", "new-account", "finalize/5", "challenge/5"):
+        assert short.answer(request(f"/acme/demo/device/{path}"), "192.0.2.1", secure=True) is None
+    assert [begun for _, begun in heard] == [False, False, True, True]
+    assert {lane for lane, _ in heard} == {house.pair.application.id}
+    assert told == begun == []
+
+
+async def test_rest_uses_the_share_of_the_tokens_application(house: House):
+    heard: list[str] = []
+
+    class Listening(Shut):
+        def refusal(self, lane: str, *, begun: bool = False, from_socket: bool = False) -> int:
+            heard.append(lane)
+            return 0
+
+    short, _ = early(house, Listening(1))
+    house.front.limits.spenders.learn("Bearer known", "app")
+    short.answer(request(REST, fields="Authorization: Bearer known\r\n"), "192.0.2.1", secure=True)
+    short.answer(request(REST, fields="Authorization: Bearer other\r\n"), "192.0.2.1", secure=True)
+    assert heard == ["app", "192.0.2.1"]
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise(data: bytes):
+    _path_of_whole(data)
+    _path_of_whole(b"POST /est/a/b/simpleenroll HTTP/1.1\r\nHost: a\r\n" + data)
+
+
+@given(
+    st.text(alphabet="GETPOS /ab%?\r\n:-~", max_size=40),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+def test_only_a_length_that_is_true_makes_it_whole(field: str, said: int, came: int):
+    head = f"POST /scep/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: {said}\r\n\r\n".encode()
+    assert (_path_of_whole(head + b"x" * came) == "/scep/a/b") is (said == came)
+    found = _path_of_whole(head.replace(b"Host: a", f"Host: a\r\nX: {field}".encode()) + b"x" * said)
+    assert found in {None, "/scep/a/b"}
+    if "\n" in field:
+        assert found is None or "\r\n" in field
