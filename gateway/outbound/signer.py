@@ -56,7 +56,10 @@ class SignerUnreachable(SignerFailure):
 
 
 class SignerRefused(SignerFailure):
-    """The signer decided against. Nothing was signed. `retry_after` is in seconds, 0 where nobody knows."""
+    """The signer decided against. `retry_after` is in seconds, 0 where nobody knows.
+
+    Nothing was handed out. For the reason JOURNAL it may have been signed: a serial is given up for any of them.
+    """
 
     def __init__(self, reason: SignerRefusal, detail: str, retry_after: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -7,7 +7,10 @@ from enum import StrEnum, unique
 
 @unique
 class SignerRefusal(StrEnum):
-    """Every reason that a worker can give. A refusal is final for its ask: nothing was signed."""
+    """Every reason that a worker can give. A refusal is final for its ask: nothing is handed out, nor was signed.
+
+    But for JOURNAL: what was signed and could not be written down is dropped, and its serial is spent.
+    """
 
     CEILING = "ceiling"  # beyond what this key may ever sign, whatever the gateway's policy says
     LINT = "lint"  # the certificate would break RFC 5280
