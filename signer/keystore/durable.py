@@ -1,6 +1,7 @@
 """Files that appear whole and durable, or not at all: new ones, and new contents in place of old. Mode 0600.
 
-No file is opened for writing under its own name, so nobody ever reads half of one.
+No file is opened for writing under its own name, so nobody ever reads half of one. What root makes in another user's
+folder is that user's: a ceremony by sudo must not leave a key that the signer cannot read.
 """
 
 from __future__ import annotations
@@ -30,6 +31,24 @@ def put(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def create(path: Path) -> int:
+    """A new and empty file of mode 0600, open for writing; belongs to whom the folder does. Raises `OSError`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        # Made in this moment, exclusively: no link leads to another file, which would be given away.
+        owner = path.parent.stat()
+        with contextlib.suppress(PermissionError):  # a root without that capability, or of another machine
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
+
+
+def open_lock(path: Path) -> int:
+    """A file that is there for its lock alone, made if it is missing. Raises `OSError`."""
+    with contextlib.suppress(FileExistsError):
+        os.close(create(path))
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a folder's entries durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -43,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 def _aside(path: Path, content: bytes) -> Iterator[Path]:
     """The content in a synced file beside `path`, which is gone afterwards unless it was given a name."""
     aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = create(aside)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             file.write(content)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from signer.keystore.durable import create, open_lock
 from signer.keystore.failures import KeyStoreError, StoreFailure
 
 HELP: Final = (
@@ -199,7 +200,7 @@ class Logins:
         whoever initialises the module in that moment finds no token.
         """
         try:
-            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = open_lock(self._folder / _LOCK)
         except OSError as error:
             raise self._forgetful(error) from None
         try:
@@ -210,8 +211,11 @@ class Logins:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # Not cut before it is written: what has its place on a full disk keeps it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = create(path)
+    except FileExistsError:
+        # Not cut before it is written: what has its place on a full disk keeps it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         if os.pwrite(descriptor, content, 0) != len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -29,7 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signer.hardening import log
-from signer.keystore.durable import put, write_new
+from signer.keystore.durable import open_lock, put, write_new
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import Ceiling, KeyKind, PendingKey, StoredKey, TokenDoor, TokenPlace
 from signer.keystore.keyfile import (
@@ -250,7 +250,7 @@ class SoftKeyStore:
     def ceremony(self) -> Iterator[None]:
         """Wait until no other ceremony is held with this folder. Raises `KeyStoreError`."""
         with reaching(self._folder):
-            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = open_lock(self._folder / _LOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -1,5 +1,6 @@
 """Keys at rest: what is written, what opens it, and what a person with write access to the folder cannot do."""
 
+import hashlib
 import json
 import os
 import stat
@@ -15,6 +16,7 @@ from signer.keystore import seal
 from signer.keystore.failures import REFUSALS, KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import KeyKind
 from signer.keystore.mechanism import GENERATORS, algorithm_of, digest_of
+from signer.keystore.pin import Logins
 from signer.keystore.secret import read_secret
 from signer.keystore.softkey import SoftKeyStore, create, unlock
 from tests.signer.kit import SECRET, issuing, ra, root
@@ -63,6 +65,39 @@ def test_files_are_for_their_owner_alone(folder):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
     assert {each.name for each in folder.iterdir()} == {"keystore.json", "issuing-ra.key"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files in another user's folder that he cannot read")
+def test_what_root_makes_in_another_user_s_folder_is_that_user_s(folder):
+    """A ceremony by sudo must leave nothing that keeps the signer from starting."""
+    os.chown(folder, 65534, 65534)
+    store = opened(folder)
+    with store.ceremony():
+        store.add(issuing())
+        store.replace("issuing", links=[issuing().certificate])
+    logins = Logins(folder, b"k" * 32, {"": "1234"})
+    with logins.turn(), pytest.raises(KeyStoreError), logins.attempt(b"serial", "1234"):
+        raise KeyStoreError(StoreFailure.LOCKED, "refused")
+    made = {each.name: each.stat().st_uid for each in folder.iterdir() if each.name != "keystore.json"}
+    assert len(made) == 4
+    assert set(made.values()) == {65534}
+
+
+def test_a_lock_is_no_way_to_another_file(folder, tmp_path):
+    """Whoever owns the folder must not be given a file of root's by a link in it."""
+    (tmp_path / "secret").write_text("secret")
+    before = (tmp_path / "secret").stat()
+    mark = f".pin-refused-{hashlib.sha256(b'serial').hexdigest()[:16]}"
+    for name in (".ceremony.lock", ".pin.lock", mark):
+        (folder / name).symlink_to(tmp_path / "secret")
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+    logins = Logins(folder, b"k" * 32, {"": "1234"})
+    with opened(folder).ceremony():
+        pass
+    with logins.turn(), pytest.raises(KeyStoreError), logins.attempt(b"serial", "1234"):
+        pytest.fail("no refusal could be remembered")
+    assert ((tmp_path / "secret").stat().st_uid, (tmp_path / "secret").read_text()) == (before.st_uid, "secret")
 
 
 def test_no_private_key_stands_in_the_folder(folder):
