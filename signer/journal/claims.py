@@ -27,6 +27,7 @@ from signer.issuance.refused import Refused
 from signer.issuance.ticket import GENERATION, MARK, Claim, Tickets
 from signer.journal.failed import JournalFailed
 from signer.journal.recent import recent
+from signer.keystore.durable import create
 
 NAME: Final = "claims"
 OLDER: Final = "claims.older"
@@ -143,7 +144,7 @@ class Claims:
     def _begin(self, number: int, known: Sequence[Claim] = ()) -> None:
         aside = self._path.with_name(f".{NAME}.new")
         aside.unlink(missing_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = create(aside)
         try:
             content = self._heading(number) + b"".join(map(_packed, known))
             if os.write(descriptor, content) != len(content):

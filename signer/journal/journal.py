@@ -25,7 +25,7 @@ from signer.journal.claims import Claims
 from signer.journal.entry import NOTHING, TOGETHER, Ended, Heading, Signed, batch, end, heading, seal, spelled
 from signer.journal.failed import JournalFailed
 from signer.journal.files import ended, file_name, first_line, numbers
-from signer.keystore.durable import sync_folder
+from signer.keystore.durable import create, create_folder, sync_folder
 
 FULL: Final = 64 * 1024 * 1024  # bytes; about 200,000 entries
 _SYNC: Final = 1.0  # seconds
@@ -56,7 +56,7 @@ class Journal:
         self._head, self._size, self._through = NOTHING, 0, 0
         self._synced = 0.0
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            create_folder(folder)
         except OSError as error:
             raise JournalFailed(f"{folder} cannot be made: {error.strerror}") from None
         self._claims = Claims(folder, key, Tickets(generation=generation), generation=generation)
@@ -147,7 +147,7 @@ class Journal:
         number = known[-1] + 1 if known else 1
         told = self._told(number, known)
         path = self._folder / file_name(number)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = create(path)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             self._put(heading(told), 0)

@@ -32,14 +32,26 @@ def put(path: Path, content: bytes) -> None:
 
 
 def create(path: Path) -> int:
-    """A new and empty file of mode 0600, open for writing; belongs to whom the folder does. Raises `OSError`."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """A new and empty file of mode 0600, open for appending; belongs to whom the folder does. Raises `OSError`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     if os.geteuid() == 0:
         # Made in this moment, exclusively: no link leads to another file, which would be given away.
         owner = path.parent.stat()
         with contextlib.suppress(PermissionError):  # a root without that capability, or of another machine
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
+
+
+def create_folder(path: Path) -> None:
+    """A folder of mode 0700 that belongs to whom the one above does, unless it is there. Raises `OSError`."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        with contextlib.suppress(PermissionError):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def open_lock(path: Path) -> int:

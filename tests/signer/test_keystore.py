@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x2551
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signer.contract.refusal import SignerRefusal
+from signer.journal.entry import ISSUED, Signed
+from signer.journal.journal import Journal
 from signer.keystore import seal
 from signer.keystore.failures import REFUSALS, KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import KeyKind
@@ -78,8 +80,11 @@ def test_what_root_makes_in_another_user_s_folder_is_that_user_s(folder):
     logins = Logins(folder, b"k" * 32, {"": "1234"})
     with logins.turn(), pytest.raises(KeyStoreError), logins.attempt(b"serial", "1234"):
         raise KeyStoreError(StoreFailure.LOCKED, "refused")
-    made = {each.name: each.stat().st_uid for each in folder.iterdir() if each.name != "keystore.json"}
-    assert len(made) == 4
+    kept = Journal(folder / "journal", b"k" * 32)
+    kept.record(Signed(ISSUED, "issuing", 1, issuing().certificate.public_bytes(Encoding.DER)))
+    kept.close()
+    made = {each.name: each.stat().st_uid for each in folder.rglob("*") if each.name != "keystore.json"}
+    assert len(made) == 7
     assert set(made.values()) == {65534}
 
 
