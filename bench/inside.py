@@ -92,7 +92,7 @@ async def inside() -> AsyncIterator[Inside]:
         settings = load({"data": str(Path(place, "data"))}, {}, folder=Path(place))
         folder.make(Folder(settings.data))
         secret = ceremony.make_secret(Folder(settings.data))
-        made = ceremony.first(settings, secret)
+        made = ceremony.first(settings, secret, "http://127.0.0.1:1")
         supervisor = signer_process.start(settings, secret, runtime)
         try:
             workers = await trio.to_thread.run_sync(signer_process.await_ready, supervisor, runtime)

@@ -85,10 +85,9 @@ class _Room:
         return latest(authority, {each.id: each for each in self.catalogue.authorities})
 
     def above(self, authority: Authority) -> Authority | None:
-        """Who took its parent's place and certifies it from now on; None where that is as it was."""
+        """Who certifies it from now on: its parent, or who took that one's place; None if no other of ours."""
         found = [each for each in self.catalogue.authorities if each.id == authority.parent_id]
-        last = self.latest(found[0]) if found else None
-        return None if last is None or last.id == authority.parent_id else last
+        return self.latest(found[0]) if found else None
 
     def owner(self, chain: Sequence[bytes]) -> str | None:
         """The id of our own authority that signed the first of these certificates, if one did."""

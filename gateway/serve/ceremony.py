@@ -105,13 +105,17 @@ def make_secret(folder: Folder) -> str:
     return secret
 
 
-def first(settings: Settings, secret: str) -> Manifest:
+def first(settings: Settings, secret: str, http: str) -> Manifest:
     """Make the first authorities, the RA and the listener's certificate, or find those of a start that was interrupted.
+
+    `http` is the external address of plain HTTP, where the root publishes.
 
     Blocks for a second or two. Raises `CannotStart`.
     """
     folder = Folder(settings.data)
     arguments = ["first", "--keys", str(folder.keys), "--tls", str(folder.tls), *_host_flags(settings)]
+    arguments += ["--crl-url", f"{http}/ca/root.crl", "--issuer-url", f"{http}/ca/root.crt"]
+    arguments += ["--ocsp-url", f"{http}/ocsp/root"]
     return _read(run_once(settings, [*arguments, *token(settings)], secret))
 
 

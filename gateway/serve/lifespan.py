@@ -14,7 +14,6 @@ import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 import trio
 
@@ -182,12 +181,8 @@ async def _ready(resources: Resources) -> bool:
 def external_urls(house: House) -> Urls:
     """How clients reach us: as the settings say, else the addresses themselves. Never from a request."""
     settings = house.settings
-    # An address that is every address has no URL: the name that clients know stands in, if they were given one.
-    name = urlsplit(settings.external_url).hostname
-    return Urls(
-        https=settings.external_url or sockets.origin("https", settings.https, house.https),
-        http=settings.external_http_url or sockets.origin("http", settings.http, house.http, name),
-    )
+    https = settings.external_url or sockets.origin("https", settings.https, house.https)
+    return Urls(https=https, http=sockets.plain_url(settings, house.http))
 
 
 def announce(house: House, facts: Quickstart, snapshot: Catalogue) -> None:

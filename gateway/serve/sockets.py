@@ -9,9 +9,10 @@ import errno
 import socket
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from gateway.serve.refusal import CannotStart
-from gateway.serve.settings import split_address
+from gateway.serve.settings import Settings, split_address
 
 # A burst of devices that wake together should wait in the kernel, not be refused; Linux caps it at somaxconn (4096).
 BACKLOG: Final = 4096
@@ -88,6 +89,13 @@ def origin(scheme: str, address: str, bound: Sequence[socket.socket], name: str 
         host = name or socket.gethostname()
     host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
+
+
+def plain_url(settings: Settings, bound: Sequence[socket.socket]) -> str:
+    """How clients reach plain HTTP: as the settings say, else the address itself."""
+    # An address that is every address has no URL: the name that clients know stands in, if they were given one.
+    name = urlsplit(settings.external_url).hostname
+    return settings.external_http_url or origin("http", settings.http, bound, name)
 
 
 def _bind_one(family: int, host: str, port: int) -> socket.socket:

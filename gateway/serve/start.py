@@ -96,7 +96,7 @@ def _start(
             secret = ceremony.make_secret(place)
         if state is not State.COMPLETE:
             logger.info("first start: keys, authorities and certificates are made", extra={"folder": str(place.path)})
-            made = ceremony.first(settings, secret)
+            made = ceremony.first(settings, secret, sockets.plain_url(settings, http))
         with signer_process.runtime_folder() as runtime:
             supervisor = signer_process.start(settings, secret, runtime)
             try:

@@ -48,6 +48,7 @@ def _first(verbs: Verbs) -> None:
     first.add_argument("--tls", type=Path, required=True, help="the folder for key.pem and chain.pem")
     _token(first)
     first.add_argument("--host", action="append", default=[], help="a name or address for TLS; repeatable")
+    _addresses(first)
 
 
 def _create(verbs: Verbs) -> None:

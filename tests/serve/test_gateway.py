@@ -405,7 +405,12 @@ def test_apply_makes_an_authority_that_issues_at_once(gateway: RunningGateway, t
     assert done.returncode == 0, done.stderr
     assert "+ authority devices" in done.stdout
     time.sleep(1.0)
-    assert get(gateway, "/ca/devices.crt", plain=True)[0] == 200
+    for name in ("devices", "issuing"):
+        status, der = get(gateway, f"/ca/{name}.crt", plain=True)
+        assert status == 200
+        certificate = x509.load_der_x509_certificate(der)
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+        assert points[0].full_name[0].value == f"{gateway.quickstart['http']}/ca/root.crl", "of who signed it"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ async def test_a_certificate_that_ends_soon_is_replaced_with_its_key_and_one_tha
     place = Folder(tmp_path / "data")
     folder.make(place)
     secret = ceremony.make_secret(place)
-    made = ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret)
+    made = ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret, "http://pki.example")
     first = (place.tls / "chain.pem").read_bytes()
     assert await renewed_within(place.path, secret, 0.5) == 0
     assert (place.tls / "chain.pem").read_bytes() == first
@@ -57,7 +57,7 @@ async def test_a_certificate_that_lacks_a_name_by_which_clients_come_is_replaced
     place = Folder(tmp_path / "data")
     folder.make(place)
     secret = ceremony.make_secret(place)
-    ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret)
+    ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret, "http://pki.example")
     for url, times in (
         ("https://PKI.example.com", 1),
         ("https://pki.example.com:8443", 0),
@@ -77,7 +77,7 @@ async def test_a_store_of_keys_that_cannot_be_opened_costs_a_line_in_the_log_and
     place = Folder(tmp_path / "data")
     folder.make(place)
     secret = ceremony.make_secret(place)
-    ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret)
+    ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret, "http://pki.example")
     monkeypatch.setattr(renewal, "now", lambda: datetime.now(UTC) + timedelta(days=397))
     assert await renewed_within(place.path, "another secret", 3) == 0
     assert "not renewed" in caplog.text

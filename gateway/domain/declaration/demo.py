@@ -35,7 +35,14 @@ def demo(*, passphrase: str, challenge: str, http_url: str, http01_port: int = 8
     )
     return Declaration(
         authorities=[
-            AuthorityDeclaration(name="root", days=7300, path_length=1),
+            AuthorityDeclaration(
+                name="root",
+                days=7300,
+                path_length=1,
+                crl_urls=[f"{http_url}/ca/root.crl"],
+                issuer_urls=[f"{http_url}/ca/root.crt"],
+                ocsp_urls=[f"{http_url}/ocsp/root"],
+            ),
             AuthorityDeclaration(
                 name="issuing",
                 parent="root",
