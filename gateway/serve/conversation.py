@@ -140,6 +140,11 @@ class Http1(H11Protocol):
     early: Early | None = None
     _awake = -math.inf
 
+    async def initiate(self) -> None:
+        """Begin; the wait for a first request does, too."""
+        self._awake = trio.current_time()
+        await super().initiate()
+
     async def handle(self, event: Event) -> None:
         """Take in what came."""
         if self.early is not None and isinstance(event, RawData) and self._between_requests:
