@@ -20,6 +20,7 @@ from signer.keystore.key import NameRange
 AUTHORITATIVE: Final = frozenset({"1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"})
 
 _COMMON_NAME: Final = "2.5.4.3"
+_EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 
 
 def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
@@ -69,9 +70,9 @@ def _check_names(ask: IssueCertificate, ranges: list[NameRange]) -> None:
         if not any(_within(san.type, san.value, each) for each in ranges):
             _refuse(f"the name {san.value!r}")
     for oid, value in ask.subject:
-        kind = host_kind(value) if oid == _COMMON_NAME else None
+        kind = "email" if oid == _EMAIL_ADDRESS else host_kind(value) if oid == _COMMON_NAME else None
         if kind is not None and not any(_within(kind, value, each) for each in ranges):
-            _refuse(f"the common name {value!r}")
+            _refuse(f"the subject's {value!r}")
 
 
 def _check_bounds(ask: IssueCertificate, bounds: tuple[Bounds, ...]) -> None:

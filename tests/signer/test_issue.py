@@ -370,6 +370,16 @@ def test_a_common_name_that_looks_like_a_host_stays_within_the_ranges_too(common
         refuses(SignerRefusal.CEILING, ask, by=by)
 
 
+@pytest.mark.parametrize(("address", "within"), [("x@mail.example", True), ("boss@bank.com", False)])
+def test_an_e_mail_address_in_the_subject_stays_within_the_ranges_too(address, within):
+    """RFC 5280, 4.2.1.10: old verifiers read it there."""
+    ask = good_ask(subject=[("2.5.4.3", "A Person"), ("1.2.840.113549.1.9.1", address)])
+    if within:
+        issued(ask, by=issuer(names=RANGES))
+    else:
+        refuses(SignerRefusal.CEILING, ask, by=issuer(names=RANGES))
+
+
 # Lint (RFC 5280)
 
 
