@@ -33,7 +33,7 @@ from signer.desk import Desk
 from signer.hardening.log import say
 from signer.hardening.memory import lock_memory
 from signer.hardening.process import close_strangers, harden, leave_folder
-from signer.hardening.seccomp import Filter, install
+from signer.hardening.seccomp import Filter, install, unavailable
 from signer.issuance.refused import Refused
 from signer.journal.entry import PURPOSE
 from signer.journal.failed import JournalFailed
@@ -218,11 +218,10 @@ def _encoded(answers: Answers) -> bytearray:
 
 def _enclose(*, tokens: bool) -> None:
     """Give up what a worker with opened keys does not need. Without a PIN no token is ever opened."""
-    if tokens:
-        install(Filter.TOKENS)
-        return
-    leave_folder()
-    install(Filter.STRICT)
+    if not tokens:
+        leave_folder()
+    if not install(Filter.TOKENS if tokens else Filter.STRICT) and unavailable() is None:
+        say("system calls of this worker are not filtered: the kernel refused the filter")
 
 
 def main(folder: str, descriptor: str, orders: str = "") -> int:

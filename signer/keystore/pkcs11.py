@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import pkcs11
 from pkcs11 import Attribute, Mechanism, ObjectClass, PKCS11Error, TokenFlag
 from pkcs11.types import Object, Session, Token
 
+from signer.hardening import log
 from signer.keystore.circuit import Circuit, State
 from signer.keystore.failover import SharedSeat
 from signer.keystore.failures import KeyStoreError, StoreFailure, token_failure
@@ -313,7 +313,7 @@ class Tokens:
         watch: Watch | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self._around = Surroundings(logins, writing, clock, watch or Watch(), say or _log)
+        self._around = Surroundings(logins, writing, clock, watch or Watch(), say or log.say)
         self._opened: dict[tuple[str, str, str], OpenToken] = {}
         self.failovers = 0
 
@@ -408,7 +408,3 @@ class Tokens:
         if found is None:
             found = self._opened[known] = OpenToken(place, self._around)
         return found
-
-
-def _log(sentence: str) -> None:
-    print(f"signer: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - the log
