@@ -23,6 +23,7 @@ from protocols.exchange import Malformed
 from protocols.pkix import der
 
 ISSUED: Final = "issue-certificate"
+CEREMONY: Final = "hold-ceremony"
 # An ask and what follows take ten seconds at most; a busy store, and clocks that differ, a little more.
 IN_FLIGHT: Final = timedelta(minutes=2)
 _PAGE: Final = 500
@@ -46,6 +47,7 @@ class Tally:
 
     entries: int = 0
     certificates: int = 0  # entries of the journal that speak of one
+    ceremonies: int = 0  # entries of certificates of authorities, RAs and links
     in_flight: int = 0
     settled: int = 0  # signed and never recorded, and revoked since
     inventory: int = 0
@@ -81,6 +83,10 @@ class Reconciliation:
             known = await self._store.read(partial(self._found, certificates))
             for entry, found in zip(certificates, known, strict=True):
                 self._judge(entry, found)
+            held = [each for each in page if each.verb == CEREMONY]
+            known = await self._store.read(partial(self._found, held))
+            for entry, found in zip(held, known, strict=True):
+                self._judge_ceremony(entry, found)
             progress(self.tally)
 
     async def inventory(self, begun: datetime | None, progress: Callable[[Tally], None]) -> None:
@@ -137,6 +143,23 @@ class Reconciliation:
                 self._differ(f"{which} was never recorded; {remedy}")
         elif found.der is None or _tbs(found.der) != entry.tbs:
             self._differ(f"{which} is another certificate than the one in the inventory; {remedy}")
+
+    def _judge_ceremony(self, entry: Signed, found: journal.Known | None) -> None:
+        """What a person let sign. No serial is reserved for it, so that a ceremony that was interrupted is unknown."""
+        self.tally.ceremonies += 1
+        authority = self._authorities.get(entry.issuer)
+        again = "hold the ceremony again to finish it"
+        which = f"serial {entry.serial} of {entry.issuer if authority is None else authority[1]}"
+        signed = f"{which}, signed in a ceremony {_when(entry.at)},"
+        if found is None and entry.at > self._now - IN_FLIGHT:
+            self.tally.in_flight += 1
+        elif authority is None:
+            self._differ(f"{signed} is by no authority that is known: {again}, or find out who held it")
+        elif found is None:
+            path = f"/api/v1/cert-manager/authorities/{authority[1]}/serials/{entry.serial}/revoke"
+            self._differ(f"{signed} is unknown to the store: {again}; if nobody knows of it, revoke it: POST {path}")
+        elif (found.der is None or _tbs(found.der) != entry.tbs) and not found.revoked:
+            self._differ(f"{signed} is another certificate than the one in the inventory")
 
     def _sorted(self) -> array[int]:
         seen = array("Q", sorted(self._seen))

@@ -44,6 +44,8 @@ async def look(found: Settings) -> int:
         )
         return 1
     print(f"journal: {tally.entries} entries, whole; {tally.certificates} certificates in it{_besides(tally)}")
+    if tally.ceremonies:
+        print(f"ceremonies: {tally.ceremonies} certificates that were signed in them are in the inventory")
     if begun is not None:
         older = f"; {tally.older} older certificates are not in it" if tally.older else ""
         print(f"inventory: {tally.inventory} certificates since {begun:%Y-%m-%d %H:%M:%S} UTC agree with it{older}")

@@ -1,4 +1,7 @@
-"""Where ceremonies sign: what is asked passes lint and ceilings as everything else does, and is signed once."""
+"""Where ceremonies sign: what is asked passes lint and ceilings as everything else does, and is signed once.
+
+Nothing that was signed leaves before it was noted.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from signer.issuance.template import build, key_identifier, name_of
 from signer.keystore.key import Ceiling, KeyKind, StoredKey
 from signer.keystore.mechanism import GENERATORS, PrivateKey, algorithm_of, digest_of
 
+Note: TypeAlias = Callable[[str, x509.Certificate], None]  # told of each signature: the issuer's key, what it signed
 Make: TypeAlias = Callable[[str, str, KeyKind], PrivateKey]  # a key's name, its algorithm, what it is for
 
 AUTHORITY_USAGES: Final = ("keyCertSign", "cRLSign")
@@ -57,28 +61,31 @@ def ask_for(
     )
 
 
-def self_signed(name: str, private_key: PrivateKey, ask: IssueCertificate, extras: Extras) -> x509.Certificate:
+def self_signed(
+    name: str, private_key: PrivateKey, ask: IssueCertificate, extras: Extras, note: Note
+) -> x509.Certificate:
     """A root's certificate. Raises `Refused` (LINT)."""
     lint.check(ask, algorithm_of(private_key.public_key()) or "")
     itself = new_root(
         name, private_key, name_of(ask.subject), key_identifier(ask.spki), term=(ask.not_before, ask.not_after)
     )
-    return _signed(itself, build(itself, ask, private_key.public_key()), extras)
+    return _signed(itself, build(itself, ask, private_key.public_key()), extras, note)
 
 
-def issued(authority: StoredKey, ask: IssueCertificate, extras: Extras) -> x509.Certificate:
+def issued(authority: StoredKey, ask: IssueCertificate, extras: Extras, note: Note) -> x509.Certificate:
     """A certificate by an authority of the store, cut to the authority's own validity. Raises `Refused`."""
     # How long the certificate of a ceremony is good says the person who holds it; the rest of the ceiling stands.
     issuer = issuer_of(replace(authority, ceiling=msgspec.structs.replace(authority.ceiling, max_validity=_NO_BOUND)))
     within = msgspec.structs.replace(
         ask, not_before=max(ask.not_before, issuer.not_before), not_after=min(ask.not_after, issuer.not_after)
     )
-    return _signed(issuer, prepare(issuer, within), extras)
+    return _signed(issuer, prepare(issuer, within), extras, note)
 
 
 def copied(
     issuer: Issuer,
     model: x509.Certificate,
+    note: Note,
     *,
     not_before: int,
     not_after: int,
@@ -109,7 +116,7 @@ def copied(
         not_valid_after=_instant(not_after),
         extensions=extensions,
     )
-    return _signed(issuer, builder, [])
+    return _signed(issuer, builder, [], note)
 
 
 def new_root(
@@ -150,10 +157,12 @@ def new_serial() -> bytes:
     return bytes((0x40 | octets[0] & 0x3F,)) + octets[1:]
 
 
-def _signed(issuer: Issuer, builder: x509.CertificateBuilder, extras: Extras) -> x509.Certificate:
+def _signed(issuer: Issuer, builder: x509.CertificateBuilder, extras: Extras, note: Note) -> x509.Certificate:
     for each in extras:
         builder = builder.add_extension(each.value, each.critical)
-    return x509.load_der_x509_certificate(sign(issuer, builder))
+    certificate = x509.load_der_x509_certificate(sign(issuer, builder))
+    note(issuer.key.name, certificate)
+    return certificate
 
 
 def _instant(seconds: int) -> datetime:

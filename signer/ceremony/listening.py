@@ -9,7 +9,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from signer.ceremony.certify import ask_for, generated, issued
+from signer.ceremony.certify import Note, ask_for, generated, issued
 from signer.ceremony.manifest import Listening, pem
 from signer.contract.messages import GeneralName
 from signer.issuance import lint
@@ -21,7 +21,7 @@ _COMMON_NAME: Final = "2.5.4.3"
 _SERVER: Final = "1.3.6.1.5.5.7.3.1"
 
 
-def listen(folder: Path, hosts: list[str], authority: StoredKey, *, now: int, anew: bool) -> Listening:
+def listen(folder: Path, hosts: list[str], authority: StoredKey, *, now: int, anew: bool, note: Note) -> Listening:
     """A listener's key and chain in `folder`: those that stand there, unless they do not fit or `anew`."""
     key_file, chain_file = folder / "key.pem", folder / "chain.pem"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def listen(folder: Path, hosts: list[str], authority: StoredKey, *, now: int, an
             key_usages=["digitalSignature"],
             extended_key_usages=[_SERVER],
         )
-        certificate = issued(authority, ask, [])
+        certificate = issued(authority, ask, [], note)
         # The root is left out: whoever trusts it has it.
         chain = "".join(pem(each) for each in (certificate, *authority.chain[:-1]))
         key = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

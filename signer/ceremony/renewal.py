@@ -66,7 +66,9 @@ def renew(
         raise ValueError(f"the new certificate of {name} would end no later than the one that it has ({until}){reason}")
     ceremony.transcript.key(name, key.private_key, found=True)
     leave_out, more = _placed(parent, addresses)
-    certificate = copied(issuer, key.certificate, not_before=begins, not_after=ends, leave_out=leave_out, more=more)
+    certificate = copied(
+        issuer, key.certificate, ceremony.note, not_before=begins, not_after=ends, leave_out=leave_out, more=more
+    )
     ceremony.store.replace(name, chain=(certificate, *chain))
     ceremony.transcript.say(f"Renewed {name} with the same key; the certificate before it ends as it said")
     renewed = ceremony.store.find(name)
@@ -166,6 +168,7 @@ def _successor(
     certificate = copied(
         issuer,
         old.certificate,
+        ceremony.note,
         not_before=begins,
         not_after=ends,
         private_key=private_key,
@@ -186,9 +189,9 @@ def _links(
     if ends <= ceremony.now:
         ceremony.transcript.say(f"The certificate of {old.name} has expired: no links are made between the two")
         return ()
-    old_with_new = copied(new, old.certificate, not_before=begins, not_after=ends, leave_out=_ADDRESSES)
+    old_with_new = copied(new, old.certificate, ceremony.note, not_before=begins, not_after=ends, leave_out=_ADDRESSES)
     new_with_old = copied(
-        issuer_of(old), certificate, not_before=begun, not_after=min(ends, last), leave_out=_ADDRESSES
+        issuer_of(old), certificate, ceremony.note, not_before=begun, not_after=min(ends, last), leave_out=_ADDRESSES
     )
     ceremony.transcript.certificate("OldWithNew (RFC 4210, 4.4)", old_with_new)
     ceremony.transcript.certificate("NewWithOld (RFC 4210, 4.4)", new_with_old)

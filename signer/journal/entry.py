@@ -18,6 +18,7 @@ ISSUED: Final = "issue-certificate"
 LISTED: Final = "sign-crl"
 RESPONDS: Final = "certify-responder"
 CEREMONY: Final = "hold-ceremony"
+LISTENER: Final = "certify-listener"
 TOGETHER: Final = 64  # entries in a line at most, so that a reader can bound its memory
 LONGEST_LINE: Final = 256 * 1024  # bytes
 _MAC: Final = b',"mac":"'

@@ -32,7 +32,7 @@ def do(verb: str, *arguments: str, more: bytes = b""):
 def leaf(key) -> str:
     names = [GeneralName("dns_name", "server.example.com")]
     ask = good_ask(subject=[], sans=names, san_critical=True, not_before=NOW, not_after=NOW + DAY)
-    return issued(key, ask, []).public_bytes(Encoding.PEM).decode()
+    return issued(key, ask, [], lambda *_: None).public_bytes(Encoding.PEM).decode()
 
 
 @pytest.mark.parametrize("algorithm", ["EC_prime256v1", "EC_secp521r1", "RSA_2048", "ED25519"])

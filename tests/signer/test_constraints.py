@@ -91,8 +91,8 @@ def test_names_outside_are_refused_by_openssl_and_never_signed(keys, tmp_path):
         outcome = verified(tmp_path / "v", by_hand(keys, host), [root], [issuing])
         assert "subtree violation" in outcome, outcome
         with pytest.raises(Refused, match="outside the name constraints"):
-            issued(authority, ask(host), [])
-    good = issued(authority, ask("server.example.com"), []).public_bytes(Encoding.PEM).decode()
+            issued(authority, ask(host), [], lambda *_: None)
+    good = issued(authority, ask("server.example.com"), [], lambda *_: None).public_bytes(Encoding.PEM).decode()
     assert verified(tmp_path / "v", by_hand(keys, "server.example.com"), [root], [issuing]) == ""
     assert verified(tmp_path / "v", good, [root], [issuing]) == ""
 

@@ -47,7 +47,7 @@ def leaf(keys: Keys, name: str) -> str:
         not_before=NOW,
         not_after=NOW + DAY,
     )
-    return issued(keys.store().find(name), ask, []).public_bytes(Encoding.PEM).decode()
+    return issued(keys.store().find(name), ask, [], lambda *_: None).public_bytes(Encoding.PEM).decode()
 
 
 def requested(keys: Keys, *more: str) -> str:
@@ -204,7 +204,7 @@ def test_times_and_path_lengths_of_a_chain_are_judged(keys, elsewhere):
     last = at.authority(Plan("last", [(COMMON_NAME, "L")], "EC_prime256v1", None, None, 900))
     assert path_length_of(last.chain) is None
     term = {"not_before": NOW - DAY, "not_after": NOW + DAY}
-    deep = copied(issuer_of(middle), last.certificate, **term)
+    deep = copied(issuer_of(middle), last.certificate, lambda *_: None, **term)
     spki = deep.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(ValueError, match="the path length of 'CN=M' is exceeded"):
         checked_chain([deep, middle.certificate, top.certificate], spki, now=NOW)

@@ -46,7 +46,7 @@ def leaf(authority: StoredKey, now: int = NOW, **changes) -> x509.Certificate:
     ask = good_ask(
         sans=[GeneralName("dns_name", name)], subject=[], san_critical=True, not_before=now - 300, not_after=now + DAY
     )
-    return issued(authority, ask, [])
+    return issued(authority, ask, [], lambda *_: None)
 
 
 def identifier(certificate: x509.Certificate) -> bytes:
