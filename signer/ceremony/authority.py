@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from cryptography import x509
 
-from signer.ceremony.certify import AUTHORITY_USAGES, Make, ask_for, generated, issued, self_signed
+from signer.ceremony.certify import AUTHORITY_USAGES, Make, Note, ask_for, generated, issued, self_signed
 from signer.ceremony.listening import listen
 from signer.ceremony.manifest import Listening, Manifest, made
 from signer.ceremony.plan import AUTHORITY_DAYS, DAY, ROOT_DAYS, Plan, extras, within_parent
 from signer.ceremony.transcript import Transcript
 from signer.issuance.issuer import issuer_of
+from signer.journal.entry import CEREMONY, LISTENER
 from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import Ceiling, KeyKind, StoredKey
 from signer.keystore.mechanism import PrivateKey
@@ -25,19 +28,29 @@ from signer.keystore.softkey import SoftKeyStore
 RA_DAYS: Final = 5 * 365 + 1
 _COMMON_NAME: Final = "2.5.4.3"
 
+Write: TypeAlias = Callable[[str, str, x509.Certificate], None]  # the journal's verb, the issuer's key, what it signed
+
 
 class Ceremony:
     """The making of authorities in one opened store, at one time (`now`, seconds since the epoch).
 
-    `make` makes their keys, in software unless it says otherwise.
+    `make` makes their keys, in software unless it says otherwise. `write` writes down what is signed, in the journal.
     """
 
     def __init__(
-        self, store: SoftKeyStore, *, now: int, make: Make | None = None, transcript: Transcript | None = None
+        self,
+        store: SoftKeyStore,
+        *,
+        now: int,
+        make: Make | None = None,
+        transcript: Transcript | None = None,
+        write: Write | None = None,
     ) -> None:
         self.store = store
         self.now = now
         self.make = make or _in_software
+        self._write = write or _unwritten
+        self.note: Note = partial(self._write, CEREMONY)
         self.transcript = transcript or Transcript(lambda: now)
 
     def authority(self, plan: Plan) -> StoredKey:
@@ -65,9 +78,9 @@ class Ceremony:
             ocsp_urls=list(plan.ocsp_urls),
         )
         if plan.parent is None:
-            chain: tuple[x509.Certificate, ...] = (self_signed(plan.name, private_key, ask, extras(plan)),)
+            chain: tuple[x509.Certificate, ...] = (self_signed(plan.name, private_key, ask, extras(plan), self.note),)
         else:
-            chain = (issued(plan.parent, ask, extras(plan)), *plan.parent.chain)
+            chain = (issued(plan.parent, ask, extras(plan), self.note), *plan.parent.chain)
         return self.kept(StoredKey(plan.name, KeyKind.ISSUER, private_key, chain, ceiling_of(plan)))
 
     def ra(self, name: str, authority: StoredKey) -> StoredKey:
@@ -87,12 +100,12 @@ class Ceremony:
             subject=_registration(authority),
             key_usages=["digitalSignature", "keyEncipherment"],
         )
-        chain = (issued(authority, ask, []), *authority.chain)
+        chain = (issued(authority, ask, [], self.note), *authority.chain)
         return self.kept(StoredKey(name, KeyKind.RA, private_key, chain, Ceiling(max_validity=0)))
 
     def tls(self, folder: Path, hosts: list[str], authority: StoredKey, *, anew: bool) -> Listening:
         """A listener's key and chain in `folder`: those that stand there, unless they do not fit or `anew`."""
-        return listen(folder, hosts, authority, now=self.now, anew=anew)
+        return listen(folder, hosts, authority, now=self.now, anew=anew, note=partial(self._write, LISTENER))
 
     def found(self, name: str) -> StoredKey | None:
         """The key of that name, None if there is none. Raises `KeyStoreError`."""
@@ -144,6 +157,10 @@ def first(
     issuing = ceremony.authority(plan)
     ra = ceremony.ra("issuing-ra", issuing)
     return Manifest(made(root), made(issuing), made(ra), ceremony.tls(tls, hosts, issuing, anew=False))
+
+
+def _unwritten(_verb: str, _issuer: str, _certificate: x509.Certificate) -> None:
+    """For ceremonies that nobody will ask about."""
 
 
 def _in_software(_name: str, algorithm: str, _kind: KeyKind) -> PrivateKey:

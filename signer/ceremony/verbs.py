@@ -6,6 +6,7 @@ Secrets come by standard input alone, a line each; standard output is one JSON d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -33,11 +34,13 @@ from signer.ceremony.plan import (
     require_like,
 )
 from signer.ceremony.renewal import follow, rekey, renew
+from signer.ceremony.scribe import Scribe
 from signer.ceremony.showing import listed, shown
 from signer.ceremony.transcript import Transcript
 from signer.hardening import harden
 from signer.issuance.refused import Refused
 from signer.issuance.template import addresses
+from signer.journal.failed import JournalFailed
 from signer.keystore.failures import KeyStoreError
 from signer.keystore.key import KeyKind, PendingKey, StoredKey, TokenPlace
 from signer.keystore.mechanism import PrivateKey
@@ -78,9 +81,10 @@ def main(asked: argparse.Namespace) -> int:
         transcript = Transcript(time.time)
         with store.ceremony():
             make = _maker(tokens, asked, transcript)
-            ceremony = Ceremony(store, now=int(time.time()), make=make, transcript=transcript)
-            answer = _VERBS[asked.verb](Held(ceremony, store, tokens, passphrase), asked)
-    except (KeyStoreError, Refused, ValueError, OSError) as error:
+            with contextlib.closing(Scribe(asked.keys, store)) as scribe:
+                ceremony = Ceremony(store, now=int(time.time()), make=make, transcript=transcript, write=scribe.write)
+                answer = _VERBS[asked.verb](Held(ceremony, store, tokens, passphrase), asked)
+    except (KeyStoreError, JournalFailed, Refused, ValueError, OSError) as error:
         print(f"signer: {error}", file=sys.stderr)  # noqa: T201 - a sentence for the operator
         return 2
     if isinstance(answer, Manifest):
