@@ -9,6 +9,8 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,9 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.test_signer_failures import Outcomes, client, enroll_until, some_workers
-from tests.doubles.gateway import muster, running_gateway
+from tests.doubles.gateway import ROOT, muster, running_gateway
 
 pytestmark = pytest.mark.conformance
+
+CEREMONIES = {"hold-ceremony", "certify-listener"}
 
 
 def test_after_workers_were_killed_under_load_exactly_what_was_lost_is_named(tmp_path: Path):
@@ -93,6 +97,49 @@ def test_a_journal_that_lost_a_file_or_was_changed_is_named(tmp_path: Path):
     nothing = doctor(folder)
     assert nothing.returncode == 1
     assert "there is no journal, and 2 certificates" in nothing.stdout
+
+
+def test_what_ceremonies_signed_is_in_the_journal_and_what_no_store_knows_is_named(tmp_path: Path):
+    """Root, authority, RA and links; what was made past the gateway is a difference, once it is no longer new."""
+    folder = tmp_path / "data"
+    with running_gateway(folder):
+        pass
+    first = ceremonies(folder)
+    assert [each["issuer"] for each in first] == ["root", "root", "issuing", "issuing"]
+    assert [each["verb"] for each in first] == ["hold-ceremony"] * 3 + ["certify-listener"]
+    made = muster("authority", "rekey", "root", "--yes", "--data", str(folder))
+    assert made.returncode == 0, made.stderr
+    assert sorted(each["issuer"] for each in ceremonies(folder)[4:]) == ["root", "root-g2", "root-g2"]
+    whole = doctor(folder)
+    assert whole.returncode == 0, whole.stdout
+    assert "ceremonies: 6 certificates" in whole.stdout
+    secret = (folder / "unlock-secret").read_bytes()
+    past = [
+        "create-authority",
+        "--keys",
+        str(folder / "keys"),
+        "--name",
+        "past",
+        "--subject",
+        "CN=Past",
+        "--parent",
+        "root",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "signer", *past], input=secret, capture_output=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "being recorded just now" in doctor(folder).stdout
+    assert ceremonies(folder)[-1]["issuer"] == "root"
+
+
+def ceremonies(folder: Path) -> list[dict]:
+    """The entries that ceremonies wrote, in the order of their files."""
+    found = []
+    for path in sorted((folder / "keys" / "journal").glob("worker-*.log")):
+        for line in path.read_bytes().splitlines():
+            found += [each for each in json.loads(line).get("signed", []) if each["verb"] in CEREMONIES]
+    return found
 
 
 def doctor(folder: Path):
