@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from gateway.actions.reconcile import ISSUED, Reconciliation, Signed, Tally, moment
+from gateway.actions.reconcile import CEREMONY, ISSUED, Reconciliation, Signed, Tally, moment
 from gateway.domain.issuance import Issued
 from gateway.domain.refusal import Refusal
 from gateway.domain.revocation import RevocationReason
@@ -159,3 +159,19 @@ async def test_a_key_that_is_no_authority_s_is_named(waist: Waist):
 
 def test_seconds_become_the_second_that_has_begun():
     assert moment(NOW.timestamp() + 0.999) == NOW.replace(microsecond=0)
+
+
+async def test_what_a_ceremony_signed_past_the_store_is_named_and_a_ceremony_of_this_moment_is_not(waist: Waist):
+    known = replace(await entry(waist), verb=CEREMONY)
+    other = replace(known, tbs="00" * 32)
+    unknown = replace(known, serial="4711")
+    stranger = replace(known, issuer="nobody")
+    tally, told = await compared(waist, known, unknown, stranger, other)
+    assert tally.ceremonies == 4
+    assert ["unknown to the store" in told[0], "no authority that is known" in told[1]] == [True, True]
+    assert any("is another certificate" in each for each in told)
+    assert f"/authorities/{waist.pair.authority.name}/serials/4711/revoke" in told[0]
+    tally, _ = await compared(
+        waist, known, replace(unknown, at=LATER), replace(stranger, issuer="x", serial="5", at=LATER)
+    )
+    assert tally.in_flight == 2
