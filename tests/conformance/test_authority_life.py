@@ -1,6 +1,9 @@
 """`muster authority` beside a running gateway, as a person types it: every ceremony, and what clients see of it (D19, E25)."""
 
 import base64
+import contextlib
+import io
+import os
 import re
 import subprocess
 import threading
@@ -12,11 +15,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
+from gateway.cli.main import main
 from tests.conformance.test_rest_clients import Rest, managed
 from tests.doubles.gateway import RunningGateway, muster, running_gateway
 from tests.doubles.programs import certificates, installed, run
 
 pytestmark = pytest.mark.conformance
+
+
+@contextlib.contextmanager
+def given(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
 
 
 class Operator:
@@ -28,12 +43,19 @@ class Operator:
         self.rest = Rest(gateway, folder)
 
     def authority(self, *words: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        where = ("--data", str(self.gateway.folder))
+        """In this process, since the interpreter and its modules are most of a command's time; the signer's is its own."""
         yes = () if words[0] in {"list", "show", "enable", "disable"} else ("--yes",)
-        done = muster("authority", *words, *yes, *where, cwd=self.folder, **variables)
-        assert done.returncode == status, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            given(variables),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main(["authority", *words, *yes, "--data", str(self.gateway.folder)])
+        assert ended.value.code == status, err.getvalue()
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     def profile(self, authority: str, slug: str | None = None) -> str:
         """A profile that issues from an authority, in the demo's application."""
@@ -169,10 +191,9 @@ def test_an_authority_that_somebody_else_signs_goes_from_request_to_leaf(operato
     operator.authority("renew", "outer", "--csr", "again.csr")
     sign_elsewhere(operator.folder, "again.csr", "again.pem")
     operator.authority("install", "outer", "again.pem")
-    for _ in range(100):  # the other CA's notBefore is this very moment: the gateway must have seen it
-        status, answer = operator.issue("outer")
-        if status == 200:
-            break
+    # The other CA's notBefore is this very moment, and the gateway's catalogue may be one behind: nobody notices.
+    status, answer = operator.rest.create({**managed(), "profileName": "outer"})
+    assert status == 200, answer
     again = answer["certificate"]
     chain = certificates(again["certificateChain"])
     operator.verify(again["certificate"], [(operator.folder / "ext.pem").read_text()], chain[:-1])
@@ -217,6 +238,7 @@ def test_renewal_and_rekey_while_a_gateway_enrolls_without_one_failed_request(op
             count += 1
             if status != 200:
                 failed.append((status, answer))
+            ended.wait(0.05)  # each request is a curl; the ceremonies need some of the machine, too
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -262,8 +284,7 @@ def test_renewal_and_rekey_while_a_gateway_enrolls_without_one_failed_request(op
 
 def test_a_declaration_of_before_still_applies_after_a_rekey(operator: Operator):
     """D28."""
-    operator.authority("create", "line", "--subject", "CN=Line")
-    operator.authority("create", "line-issuing", "--subject", "CN=Line Issuing", "--parent", "line")
+    operator.authority("create", "line-issuing", "--subject", "CN=Line Issuing", "--parent", "root")
     operator.profile("line-issuing")
     operator.authority("rekey", "line-issuing")
     again = muster("apply", "-f", "d.toml", "--data", str(operator.gateway.folder), cwd=operator.folder)
@@ -272,8 +293,7 @@ def test_a_declaration_of_before_still_applies_after_a_rekey(operator: Operator)
 
 
 def test_a_disabled_authority_never_issues_and_its_list_goes_on(operator: Operator):
-    operator.authority("create", "off-root")
-    operator.authority("create", "off", "--parent", "off-root")
+    operator.authority("create", "off", "--parent", "root")
     operator.issued(operator.profile("off"))
     operator.authority("disable", "off")
     document = {**managed(), "profileName": "off"}
