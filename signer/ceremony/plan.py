@@ -58,7 +58,8 @@ def parse_subject(text: str) -> list[tuple[str, str]]:
     try:
         name = x509.Name.from_rfc4514_string(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a name such as 'CN=Devices CA,O=Example': {error}") from None
+        why = f": {error}" if str(error) else ""
+        raise ValueError(f"{text!r} is not a name such as 'CN=Devices CA,O=Example'{why}") from None
     if any(len(list(each)) != 1 for each in name.rdns):
         raise ValueError("each part of a subject has one attribute")
     return [(each.oid.dotted_string, str(each.value)) for each in name]
