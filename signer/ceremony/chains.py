@@ -41,6 +41,8 @@ def checked_chain(given: Sequence[x509.Certificate], spki: bytes, *, now: int) -
     """
     if len(given) > _MOST:
         raise ValueError(f"more than {_MOST} certificates were given")
+    for each in given:
+        _check_readable(each)
     own = [each for each in given if _spki(each) == spki]
     if not own:
         raise ValueError("none of the certificates is for this key")
@@ -114,6 +116,14 @@ def _check_path_length(certificate: x509.Certificate, below: Sequence[x509.Certi
         return
     if sum(each.subject != each.issuer for each in below) > basic.path_length:
         raise ValueError(f"the path length of {certificate.subject.rfc4514_string()!r} is exceeded")
+
+
+def _check_readable(certificate: x509.Certificate) -> None:
+    """Extensions are parsed when they are first read, and RFC 5280, 4.2, forbids two of a kind."""
+    try:
+        certificate.extensions  # noqa: B018 - reading is what parses them
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(f"the certificate of {certificate.subject.rfc4514_string()!r} is malformed: {error}") from None
 
 
 def _check_signature(certificate: x509.Certificate) -> None:

@@ -15,9 +15,10 @@ from signer.issuance.names import Bounds, host_kind, is_address, outside, subjec
 from signer.issuance.refused import Refused
 from signer.keystore.key import NameRange
 
-# Certificates with these speak for their issuer: OCSP responders (RFC 6960, 4.2.2.2), registration authorities
-# (RFC 6402) and whatever accepts any usage. A ceiling must name them before they are signed.
-AUTHORITATIVE: Final = frozenset({"1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"})
+# Certificates with these speak for their issuer: OCSP responders (RFC 6960, 4.2.2.2), CMC's certification and
+# registration authorities (RFC 6402, 2.10) and whatever accepts any usage. A ceiling must name them before they are
+# signed.
+AUTHORITATIVE: Final = frozenset({"1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.27", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"})
 
 _COMMON_NAME: Final = "2.5.4.3"
 _EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"

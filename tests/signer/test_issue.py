@@ -308,7 +308,7 @@ def test_an_issuer_does_not_certify_its_own_key():
     refuses(SignerRefusal.CEILING, good_ask(spki=own.spki), by=own)
 
 
-@pytest.mark.parametrize("oid", ["1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"])
+@pytest.mark.parametrize("oid", ["1.3.6.1.5.5.7.3.9", "1.3.6.1.5.5.7.3.27", "1.3.6.1.5.5.7.3.28", "2.5.29.37.0"])
 def test_no_certificate_speaks_for_its_issuer_unless_the_ceiling_says_so(oid):
     """RFC 6960, 4.2.2.2: whoever holds such a leaf answers for the whole authority."""
     ask = good_ask(extended_key_usages=[oid], sans=[])

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -187,6 +188,18 @@ def test_each_fault_of_a_chain_is_told_and_nothing_is_stored(keys, elsewhere, tm
     assert keys.store().pending_names() == ("ext",)
     assert keys.store().names() == ()
     keys.do("install", "--name", "ext", more=(given["good"] + elsewhere.pem).encode())
+
+
+def test_an_extension_that_occurs_twice_is_told_and_not_read(keys, elsewhere):
+    """RFC 5280, 4.2: at most one of a kind. It is judged before the signature, which no longer fits here."""
+    good = load(elsewhere.sign(requested(keys)))
+    twice = asn1_x509.Certificate.load(good.public_bytes(Encoding.DER))
+    extensions = twice["tbs_certificate"]["extensions"]
+    extensions.append(extensions[0].copy())
+    bad = x509.load_der_x509_certificate(twice.dump(force=True))
+    spki = good.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(ValueError, match="'CN=Devices CA,O=Example' is malformed"):
+        checked_chain([bad, load(elsewhere.pem)], spki, now=int(time.time()))
 
 
 def test_times_and_path_lengths_of_a_chain_are_judged(keys, elsewhere):
