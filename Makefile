@@ -28,7 +28,7 @@ lint: $(VENV)/.dev
 # The table of enrollments first, from outside; then what is in them.
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
-	@for each in enrolling parsing signing storing batching fairness overload; do echo; $(BIN)/python -m bench.$$each || exit 1; done
+	@for each in enrolling parsing signing storing batching fairness failover overload; do echo; $(BIN)/python -m bench.$$each || exit 1; done
 
 # As root on Debian or Ubuntu what is missing is installed; anyone else is told, and the tests that need it say so.
 # Offline, systemd starts none of them: Caddy and PostgreSQL come as services, and the tests start their own.

@@ -74,10 +74,10 @@ def test_a_gateway_s_first_authorities_are_made_on_the_token(keys, tmp_path):
 
 
 def test_a_ceremony_on_a_token_that_is_held_again_changes_nothing(keys, tmp_path, pin_file):
-    before = {each: each.read_bytes() for each in keys.iterdir()}
+    before = {each: each.read_bytes() for each in keys.rglob("*") if each.is_file()}
     again = run("first", "--keys", str(keys), "--tls", str(tmp_path / "tls"), *on_token(pin_file))
     assert again.returncode == 0, again.stderr.decode()
-    assert {each: each.read_bytes() for each in keys.iterdir()} == before
+    assert {each: each.read_bytes() for each in keys.rglob("*") if each.is_file()} == before
     assert on_token_objects() == {"root": 1, "issuing": 1, "issuing-ra": 1}
 
 
