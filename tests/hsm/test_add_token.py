@@ -65,12 +65,7 @@ class Tokens:
     def write(self, file: Path, label: str) -> None:
         """As the token's own tool does it."""
         words = ["softhsm2-util", "--import", str(file), "--token", label, "--label", "twice", "--id", "a1b2"]
-        for _ in range(20):  # SoftHSM writes a token's file anew at each login: who begins in that moment finds none
-            done = subprocess.run([*words, "--pin", PINS[label]], check=False, capture_output=True)
-            if done.returncode == 0:
-                return
-            time.sleep(0.2)
-        raise AssertionError(done.stderr)
+        self.hsm._do(*words, "--pin", PINS[label])
 
     def take(self, label: str) -> None:
         self.folder_of[label].rename(self.hsm.folder / f"away-{label}")
