@@ -36,7 +36,8 @@ WRITE_SECONDS: Final = 30.0
 # its request not before it is done (CVE-2023-44487): twice as many is a client that changes its mind, more is a flood.
 MOST_AT_WORK: Final = 256
 # A request that was reset is given up at once, and keeps its place for so long: else a flood of them would never end.
-RESET_SECONDS: Final = 1.0
+# Whoever changes their mind 25 times a second for so long is one, on a busy machine too.
+RESET_SECONDS: Final = 10.0
 
 # The timer of an idle connection may run on for this part of its time, though requests came and were refused.
 STALE: Final = 1 / 3

@@ -181,7 +181,8 @@ def _holds(subtree: NameRange, value: str) -> bool:
 
 def _touches(subtree: NameRange, value: str) -> bool:
     """Whether a name, or anything that it stands for, may lie within an excluded subtree of its type."""
-    if not subtree.value:  # without a host or a mailbox: of all of them, as Go's verifier has it
+    # Without a host or a mailbox: of all of them, as Go's verifier has it. A UPN's subtree is always of all.
+    if not subtree.value:
         return True
     match subtree.type:
         case "dns_name":
@@ -192,8 +193,6 @@ def _touches(subtree: NameRange, value: str) -> bool:
         case "uri":
             host = _uri_host(value)
             return host is None or _host_holds(subtree.value, host)
-        case "upn":
-            return True
         case _:
             return _holds(subtree, value)
 

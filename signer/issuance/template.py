@@ -6,7 +6,7 @@ Nothing is decided here; `ceiling` and `lint` have spoken before. What recurs fr
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -58,11 +58,6 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
 def key_identifier(spki: bytes) -> bytes:
     """The identifier of a public key (RFC 7093, 2, method 1): no SHA-1, and as short as what old software expects."""
     return hashlib.sha256(key_bits(spki)).digest()[:20]
-
-
-def instant(seconds: int) -> datetime:
-    """Seconds since the epoch as an aware time."""
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def name_of(subject: list[tuple[str, str]]) -> x509.Name:

@@ -15,7 +15,7 @@ from signer.contract.entries import ENTRY
 from signer.contract.messages import SignCrl
 from signer.contract.refusal import SignerRefusal
 from signer.issuance import der, signature
-from signer.issuance.crl import MAX_VALIDITY, SLICE, sign_crl, sign_in_slices
+from signer.issuance.crl import MAX_VALIDITY, SLICE, check_present, sign_crl, sign_in_slices
 from signer.issuance.issue import prepare, sign
 from signer.issuance.issuer import issuer_of
 from signer.issuance.refused import Refused
@@ -239,6 +239,15 @@ def test_times_from_2050_on_are_written_in_full():
     written = made.public_bytes(Encoding.DER)
     assert b"\x17\x0d491231235959Z" in written
     assert b"\x18\x0f20500101000000Z" in written
+
+
+@pytest.mark.parametrize("ahead", [-86401, 61])
+def test_a_list_for_another_time_than_the_present_is_refused(ahead):
+    """A gateway that is somebody else's collects no lists in which what is revoked later is missing."""
+    ask = SignCrl("issuing", 1, NOW + ahead, NOW + ahead + 3600, [])
+    with pytest.raises(Refused, match="the list's time is not the present"):
+        check_present(ask, NOW)
+    check_present(msgspec.structs.replace(ask, this_update=NOW), NOW)
 
 
 def test_a_long_list_is_made_a_slice_at_a_time():

@@ -47,6 +47,14 @@ def refuses(reason: SignerRefusal, ask, by=None, tickets=None) -> str:
 # What is signed
 
 
+def test_no_gateway_gets_an_authority_whatever_the_key_may_certify():
+    """An online root's ceiling lets it certify authorities: ceremonies alone ask it to."""
+    ask = good_ask(issuer="root", ca=True, path_length=0, key_usages=["keyCertSign"], sans=[])
+    with pytest.raises(Refused, match="an authority is made by a ceremony") as caught:
+        issuing_room.prepared(issuer_of(root()), ask)
+    assert caught.value.reason is SignerRefusal.CEILING
+
+
 def test_a_certificate_is_what_was_asked():
     ask = good_ask(
         crl_urls=["http://pki.example/a.crl", "http://pki.example/b.crl"],
