@@ -13,13 +13,16 @@ from tempfile import mkdtemp
 from typing import IO
 
 import msgspec
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.ceremony import DAY, Ceremony, Plan
 from signer.contract.messages import GeneralName, IssueCertificate, Proof
+from signer.contract.refusal import SignerRefusal
 from signer.issuance.issue import prepare, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
+from signer.issuance.refused import Refused
 from signer.issuance.ticket import Tickets
 from signer.journal.journal import Journal
 from signer.keystore.key import Ceiling, KeyKind, StoredKey
@@ -108,6 +111,23 @@ def issue(by: Issuer, ask: IssueCertificate, tickets: Tickets, *, now: int) -> b
     made = prepared(by, ask)
     tickets.spend(made.claim, now=now)
     return sign(by, made.certificate)
+
+
+def issued(ask=None, by=None) -> x509.Certificate:
+    der = issue(by or issuer(), ask or good_ask(), Tickets(), now=NOW)
+    return x509.load_der_x509_certificate(der)
+
+
+def refuses(reason: SignerRefusal, ask, by=None, tickets=None) -> str:
+    with pytest.raises(Refused) as caught:
+        issue(by or issuer(), ask, tickets or Tickets(), now=NOW)
+    assert caught.value.reason is reason, caught.value
+    return caught.value.detail
+
+
+def authority_ask(**changes):
+    names = {"subject": [("2.5.4.3", "Sub CA")], "sans": [], "extended_key_usages": []}
+    return good_ask(**{**names, "ca": True, "path_length": 0, "key_usages": ["keyCertSign", "cRLSign"], **changes})
 
 
 @cache
