@@ -1,4 +1,4 @@
-"""HTTP/1.1 and HTTP/2 as Hypercorn speaks them, with an end to each wait and an answer to each frame.
+"""HTTP/2 as Hypercorn speaks it, with an end to each wait and an answer to each frame.
 
 Everything here closes a way in which a stranger could hold a connection, its place and its memory for ever, or end it
 with an exception, under Hypercorn 0.18. No request is looked at, and none is judged.
@@ -7,21 +7,17 @@ with an exception, under Hypercorn 0.18. No request is looked at, and none is ju
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Final
 
 import h2.errors
 import h2.events
 import h2.exceptions
 import trio
-from h11 import IDLE, Connection
-from h11 import Request as Http1Request
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.events import Closed, Event
 from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
@@ -38,12 +34,6 @@ MOST_AT_WORK: Final = 256
 # A request that was reset is given up at once, and keeps its place for so long: else a flood of them would never end.
 # Whoever changes their mind 25 times a second for so long is one, on a busy machine too.
 RESET_SECONDS: Final = 10.0
-
-# The timer of an idle connection may run on for this part of its time, though requests came and were refused.
-STALE: Final = 1 / 3
-
-Early: TypeAlias = Callable[[bytes], bytes | None]
-"""Gives the whole answer to the bytes of one whole request, or None where they are to be read."""
 
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 
@@ -129,62 +119,6 @@ class Work(TaskGroup):
             out_of.close()
             await self._drop()
         return deliver
-
-
-class Http1(H11Protocol):
-    """HTTP/1.1 and nothing else: HTTP/2 is agreed on in TLS, WebSockets nowhere.
-
-    RFC 9110, 7.8: an upgrade may be ignored. It leads past a proxy that counts on HTTP/1.1, and what follows it is read
-    by parsers that raise. `early` may answer what came between two requests, before it is read (P16).
-    """
-
-    early: Early | None = None
-    _awake = -math.inf
-
-    async def initiate(self) -> None:
-        """Begin; the wait for a first request does, too."""
-        self._awake = trio.current_time()
-        await super().initiate()
-
-    async def handle(self, event: Event) -> None:
-        """Take in what came."""
-        if self.early is not None and isinstance(event, RawData) and self._between_requests:
-            answer = self.early(event.data)
-            if answer is not None:
-                await self.send(RawData(data=answer))
-                await self._stay_awake()
-                return
-        await super().handle(event)
-
-    @property
-    def _between_requests(self) -> bool:
-        connection = self.connection
-        return (
-            self.stream is None
-            and isinstance(connection, Connection)
-            and connection.their_state is IDLE
-            and connection.our_state is IDLE
-            and not connection.trailing_data[0]
-            and not self.context.terminated.is_set()
-        )
-
-    async def _stay_awake(self) -> None:
-        # The wait for the next request begins anew. It is a task: to start one for each would double a refusal's cost.
-        now = trio.current_time()
-        if now - self._awake > self.config.keep_alive_timeout * STALE:
-            self._awake = now
-            await self.send(Updated(idle=True))
-
-    async def _check_protocol(self, event: Http1Request) -> None:
-        pass
-
-    async def _create_stream(self, request: Http1Request) -> None:
-        if any(name == b"upgrade" for name, _ in request.headers):
-            kept = [(name, value) for name, value in request.headers.raw_items() if name.lower() != b"upgrade"]
-            request = Http1Request(
-                method=request.method, target=request.target, headers=kept, http_version=request.http_version
-            )
-        await super()._create_stream(request)
 
 
 class _Gone(HTTPStream):

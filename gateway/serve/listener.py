@@ -1,6 +1,6 @@
-"""The listeners: Hypercorn's connections on trio, with the TLS facts in the scope and a deadline on every wait.
+"""The listeners: accept, shake hands, give each connection to the protocol agreed on; every wait has a deadline.
 
-Hypercorn brings HTTP/1.1, HTTP/2 and their limits. What it lacks is added here: it tells the application nothing of
+HTTP/1.1 is ours (`http1`), HTTP/2 Hypercorn's, with what that lacks added here: it tells the application nothing of
 TLS, its writes are shielded without an end, and its TLS context is fixed for life. Nothing of a request is read here.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -24,7 +24,14 @@ from hypercorn.utils import parse_socket_addr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.early import Early
-from gateway.serve.conversation import WRITE_SECONDS, Http1, Http2, Work
+from gateway.serve import conversation
+from gateway.serve.conversation import WRITE_SECONDS, Http2, Work
+from gateway.serve.http1.connection import Circumstances, Hall
+from gateway.serve.http1.connection import Connection as Http1
+from gateway.serve.http1.head import FIELDS_LIMIT
+from gateway.serve.http1.turn import Patience
+from gateway.serve.http1.watch import Watch
+from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
 
@@ -32,9 +39,9 @@ logger = logging.getLogger("muster.listener")
 
 Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
-# A request line and its headers. SCEP puts whole messages into a query (S94); Hypercorn's own 16 KiB cut RSA-4096 off.
-HEAD_LIMIT: Final = 64 * 1024
 CLOSE_SECONDS: Final = 2.0
+# A whole body may take as long as so many reads: the fronts' own caps on a body's time are shorter.
+BODY_READS: Final = 5
 
 
 class Door(trio.abc.Listener[Stream]):
@@ -68,74 +75,45 @@ class Door(trio.abc.Listener[Stream]):
         await self._plain.aclose()
 
 
-class Connection(TCPServer):
-    """One connection: the handshake first, then its facts into every request's scope, then Hypercorn's protocol."""
+class Visit:
+    """One connection: the handshake first, then the protocol that was agreed on in it."""
 
-    def __init__(
-        self,
-        asgi: ASGIApp,
-        config: Config,
-        workers: WorkerContext,
-        door: Door,
-        stream: Stream,
-        *,
-        early: Early | None = None,
-    ) -> None:
-        super().__init__(wrapped(asgi), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
-        self._asgi = asgi
+    __slots__ = ("_config", "_door", "_hall", "_workers")
+
+    def __init__(self, hall: Hall, config: Config, workers: WorkerContext, door: Door) -> None:
+        self._hall = hall
+        self._config = config
+        self._workers = workers
         self._door = door
-        self._early = early
-        self._gone = False
-        self._work = Work(self._drop)
 
-    async def run(self) -> None:
+    async def receive(self, stream: Stream) -> None:
         """Serve the connection until it ends; whatever happens in it ends this connection alone."""
         try:
-            if isinstance(self.stream, trio.SSLStream):
-                facts_of_peer = await self._shake_hands(self.stream)
-                if facts_of_peer is None:
-                    return
-                self.app = wrapped(with_tls(self._asgi, facts_of_peer))
-            await self._converse()
+            if isinstance(stream, trio.SSLStream):
+                await self._receive_secure(stream)
+            else:
+                await Http1(Plain(stream), self._hall, _circumstances(stream, None)).run()
+        except* OSError:
+            await trio.aclose_forcefully(stream)  # they have gone before they were asked who they are
         except* Exception:
             # A peer that finds a bug in a parser must not end the gateway.
             logger.exception("a connection failed")
         finally:
             self._door.room.release()
 
-    async def _converse(self) -> None:
-        """What Hypercorn's own `run` does once hands are shaken, with our `conversation`."""
-        stream: Stream = self.stream
-        secure = isinstance(stream, trio.SSLStream)
-        sock = stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
-        modern = isinstance(stream, trio.SSLStream) and stream.selected_alpn_protocol() == "h2"
-        try:
-            client, server = (parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname()))
-            async with self._work as self._task_group:
-                self.protocol = (Http2 if modern else Http1)(  # type: ignore[assignment]
-                    self.app,
-                    self.config,
-                    self.context,
-                    self._work,
-                    ConnectionState(self.state),
-                    secure,
-                    client,
-                    server,
-                    self.protocol_send,
-                )
-                if isinstance(self.protocol, Http1) and self._early is not None and client is not None:
-                    self.protocol.early = partial(self._early.answer, address=client[0], secure=secure)
-                await self.protocol.initiate()
-                await self.idle_task.restart(self._work, self._idle_timeout)
-                await self._read_data()
-        except OSError:
-            pass  # they have gone before they were asked who they are
-        finally:
-            await self._close()
+    async def _receive_secure(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        told = await self._shake_hands(stream)
+        if told is None:
+            return
+        circumstances = _circumstances(stream.transport_stream, told)
+        if stream.selected_alpn_protocol() == "h2":
+            await Modern(self._hall.asgi, self._config, self._workers, stream, circumstances).run()
+        else:
+            await Http1(Tls(stream), self._hall, circumstances).run()
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact] | None:
         try:
-            with trio.fail_after(self.config.ssl_handshake_timeout):
+            with trio.fail_after(self._config.ssl_handshake_timeout):
                 await stream.do_handshake()
             return facts(stream)
         except (trio.BrokenResourceError, trio.TooSlowError, OSError) as error:
@@ -143,6 +121,53 @@ class Connection(TCPServer):
             logger.debug("TLS handshake failed", extra={"cause": str(error.__cause__ or error) or type(error).__name__})
             await trio.aclose_forcefully(stream)
             return None
+
+
+def _circumstances(stream: trio.SocketStream, told: dict[str, TlsFact] | None) -> Circumstances:
+    """What is known of a connection; raises OSError where it has gone already."""
+    sock = stream.socket
+    client, server = (parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname()))
+    return Circumstances(client, server, told is not None, told)
+
+
+class Modern(TCPServer):
+    """One connection of HTTP/2, as Hypercorn speaks it once hands are shaken."""
+
+    stream: trio.SSLStream[trio.SocketStream]
+
+    def __init__(
+        self,
+        asgi: ASGIApp,
+        config: Config,
+        workers: WorkerContext,
+        stream: trio.SSLStream[trio.SocketStream],
+        circumstances: Circumstances,
+    ) -> None:
+        super().__init__(wrapped(with_tls(asgi, circumstances.tls)), config, workers, ConnectionState({}), stream)
+        self._circumstances = circumstances
+        self._gone = False
+        self._work = Work(self._drop)
+
+    async def run(self) -> None:
+        """Serve the connection until it ends."""
+        try:
+            async with self._work as self._task_group:
+                self.protocol = Http2(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    self.context,
+                    self._work,
+                    ConnectionState(self.state),
+                    True,
+                    self._circumstances.client,
+                    self._circumstances.server,
+                    self.protocol_send,
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(self._work, self._idle_timeout)
+                await self._read_data()
+        finally:
+            await self._close()
 
     async def protocol_send(self, event: Event) -> None:
         """Send what the protocol made. A peer that does not read is given up after `WRITE_SECONDS`."""
@@ -189,7 +214,7 @@ def wrapped(asgi: ASGIApp) -> ASGIWrapper:
     return ASGIWrapper(asgi)  # type: ignore[arg-type]
 
 
-def with_tls(asgi: ASGIApp, facts_of_peer: dict[str, TlsFact]) -> ASGIApp:
+def with_tls(asgi: ASGIApp, facts_of_peer: Mapping[str, object] | None) -> ASGIApp:
     """The application, told of one connection's TLS facts as `scope["extensions"]["tls"]`."""
 
     async def told(scope: Scope, receive: Receive, send: Send) -> None:
@@ -206,8 +231,7 @@ def configuration(settings: Settings) -> Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("muster.http")
     config.include_server_header = False
-    config.h11_max_incomplete_size = HEAD_LIMIT
-    config.h2_max_header_list_size = HEAD_LIMIT
+    config.h2_max_header_list_size = FIELDS_LIMIT
     # 128 streams of a connection share one TCP window; the caps on bodies hold for each of them.
     config.h2_max_concurrent_streams = 128
     config.ssl_handshake_timeout = settings.handshake_seconds
@@ -217,6 +241,12 @@ def configuration(settings: Settings) -> Config:
     config.keep_alive_max_requests = 1_000_000
     config.graceful_timeout = settings.drain_seconds
     return config
+
+
+def patience(settings: Settings) -> Patience:
+    """How long HTTP/1.1 waits for its peers."""
+    read = float(settings.read_seconds)
+    return Patience(settings.idle_seconds, read, read, BODY_READS * read, conversation.WRITE_SECONDS)
 
 
 async def listen(
@@ -235,14 +265,20 @@ async def listen(
     """
     config = configuration(settings)
     workers = WorkerContext(None)
-    async with trio.open_nursery() as connections:
-        async with trio.open_nursery() as accepting:
-            for door in doors:
-                connection = partial(Connection, asgi, config, workers, door, early=early)
-                accepting.start_soon(partial(trio.serve_listeners, connection, [door], handler_nursery=connections))
-            task_status.started()
-            await ending.wait()
-            accepting.cancel_scope.cancel()
-        # Idle connections wait for this and close at once.
-        await workers.terminated.set()
-        connections.cancel_scope.deadline = trio.current_time() + settings.drain_seconds
+    watch = Watch()
+    hall = Hall(asgi, watch, patience(settings), ending, early)
+    async with trio.open_nursery() as watching:
+        watching.start_soon(watch.keep)
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for door in doors:
+                    receive = Visit(hall, config, workers, door).receive
+                    accepting.start_soon(partial(trio.serve_listeners, receive, [door], handler_nursery=connections))
+                task_status.started()
+                await ending.wait()
+                accepting.cancel_scope.cancel()
+            # Idle connections wait for this, and end.
+            await workers.terminated.set()
+            watch.drain()
+            connections.cancel_scope.deadline = trio.current_time() + settings.drain_seconds
+        watching.cancel_scope.cancel()

@@ -1,0 +1,71 @@
+"""The bytes of an answer's head. Names are written as the application wrote them: small clients compare them (E15).
+
+Nothing leaves here that would end a head early: a CR, LF or NUL in a field is the application's bug, and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from gateway.serve.http1.head import Unreadable
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_LINES: Final = {each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus}
+# RFC 9110, 6.4.1 and 8.6: no content, and no word of its length.
+BODILESS: Final = frozenset({204, 304})
+
+
+class Lead(NamedTuple):
+    """An answer's head without its end, and what it says itself of its body's length and of the connection."""
+
+    lines: bytes
+    length: int | None
+    closes: bool
+
+
+def date_line(at: float) -> bytes:
+    """The Date field (RFC 9110, 6.6.1) of a POSIX time."""
+    return b"Date: %b\r\n" % formatdate(at, usegmt=True).encode("ascii")
+
+
+def lead(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes) -> Lead:
+    """Status line and fields. Raises ValueError for what cannot be sent."""
+    fields = [b"%b: %b\r\n" % pair for pair in headers]
+    lines = b"".join((_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, *fields, date))
+    ends = len(fields) + 2
+    if lines.count(b"\n") != ends or lines.count(b"\r") != ends or b"\0" in lines or not 200 <= status <= 999:
+        raise ValueError("an answer's field holds what would end it")
+    small = lines.lower()
+    if b"\r\ntransfer-encoding:" in small:
+        raise ValueError("the connection decides on transfer codings")
+    return Lead(lines, _length(small), b"\r\nconnection: close\r\n" in small)
+
+
+def refusal(refused: Unreadable, date: bytes) -> bytes:
+    """A whole answer to what is no request; the connection ends with it."""
+    body = refused.sentence.encode("ascii") + b"\n"
+    return b"".join(
+        (
+            _LINES[refused.status],
+            b"Content-Type: text/plain; charset=us-ascii\r\nContent-Length: %d\r\n" % len(body),
+            date,
+            b"Connection: close\r\n\r\n",
+            body,
+        )
+    )
+
+
+def _length(small: bytes) -> int | None:
+    name = b"\r\ncontent-length: "
+    at = small.find(name)
+    if at < 0:
+        return None
+    at += len(name)
+    # Raises ValueError for what is no number; a second one would be a second opinion.
+    if small.find(name, at) >= 0:
+        raise ValueError("an answer has one length")
+    return int(small[at : small.index(b"\r", at)])

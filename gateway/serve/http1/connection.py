@@ -1,0 +1,254 @@
+"""One HTTP/1.1 connection: reads a request, awaits the application, reads the next. It is one task, and owns no other.
+
+No request is judged here beyond its grammar. Whatever happens ends this connection alone, and leaves it closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from urllib.parse import unquote
+
+import trio
+from starlette.types import ASGIApp
+
+from gateway.fronts.early import Early
+from gateway.serve.http1.answer import refusal
+from gateway.serve.http1.head import Head, Unreadable, read, require_head_so_far
+from gateway.serve.http1.turn import Patience, Turn
+from gateway.serve.http1.watch import Watch
+from gateway.serve.http1.wire import Gone, Wire
+
+logger = logging.getLogger("muster.http1")
+
+Address: TypeAlias = tuple[str, int] | None
+
+# While the gateway ends: how long a connection may have been idle, and still be given the chance of one more request.
+YOUNG_SECONDS: Final = 1.0
+
+_ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of a connection before its first byte: who, where, and what TLS says (None without it)."""
+
+    client: Address
+    server: Address
+    secure: bool
+    tls: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hall:
+    """What all connections of a listening process share. `early` answers what overload refuses before it is read."""
+
+    asgi: ASGIApp
+    watch: Watch
+    patience: Patience
+    ending: trio.Event
+    early: Early | None = None
+
+
+class Connection:
+    """One connection, from its first byte (after TLS) to its last."""
+
+    __slots__ = (
+        "_circumstances",
+        "_hall",
+        "_head_due",
+        "_lingers",
+        "_scope",
+        "_turn",
+        "_verdict",
+        "_wire",
+        "began",
+        "descriptor",
+        "due",
+    )
+
+    def __init__(self, wire: Wire, hall: Hall, circumstances: Circumstances) -> None:
+        self._wire = wire
+        self._hall = hall
+        self._circumstances = circumstances
+        self._scope = trio.CancelScope()
+        self._turn: Turn | None = None
+        self._verdict: Unreadable | None = None
+        self._lingers = True
+        self._head_due = False
+        self.descriptor = wire.descriptor
+        self.due = math.inf
+        self.began = 0.0
+
+    async def run(self) -> None:
+        """Serve it until it ends, and close it."""
+        watch = self._hall.watch
+        watch.add(self)
+        try:
+            with self._scope:
+                await self._converse()
+            if self._verdict is not None:
+                await self._refuse(self._verdict)
+        except Gone:
+            self._lingers = False
+        finally:
+            watch.remove(self)
+            await self._wire.end(linger=self._lingers)
+
+    async def _converse(self) -> None:
+        hall, wire = self._hall, self._wire
+        data = b""
+        try:
+            while True:
+                if not data:
+                    data = await self._between()
+                    if not data:
+                        return
+                    if data == b"\r\n":
+                        data = b""  # RFC 9112, 2.2: an empty line before a request; it has not begun yet
+                        continue
+                head = read(data, secure=wire.secure) if data[0] != 13 else None
+                if head is None:
+                    head, data = await self._slow_head(data)
+                    if head is None:
+                        return
+                turn = Turn(wire, head, data, hall.patience, hall.watch.date, last=hall.ending.is_set())
+                await self._answer(head, turn)
+                if not turn.keeps:
+                    return
+                data = turn.rest
+                if data:
+                    # Whoever sends many at once must not keep all others waiting.
+                    await trio.lowlevel.checkpoint()
+        except Unreadable as refused:
+            self._verdict = refused
+
+    async def _between(self) -> bytes:
+        """The first bytes of the next request; b"" when the peer has gone."""
+        hall, wire = self._hall, self._wire
+        while True:
+            now = trio.current_time()
+            self.began = now
+            # Drained while it was at work: its answer said so, and there is no next request. A first one may come.
+            self.due = now + (YOUNG_SECONDS if hall.ending.is_set() else hall.patience.idle)
+            data = await wire.read()
+            self.due = math.inf
+            if not data:
+                self._lingers = False
+                return b""
+            if hall.early is None or hall.ending.is_set():
+                return data
+            client = self._circumstances.client
+            answer = hall.early.answer(data, client[0] if client else "", secure=wire.secure)
+            if answer is None:
+                return data
+            await wire.write(answer, hall.patience.write)
+
+    async def _slow_head(self, data: bytes) -> tuple[Head | None, bytes]:
+        """A head that comes in pieces. It is to be whole in time, however diligently its pieces come."""
+        self.due = trio.current_time() + self._hall.patience.head
+        self._head_due = True
+        so_far = bytearray(data)
+        looked = 0
+        blank = so_far.startswith(b"\r")
+        while True:
+            if blank and len(so_far) > 1:
+                # RFC 9112, 2.2: one empty line before a request is ignored. Old clients end bodies with one.
+                if so_far.startswith(b"\r\n"):
+                    del so_far[:2]
+                blank = False
+            if so_far and not blank:
+                require_head_so_far(so_far, looked)
+                if so_far.find(b"\r\n\r\n", max(0, looked - 3)) >= 0:
+                    break
+                looked = len(so_far)
+            data = await self._wire.read()
+            if not data:
+                self._lingers = False
+                return None, b""
+            so_far += data
+        self.due = math.inf
+        self._head_due = False
+        whole = bytes(so_far)
+        return read(whole, secure=self._wire.secure), whole
+
+    async def _answer(self, head: Head, turn: Turn) -> None:
+        circumstances, watch = self._circumstances, self._hall.watch
+        path = head.path.decode("ascii")
+        scope = {
+            "type": "http",
+            "http_version": "1.1" if head.modern else "1.0",
+            "asgi": _ASGI,
+            "method": head.method,
+            "scheme": "https" if circumstances.secure else "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": head.path,
+            "query_string": head.query,
+            "root_path": "",
+            "headers": head.headers,
+            "client": circumstances.client,
+            "server": circumstances.server,
+            "state": {},
+            "extensions": {} if circumstances.tls is None else {"tls": circumstances.tls},
+        }
+        self._turn = turn
+        self.began = trio.current_time()
+        watch.at_work.add(self)
+        try:
+            await self._hall.asgi(scope, turn.receive, turn.send)
+        except Exception:
+            # The application keeps its failures to itself; this one is of its outermost layer.
+            logger.exception("a request failed outside the application")
+        finally:
+            watch.at_work.discard(self)
+            self.due = math.inf
+            self._turn = None
+        if not turn.over:
+            turn.keeps = False
+            if not turn.begun:
+                raise turn.refused or Unreadable(500, "something went wrong on this side")
+            # A body without its end must not look whole.
+            self._lingers = False
+
+    async def _refuse(self, refused: Unreadable) -> None:
+        await self._wire.write(refusal(refused, self._hall.watch.date), self._hall.patience.write)
+
+    def overdue(self) -> None:
+        """As `Watched.overdue`."""
+        self.due = math.inf
+        if self._head_due:
+            self._verdict = Unreadable(408, "the request's head did not arrive in time")
+        self._lingers = self._turn is None
+        self._scope.cancel()
+
+    def peer_ended(self, *, gone: bool) -> None:
+        """As `Watched.peer_ended`.
+
+        Over TLS nobody sends half: whoever ends has gone. Without it, it may be a client that has sent all it had and
+        listens for its answer; it is given as long as one that does not read.
+        """
+        turn = self._turn
+        if turn is None:
+            return
+        if not (gone or self._wire.secure):
+            if self.due == math.inf:
+                self.due = trio.current_time() + self._hall.patience.write
+            return
+        if turn.begun:
+            turn.lose()
+        else:
+            # Nobody will read the answer: what has not been begun need not be (a signature in the queue).
+            self._lingers = False
+            self._scope.cancel()
+
+    def drain(self, now: float) -> None:
+        """As `Watched.drain`."""
+        if self._turn is not None or self._head_due:
+            return
+        if now - self.began > YOUNG_SECONDS:
+            self._scope.cancel()
+        else:
+            self.due = self.began + YOUNG_SECONDS

@@ -1,0 +1,252 @@
+"""One request and its answer, as ASGI sees them.
+
+The body is read when the application asks for it, never before and never beyond its end; an answer's head waits for the
+first of its body, so that both leave in one send. Nothing here outlives the application's call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import trio
+from starlette.types import Message
+
+from gateway.serve.http1.answer import BODILESS, CONTINUE, Lead, lead
+from gateway.serve.http1.body import Chunked
+from gateway.serve.http1.head import Head, Unreadable
+from gateway.serve.http1.wire import Gone, Wire
+
+Header: TypeAlias = tuple[bytes, bytes]
+
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: between two requests, for a whole head, for the next bytes of a body, for a whole body, and `write`.
+
+    `write` is for a peer that does not read its answer, or has stopped sending while it waits for one.
+    """
+
+    idle: float = 75.0
+    head: float = 120.0
+    progress: float = 120.0
+    body: float = 600.0
+    write: float = 30.0
+
+
+class Turn:
+    """One request on `wire`, of which `data` came with its head.
+
+    `begun` and `over` speak of the answer. `keeps` says whether the connection may go on, and `rest` what came behind
+    the request; both are known when the answer has begun. `refused` is why the body could not be read.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_body_until",
+        "_chunked",
+        "_chunks",
+        "_date",
+        "_given",
+        "_gone",
+        "_head",
+        "_here",
+        "_lead",
+        "_left",
+        "_owed",
+        "_patience",
+        "_status",
+        "_wire",
+        "begun",
+        "keeps",
+        "over",
+        "refused",
+        "rest",
+    )
+
+    def __init__(self, wire: Wire, head: Head, data: bytes, patience: Patience, date: bytes, *, last: bool) -> None:
+        self._wire = wire
+        self._head = head
+        self._patience = patience
+        self._date = date
+        self._chunked: Chunked | None = None
+        self._left = 0
+        self.rest = b""
+        end, length = head.end, head.length
+        if length is None:
+            self._chunked = Chunked()
+            self._left = -1
+            self._here = data[end:]
+        elif len(data) == end + length:
+            self._here = data[end:]
+        else:
+            self._here = data[end : end + length]
+            self.rest = data[end + length :]
+            self._left = length - len(self._here)
+        # Whoever has sent some of the body does not wait for 100.
+        self._asked = not head.waits or bool(self._here)
+        self._given = False
+        self._body_until = 0.0
+        self._gone: trio.Event | None = None
+        self._lead: Lead | None = None
+        self._status = 0
+        self._owed: int | None = None
+        self._chunks = False
+        self.begun = False
+        self.over = False
+        self.keeps = head.keeps and not last
+        self.refused: Unreadable | None = None
+
+    def lose(self) -> None:
+        """The peer has gone; an application that waits to hear of it does."""
+        self.keeps = False
+        if self._gone is not None:
+            self._gone.set()
+
+    async def receive(self) -> Message:
+        """ASGI's `receive`: what is here of the body, else the next bytes of it; then, that the peer has gone."""
+        if self._given:
+            if self.refused is None:
+                self._gone = self._gone or trio.Event()
+                await self._gone.wait()
+            return {"type": "http.disconnect"}
+        if self._left == 0:
+            self._given = True
+            return {"type": "http.request", "body": self._here, "more_body": False}
+        try:
+            part = await self._next_part()
+        except Unreadable as refused:
+            self.refused = refused
+            self.keeps = False
+            self._given = True
+            return {"type": "http.disconnect"}
+        self._given = self._left == 0
+        return {"type": "http.request", "body": part, "more_body": not self._given}
+
+    async def _next_part(self) -> bytes:
+        """Some of the body, which is not at its end; it may be then."""
+        while True:
+            data, self._here = self._here, b""
+            if not data:
+                data = await self._more()
+                if self._chunked is None:
+                    data, self.rest = data[: self._left], data[self._left :]
+                    self._left -= len(data)
+                    return data
+            elif self._chunked is None:
+                return data
+            part = self._chunked.feed(data)
+            if self._chunked.done:
+                self._left = 0
+                self.rest = self._chunked.rest
+            if part or self._left == 0:
+                return part
+
+    async def _more(self) -> bytes:
+        now = trio.current_time()
+        if not self._body_until:
+            self._body_until = now + self._patience.body
+        if not self._asked:
+            if self.begun:
+                raise _ANSWERED
+            self._asked = True
+            try:
+                await self._wire.write(CONTINUE, self._patience.write)
+            except Gone:
+                raise _BROKEN_OFF from None
+        with trio.move_on_at(min(now + self._patience.progress, self._body_until)):
+            data = await self._wire.read()
+            if not data:
+                raise _BROKEN_OFF
+            return data
+        raise _TOO_SLOW
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`. Raises RuntimeError or ValueError for what is no answer."""
+        kind = message["type"]
+        if kind == "http.response.start" and self._lead is None:
+            self._status = message["status"]
+            self._lead = lead(self._status, message.get("headers", ()), self._date)
+        elif kind == "http.response.body" and self._lead is not None and not self.over:
+            body: bytes = message.get("body", b"")
+            more: bool = message.get("more_body", False)
+            data = self._next(body, more=more) if self.begun else self._first(self._lead, body, more=more)
+            self.begun = True
+            self.over = not more
+            if data and self._gone_not():
+                try:
+                    await self._wire.write(data, self._patience.write)
+                except Gone:
+                    self.lose()
+                    self._status = 0
+        else:
+            raise RuntimeError(f"{kind} has no place here")
+
+    def _gone_not(self) -> bool:
+        # After a failed write the rest of an answer has nowhere to go.
+        return self._status != 0
+
+    def _first(self, head: Lead, body: bytes, *, more: bool) -> bytes:
+        """The answer's head, and the first of its body."""
+        length = b""
+        asked = self._head
+        silent = asked.method == "HEAD" or self._status in BODILESS
+        if head.length is not None:
+            self._owed = head.length
+        elif not more:
+            self._owed = len(body)
+            if self._status not in BODILESS and (body or asked.method != "HEAD"):
+                length = b"Content-Length: %d\r\n" % len(body)
+        elif asked.modern and not silent:
+            self._chunks = True
+            length = b"Transfer-Encoding: chunked\r\n"
+        elif not silent:
+            self.keeps = False  # its end is the connection's
+        if silent:
+            self._owed = None
+        shown = b"" if silent else self._framed(body, more=more)
+        return b"".join((head.lines, length, self._connection(head), b"\r\n", shown))
+
+    def _connection(self, head: Lead) -> bytes:
+        """What the answer says of the connection. A body that has not come yet would be taken for a request."""
+        if self._left and not (self._chunked is not None and self._all_here(self._chunked)):
+            self.keeps = False
+        if head.closes:
+            self.keeps = False
+            return b""
+        if not self.keeps:
+            return b"Connection: close\r\n"
+        return b"" if self._head.modern else b"Connection: keep-alive\r\n"
+
+    def _all_here(self, chunked: Chunked) -> bool:
+        """Whether a chunked body that nobody asked for came with its head; it is read over then."""
+        try:
+            chunked.feed(self._here)
+        except Unreadable:
+            return False
+        self._here = b""
+        if chunked.done:
+            self._left, self.rest, self._given = 0, chunked.rest, True
+        return chunked.done
+
+    def _next(self, body: bytes, *, more: bool) -> bytes:
+        if self._head.method == "HEAD" or self._status in BODILESS:
+            return b""
+        return self._framed(body, more=more)
+
+    def _framed(self, body: bytes, *, more: bool) -> bytes:
+        if self._chunks:
+            part = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return part if more else part + _LAST_CHUNK
+        if self._owed is not None:
+            self._owed -= len(body)
+            if self._owed < 0 or (self._owed and not more):
+                raise ValueError("an answer's body has not the length that its head says")
+        return body
+
+
+_BROKEN_OFF: Final = Unreadable(400, "the body broke off")
+_TOO_SLOW: Final = Unreadable(408, "the body did not arrive in time")
+_ANSWERED: Final = Unreadable(400, "the body was not asked for")

@@ -1,0 +1,147 @@
+"""Bytes to and from one peer: one system call a read, one a write, and no wait that the kernel does not ask for.
+
+Nothing of HTTP is known here. A wire is used by one task at a time, and whoever made it closes it.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from typing import Final
+
+import trio
+
+READ: Final = 64 * 1024
+
+# What may still come in while a connection ends, and for how long. Closing on bytes that nobody read resets the
+# connection, and a reset overtakes the answer: the client would never hear it (RFC 9112, 9.6).
+LINGER_BYTES: Final = 1024 * 1024
+LINGER_SECONDS: Final = 2.0
+
+
+class Gone(Exception):
+    """The peer takes no more bytes: it has gone, or has not read for too long."""
+
+
+class Wire(ABC):
+    """One connection's bytes."""
+
+    __slots__ = ("descriptor", "secure")
+
+    descriptor: int
+    secure: bool
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """Wait for bytes; b"" when none will come any more. Others run before it returns."""
+
+    @abstractmethod
+    async def write(self, data: bytes, seconds: float) -> None:
+        """Send `data`; what the kernel does not take at once may take `seconds`. Raises `Gone`."""
+
+    @abstractmethod
+    async def end(self, *, linger: bool) -> None:
+        """Close. With `linger` the peer is told first, and may finish what it is sending."""
+
+
+class Plain(Wire):
+    """A TCP connection as it is."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.descriptor = stream.socket.fileno()
+        self.secure = False
+
+    async def read(self) -> bytes:
+        """As `Wire.read`. After an answer nothing is there yet: to wait first saves the call that would say so."""
+        while True:
+            await trio.lowlevel.wait_readable(self.descriptor)
+            try:
+                return os.read(self.descriptor, READ)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return b""
+
+    async def write(self, data: bytes, seconds: float) -> None:
+        """As `Wire.write`."""
+        await write_all(self.descriptor, data, seconds)
+
+    async def end(self, *, linger: bool) -> None:
+        """As `Wire.end`."""
+        if linger:
+            await _linger(self._stream)
+        await trio.aclose_forcefully(self._stream)
+
+
+class Tls(Wire):
+    """A TCP connection under TLS, its handshake done."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self._stream = stream
+        self.descriptor = stream.transport_stream.socket.fileno()
+        self.secure = True
+
+    async def read(self) -> bytes:
+        """As `Wire.read`."""
+        try:
+            return bytes(await self._stream.receive_some(READ))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def write(self, data: bytes, seconds: float) -> None:
+        """As `Wire.write`."""
+        try:
+            with trio.fail_after(seconds):
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, trio.TooSlowError):
+            raise Gone from None
+
+    async def end(self, *, linger: bool) -> None:
+        """As `Wire.end`."""
+        if linger:
+            with trio.move_on_after(LINGER_SECONDS):
+                await self._stream.aclose()
+        await trio.aclose_forcefully(self._stream.transport_stream)
+
+
+async def write_all(descriptor: int, data: bytes, seconds: float) -> None:
+    """Send `data` on a socket that does not block. Raises `Gone`."""
+    try:
+        sent = os.write(descriptor, data)
+    except BlockingIOError:
+        sent = 0
+    except OSError:
+        raise Gone from None
+    if sent < len(data):
+        await _write_rest(descriptor, memoryview(data)[sent:], seconds)
+
+
+async def _write_rest(descriptor: int, data: memoryview, seconds: float) -> None:
+    with trio.move_on_after(seconds):
+        while True:
+            await trio.lowlevel.wait_writable(descriptor)
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                raise Gone from None
+            if not data:
+                return
+    raise Gone
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    taken = 0
+    try:
+        await stream.send_eof()
+        with trio.move_on_after(LINGER_SECONDS):
+            while taken < LINGER_BYTES and (part := await stream.receive_some(READ)):
+                taken += len(part)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
