@@ -28,9 +28,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from signer.ceremony import Ceremony, first
 from signer.client import SignerClient
 from signer.contract.messages import GeneralName, IssueCertificate, No, Proof, UnwrapKey, Verb
-from signer.issuance import ceiling, lint, template
-from signer.issuance.issue import prepared, sign
+from signer.issuance import ceiling, leaf, lint
+from signer.issuance.issue import certificate, prepared
 from signer.issuance.issuer import Issuer, issuer_of
+from signer.issuance.signature import signed
 from signer.issuance.ticket import Tickets, claim_of
 from signer.journal.entry import ISSUED, PURPOSE, Signed
 from signer.journal.journal import Journal
@@ -59,9 +60,7 @@ def steps(store: SoftKeyStore) -> None:
     """One issuance, P-256 issuer and subject."""
     issuer, tickets, asks = issuer_of(store.find("issuing")), Tickets(), Asks()
     ask = asks.issue()
-    key = load_der_public_key(ask.spki)
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    builder = template.build(issuer, ask, key)
+    tbs = leaf.tbs(issuer, ask, ask.spki)
     now = int(time.time())
     assert isinstance(issuer.private_key, ec.EllipticCurvePrivateKey)
     bare = issuer.private_key
@@ -71,8 +70,8 @@ def steps(store: SoftKeyStore) -> None:
         ("load the subject's key", lambda: load_der_public_key(ask.spki)),
         ("ceiling", lambda: ceiling.check(issuer, ask, "EC_prime256v1")),
         ("lint", lambda: lint.check(ask, "EC_prime256v1")),
-        ("template", lambda: template.build(issuer, ask, key)),
-        ("encode and sign", lambda: builder.sign(issuer.private_key, issuer.digest).public_bytes(Encoding.DER)),
+        ("what is signed, in DER", lambda: leaf.tbs(issuer, ask, ask.spki)),
+        ("sign it", lambda: signed(issuer.private_key, issuer.digest, tbs)),
         ("all of it, ticket included", lambda: once(issuer, asks.issue(), tickets, now)),
     ]
     for name, work in rows:
@@ -88,7 +87,7 @@ def once(issuer: Issuer, ask: IssueCertificate, tickets: Tickets, now: int) -> b
     """One issuance; what is written about it is in the table of asks."""
     made = prepared(issuer, ask)
     tickets.spend(made.claim, now=now)
-    return sign(issuer, made.certificate)
+    return certificate(made)
 
 
 def kept(journal: Journal, ask: IssueCertificate, together: int) -> None:

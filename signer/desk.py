@@ -39,7 +39,7 @@ from signer.contract.messages import (
 from signer.contract.refusal import SignerRefusal
 from signer.hardening.log import say, tell
 from signer.issuance.crl import SLICE, check_present, sign_crl, sign_in_slices
-from signer.issuance.issue import Prepared, prepared, sign
+from signer.issuance.issue import Prepared, certificate, prepared
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.ocsp import Speaker, sign_ocsp
 from signer.issuance.ra import sign_attributes, unwrap
@@ -186,7 +186,7 @@ class Desk:
                 assert_never(verb)
 
     def _issued(self, ask: IssueCertificate, made: Prepared) -> Certificate:
-        der = sign(made.issuer, made.certificate)
+        der = certificate(made)
         self._journal.record(
             Signed(
                 ISSUED,

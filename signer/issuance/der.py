@@ -1,4 +1,4 @@
-"""DER, written by hand where cryptography's builders cost too much: in lists of many entries. Nothing is read here."""
+"""DER, written by hand where cryptography's builders cost too much: in lists, leaves, OCSP. Nothing is read here."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def sequence(*members: bytes) -> bytes:
 def integer(value: int) -> bytes:
     """An INTEGER that is not negative."""
     return tagged(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def object_identifier(dotted: str) -> bytes:
+    """An OBJECT IDENTIFIER (X.690, 8.19): two arcs in the first number, and each number to the base 128."""
+    first, second, *others = map(int, dotted.split("."))
+    content = bytearray()
+    for number in (40 * first + second, *others):
+        digits = [number & 0x7F]
+        while number := number >> 7:
+            digits.append(0x80 | number & 0x7F)
+        content += bytes(reversed(digits))
+    return tagged(OID, bytes(content))
 
 
 def bit_string(content: bytes) -> bytes:

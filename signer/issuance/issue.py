@@ -11,17 +11,22 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from signer.contract.messages import IssueCertificate
 from signer.contract.refusal import SignerRefusal
-from signer.issuance import ceiling, lint, proof, template
+from signer.issuance import ceiling, leaf, lint, proof, template
 from signer.issuance.issuer import Issuer
 from signer.issuance.refused import Refused
+from signer.issuance.signature import signed
 from signer.issuance.ticket import Claim, claim_of
 from signer.keystore.mechanism import PublicKey, algorithm_of
 
 _MAX_SPKI: Final = 4096  # bytes; ML-DSA-87 takes 2,614
+_NO_KEY: Final = "the subject's key is not a public key"
+# SubjectPublicKeyInfo of id-ecPublicKey, secp256r1 and an uncompressed point (RFC 5480, 2), up to its coordinates.
+_P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+_P256_LENGTH: Final = len(_P256) + 64  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Prepared:
     """A certificate that passed every check but one: whether its ticket and its serial are still free."""
 
     issuer: Issuer
-    certificate: x509.CertificateBuilder
+    tbs: bytes
     claim: Claim
 
 
@@ -42,15 +47,21 @@ def prepared(issuer: Issuer, ask: IssueCertificate) -> Prepared:
     proof.check(ask.proof)
     if ask.ca:
         raise Refused(SignerRefusal.CEILING, "an authority is made by a ceremony, never for a gateway")
-    certificate = prepare(issuer, ask)
-    return Prepared(issuer, certificate, claim_of(issuer.key.name, ask.serial, ask.ticket, ask.deadline))
+    spki, algorithm = _subject_key(ask.spki)
+    _check(issuer, ask, algorithm)
+    tbs = leaf.tbs(issuer, ask, spki)
+    return Prepared(issuer, tbs, claim_of(issuer.key.name, ask.serial, ask.ticket, ask.deadline))
+
+
+def certificate(made: Prepared) -> bytes:
+    """What `prepared` gave, signed, DER."""
+    return signed(made.issuer.private_key, made.issuer.digest, made.tbs)
 
 
 def prepare(issuer: Issuer, ask: IssueCertificate) -> x509.CertificateBuilder:
-    """The certificate of `ask`, checked and unsigned: ceiling, lint, template. Raises `Refused` (CEILING, LINT)."""
-    public_key, algorithm = _subject_key(ask.spki)
-    ceiling.check(issuer, ask, algorithm)
-    lint.check(ask, algorithm)
+    """The same for a ceremony, which may add to it: no proof, no ticket, and authorities as well as leaves."""
+    public_key, algorithm = _loaded(ask.spki)
+    _check(issuer, ask, algorithm)
     return template.build(issuer, ask, public_key)
 
 
@@ -59,13 +70,31 @@ def sign(issuer: Issuer, certificate: x509.CertificateBuilder) -> bytes:
     return certificate.sign(issuer.private_key, issuer.digest).public_bytes(Encoding.DER)
 
 
-def _subject_key(spki: bytes) -> tuple[PublicKey, str]:
+def _check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
+    ceiling.check(issuer, ask, algorithm)
+    lint.check(ask, algorithm)
+
+
+def _subject_key(spki: bytes) -> tuple[bytes, str]:
+    """The subject's key as it is written into the certificate, DER, and its algorithm."""
+    if spki.startswith(_P256) and len(spki) == _P256_LENGTH:
+        # Nearly every key. There is one spelling of it; what is left to be seen is whether its point is on the curve.
+        try:
+            load_der_public_key(spki)
+        except ValueError:
+            raise Refused(SignerRefusal.LINT, _NO_KEY) from None
+        return spki, "EC_prime256v1"
+    key, algorithm = _loaded(spki)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), algorithm
+
+
+def _loaded(spki: bytes) -> tuple[PublicKey, str]:
     if len(spki) > _MAX_SPKI:
         raise Refused(SignerRefusal.LINT, "the subject's key is larger than any key")
     try:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm):
-        raise Refused(SignerRefusal.LINT, "the subject's key is not a public key") from None
+        raise Refused(SignerRefusal.LINT, _NO_KEY) from None
     algorithm = algorithm_of(key)
     if algorithm is None or not isinstance(key, PublicKey):
         raise Refused(

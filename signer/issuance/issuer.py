@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.contract.refusal import SignerRefusal
+from signer.issuance import der
 from signer.issuance.names import Bounds, bounds_of
 from signer.issuance.refused import Refused
+from signer.issuance.signature import algorithm_identifier
 from signer.keystore.key import KeyKind, StoredKey
 from signer.keystore.mechanism import Digest, PrivateKey, digest_of
 
@@ -23,6 +25,7 @@ class Issuer:
     """An issuer's key and the facts of its certificate. Times are seconds since the epoch; `spki` is DER.
 
     `path_length` is that of its own certificate's basic constraints: how many authorities may stand below it.
+    `heading` and `mark` are what all its certificates have in common, DER: AlgorithmIdentifier and name; AKI.
     """
 
     key: StoredKey
@@ -36,6 +39,13 @@ class Issuer:
     path_length: int | None
     signs_lists: bool
     bounds: tuple[Bounds, ...] = ()  # the name constraints of its own certificate and of those above it
+    heading: bytes = field(init=False)
+    mark: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        heading = algorithm_identifier(self.private_key, self.digest) + self.name.public_bytes()
+        object.__setattr__(self, "heading", heading)
+        object.__setattr__(self, "mark", written(self.identifier))
 
 
 def issuer_of(key: StoredKey) -> Issuer:
@@ -72,6 +82,12 @@ def issuer_of(key: StoredKey) -> Issuer:
 def encoded(value: x509.ExtensionType, *, critical: bool) -> x509.Extension[x509.ExtensionType]:
     """An extension that recurs, in DER once and for all: encoding it anew takes a tenth of an issuance."""
     return x509.Extension(value.oid, critical, x509.UnrecognizedExtension(value.oid, value.public_bytes()))
+
+
+def written(extension: x509.Extension[x509.ExtensionType]) -> bytes:
+    """An extension in DER."""
+    oid = der.object_identifier(extension.oid.dotted_string)
+    return der.extension(oid, extension.value.public_bytes(), critical=extension.critical)
 
 
 def extension(certificate: x509.Certificate, kind: type[E]) -> E | None:

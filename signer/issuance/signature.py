@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
 
 from signer.issuance.der import bit_string, sequence
@@ -19,6 +20,7 @@ _ECDSA: Final = {
     "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
     "sha512": bytes.fromhex("300a06082a8648ce3d040304"),
 }
+_BY_ECDSA: Final = {each.name: ec.ECDSA(each) for each in (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())}
 _ED25519: Final = bytes.fromhex("300506032b6570")
 _ED448: Final = bytes.fromhex("300506032b6571")
 _ML_DSA_44: Final = bytes.fromhex("300b0609608648016503040311")
@@ -35,10 +37,10 @@ def signed(private_key: PrivateKey, digest: Digest | None, tbs: bytes) -> bytes:
 def algorithm_identifier(private_key: PrivateKey, digest: Digest | None) -> bytes:
     """What `signature` signs with, DER. `digest` is `digest_of` the key."""
     match private_key:
-        case rsa.RSAPrivateKey():
-            return _RSA_SHA256
         case ec.EllipticCurvePrivateKey():
             return _ECDSA[_digest(digest).name]
+        case rsa.RSAPrivateKey():
+            return _RSA_SHA256
         case ed25519.Ed25519PrivateKey():
             return _ED25519
         case ed448.Ed448PrivateKey():
@@ -56,10 +58,10 @@ def algorithm_identifier(private_key: PrivateKey, digest: Digest | None) -> byte
 def signature(private_key: PrivateKey, digest: Digest | None, tbs: bytes) -> bytes:
     """The key's ordinary signature of `tbs`, as `CertificateBuilder` would make it."""
     match private_key:
+        case ec.EllipticCurvePrivateKey():
+            return private_key.sign(tbs, _BY_ECDSA[_digest(digest).name])
         case rsa.RSAPrivateKey():
             return private_key.sign(tbs, padding.PKCS1v15(), _digest(digest))
-        case ec.EllipticCurvePrivateKey():
-            return private_key.sign(tbs, ec.ECDSA(_digest(digest)))
         case _:
             return private_key.sign(tbs)
 

@@ -1,6 +1,7 @@
 """From a structured ask to a certificate that could be signed: every certificate of Muster has the shape made here.
 
 Nothing is decided here; `ceiling` and `lint` have spoken before. What recurs from one certificate to the next is kept.
+Ceremonies sign what is built here; a worker signs what `leaf` writes, which is the same to the byte.
 """
 
 from __future__ import annotations
@@ -35,10 +36,7 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
     """
     extensions: Extensions = [issuer.identifier, _subject_key_identifier(ask.spki)]
     extensions.append(_authority(ask.path_length) if ask.ca else _LEAF)
-    if ask.key_usages:
-        extensions.append(_key_usage(tuple(ask.key_usages)))
-    if ask.extended_key_usages:
-        extensions.append(_extended_key_usage(tuple(ask.extended_key_usages)))
+    extensions.extend(_usages(tuple(ask.key_usages), tuple(ask.extended_key_usages)))
     if ask.sans:
         names = x509.SubjectAlternativeName([_general_name(each) for each in ask.sans])
         extensions.append(x509.Extension(names.oid, ask.san_critical, names))
@@ -106,16 +104,21 @@ def _authority(path_length: int | None) -> x509.Extension[x509.ExtensionType]:
     return encoded(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
 
 
-@lru_cache(maxsize=256)
-def _key_usage(usages: tuple[str, ...]) -> x509.Extension[x509.ExtensionType]:
-    return encoded(x509.KeyUsage(*(each in usages for each in KEY_USAGES)), critical=True)
+def leaf_usages(usages: tuple[str, ...], extended: tuple[str, ...]) -> Extensions:
+    """What a leaf's key is good for, as extensions: basic constraints, key usage, extended key usage."""
+    return [_LEAF, *_usages(usages, extended)]
 
 
 @lru_cache(maxsize=256)
-def _extended_key_usage(usages: tuple[str, ...]) -> x509.Extension[x509.ExtensionType]:
-    usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in usages])
-    # RFC 3161, 2.3: critical for time stamping. Elsewhere it is not, as nearly every certificate in use.
-    return encoded(usage, critical=TIME_STAMPING in usages)
+def _usages(usages: tuple[str, ...], extended: tuple[str, ...]) -> Extensions:
+    extensions: Extensions = []
+    if usages:
+        extensions.append(encoded(x509.KeyUsage(*(each in usages for each in KEY_USAGES)), critical=True))
+    if extended:
+        purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in extended])
+        # RFC 3161, 2.3: critical for time stamping. Elsewhere it is not, as nearly every certificate in use.
+        extensions.append(encoded(purposes, critical=TIME_STAMPING in extended))
+    return extensions
 
 
 @lru_cache(maxsize=256)

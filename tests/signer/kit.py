@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from signer.ceremony import DAY, Ceremony, Plan
 from signer.contract.messages import GeneralName, IssueCertificate, Proof
 from signer.contract.refusal import SignerRefusal
-from signer.issuance.issue import prepare, prepared, sign
+from signer.issuance.issue import certificate, prepare, prepared, sign
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.refused import Refused
 from signer.issuance.ticket import Tickets
@@ -110,7 +110,7 @@ def issue(by: Issuer, ask: IssueCertificate, tickets: Tickets, *, now: int) -> b
         return sign(by, prepare(by, ask))
     made = prepared(by, ask)
     tickets.spend(made.claim, now=now)
-    return sign(by, made.certificate)
+    return certificate(made)
 
 
 def issued(ask=None, by=None) -> x509.Certificate:
