@@ -1,0 +1,90 @@
+"""SCEP as devices do it (RFC 8894): capabilities and certificates once, then PKCSReq after PKCSReq.
+
+RSA keys take long to make, so a few are made before the run and shared by all users; each request has a name and a
+transaction of its own. May not happen here: CMS put together (`bench.load.scep`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import ClassVar, Final
+
+from bench.load.conversation import Answer, Failed
+from bench.load.scep import Messages
+from bench.swarm.connection import Connections
+from bench.swarm.member import Member
+from protocols.cms import signed
+from protocols.exchange import Malformed
+from protocols.scep.messages import FAIL_INFO, PKI_STATUS
+
+_IDENTITIES: Final = 8  # RSA keys of this process, each with its self-signed certificate
+_STATUS: Final = {b"2": "failure", b"3": "pending"}  # RFC 8894, 3.2.1.3
+_FAILURES: Final = {b"0": "badAlg", b"1": "badMessageCheck", b"2": "badRequest", b"3": "badTime", b"4": "badCertId"}
+
+
+class ScepUser(Member):
+    """A device that enrolls with the challenge that it was given."""
+
+    weight = 5
+    door: ClassVar[str] = "scep"
+    _identities: ClassVar[list[Messages]] = []
+
+    def begin(self) -> None:
+        """GetCACaps and GetCACert, as every client does before its first message."""
+        self.ask("GetCACaps", "GET", self._url("GetCACaps"))
+        began = time.perf_counter()
+        answer = self.ask("GetCACert", "GET", self._url("GetCACert"))
+        if not self._identities:
+            try:
+                self._identities.append(Messages(answer.body, self.told.scep_challenge))
+            except (ValueError, RuntimeError, Malformed):
+                raise self.failed("GetCACert", began, "no certificate to encrypt to") from None
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Make identities before anybody is timed. Where the server is not there yet, the first user makes one."""
+        connections = Connections(cls.told.trust().context())
+        try:
+            body = connections.ask("GET", cls._url("GetCACert"), None, ()).body
+            cls._identities.extend(Messages(body, cls.told.scep_challenge) for _ in range(_IDENTITIES))
+        except (OSError, Failed, ValueError, RuntimeError, Malformed):
+            return
+        finally:
+            connections.close()
+
+    def work(self) -> None:
+        """PKCSReq to CertRep; the certificate is decrypted and read."""
+        messages = random.choice(self._identities)
+        began = time.perf_counter()
+        headers = ("Content-Type: application/x-pki-message",)
+        answer = self.ask("PKCSReq", "POST", self._url("PKIOperation"), messages.enrollment(), *headers)
+        word = self._word(answer)
+        if word == "pending":
+            # A device asks again in hours; what a swarm can tell is how many were told to.
+            self.note("PKCSReq: pending", began)
+            return
+        if word:
+            raise self.failed("PKCSReq", began, word)
+        try:
+            messages.opened(answer.body)
+        except (ValueError, RuntimeError, Malformed):
+            raise self.failed("PKCSReq", began, "the certificate cannot be read") from None
+
+    @classmethod
+    def _url(cls, operation: str) -> str:
+        joint = "&" if "?" in cls.told.scep_url else "?"
+        return f"{cls.told.scep_url}{joint}operation={operation}"
+
+    @staticmethod
+    def _word(answer: Answer) -> str:
+        """What a CertRep says that is no success (3.2.1.3 and 3.2.1.4); an empty text for success."""
+        try:
+            reply = signed.parse(answer.body)
+            status = reply.attributes[PKI_STATUS][0].contents
+            if status == b"0":
+                return ""
+            failure = reply.attributes[FAIL_INFO][0].contents if FAIL_INFO in reply.attributes else b""
+        except (Malformed, LookupError, ValueError):
+            return "no CertRep"
+        return _FAILURES.get(failure, _STATUS.get(status, "an unknown status"))
