@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from collections import OrderedDict
+from typing import Final
+
+# RFC 4291, 2.5.5.2: an IPv4 address as IPv6 sockets tell it.
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 class Throttle:
@@ -38,14 +42,19 @@ class Throttle:
         return len(self._free_at)
 
 
-def guesser(address: str) -> str:
-    """Whose guesses are counted together: an IPv4 address, or the /64 that an IPv6 host can roam in freely."""
+def guesser(address: str, prefix: int = 64) -> str:
+    """Whose doings are counted together: an IPv4 address, or the /64 that an IPv6 host can roam in freely.
+
+    Told of a flood's every connection, so without `ipaddress`, which takes ten times as long.
+    """
     if ":" not in address:
         return address
     try:
-        parsed = ipaddress.IPv6Address(address)
-    except ValueError:
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):  # ValueError: a NUL
         return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    spare = 128 - prefix
+    network = (int.from_bytes(packed) >> spare << spare).to_bytes(16)
+    return f"{socket.inet_ntop(socket.AF_INET6, network)}/{prefix}"

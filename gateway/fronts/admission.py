@@ -32,6 +32,9 @@ _LEARNING: Final = 1 / 32
 _LEAP: Final = 4  # a sample counts as so many times the pace at most: one that slept proves nothing
 _GLANCE: Final = 0.05  # seconds for which the age of what is under way need not be looked up again
 _LONGEST: Final = 30  # seconds to come back after, at most
+_LATELY: Final = 1.0  # seconds; over which the loop's load is averaged
+# Above this part of its time at work a loop has hardly any room left: an answer takes five times as long as alone.
+_LOADED: Final = 0.8
 
 
 class Spenders:
@@ -106,6 +109,7 @@ class Admission:
         self._age = 0.0
         self._looked = -math.inf
         self._rounds = (0.0, 0.0)
+        self._load = 0.0
         self._coming = 0
         self._came = (0, 0, 0, 0)
 
@@ -113,6 +117,11 @@ class Admission:
     def crowded(self) -> bool:
         """Whether it is time to judge each request before it is read. Costs next to nothing to ask."""
         return self._since is not None or (len(self._going) + self._coming) * self._pace > self._standing
+
+    @property
+    def pressed(self) -> bool:
+        """Whether there is so much to do that whoever asks for more than their part takes from others."""
+        return self._load > _LOADED or self.crowded
 
     @property
     def going(self) -> int:
@@ -159,8 +168,14 @@ class Admission:
         self.require(lane, begun=begun)
         return UnderWay(self, lane)
 
-    def round_took(self, seconds: float) -> None:
-        """A round of the loop took so long, and what lay in sockets waited for it. One long round proves nothing."""
+    def round_took(self, seconds: float, idle: float = 0.0) -> None:
+        """A round of the loop took so long, and what lay in sockets waited for it. One long round proves nothing.
+
+        `idle`: for how long there was nothing to do before it.
+        """
+        # An exponential average whose weight is that of a first-order lag: no power is computed, each round.
+        whole = seconds + idle
+        self._load += (seconds - self._load * whole) / (_LATELY + whole)
         self._rounds = (self._rounds[1], seconds)
         # What came before these rounds has arrived, or was something else.
         came = self._came

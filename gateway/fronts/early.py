@@ -1,6 +1,7 @@
 """Refusals before HTTP is read (P16): while there is too much to do, one whole request in its bytes is told so at once.
 
-Only what can mean one thing is answered here: an enrollment whose head is plain, with one length and all of its body.
+Whoever asks too often is told here, too. Only what can mean one thing is answered: a head that is plain, with one
+length and all of its body.
 Everything else takes the ordinary way and is judged there. Nothing is acted upon, and no header decides a right.
 """
 
@@ -21,6 +22,7 @@ from gateway.fronts.admission import TOO_MUCH
 from gateway.fronts.endpoint import Endpoint, Wording
 from gateway.fronts.front import Front
 from gateway.fronts.problem import retry_after
+from gateway.fronts.rates import TOO_MANY, TOO_OFTEN
 from gateway.fronts.rest import PREFIX
 from gateway.store.catalogue import Catalogue
 from protocols.exchange import Reply
@@ -28,7 +30,8 @@ from protocols.exchange import Reply
 # RFC 9112, 3 and 5, without what parsers read in more than one way: no folded lines, no bare CR or LF, no blanks before
 # a colon. No percent and no query: such paths are judged where they are understood.
 _HEAD: Final = re.compile(
-    rb"POST (/[A-Za-z0-9/._~-]+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
+    rb"(POST|GET|HEAD) (/[A-Za-z0-9/._~-]+) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
 )
 _LENGTH: Final = re.compile(rb"(?:^|\n)content-length:[\t ]*([0-9]{1,7})[\t ]*\r")
 _AUTHORIZATION: Final = re.compile(rb"(?:^|\n)authorization:[\t ]*([^\r]*?)[\t ]*\r", re.IGNORECASE)
@@ -40,6 +43,13 @@ _CREATE: Final = f"{PREFIX}/certificates"
 _DOORS: Final = tuple(
     b"POST " + each.encode() for each in ("/acme/", "/est/", "/.well-known/est/", "/scep/", f"{_CREATE} ")
 )
+# What counts as an address's request and may be answered here: the same, and what is only asked there.
+_COUNTED: Final = tuple(
+    method + each
+    for method in (b"POST ", b"GET ", b"HEAD ")
+    for each in (b"/acme/", b"/est/", b"/.well-known/est/", b"/scep/", b"/api/")
+)
+_GO_ON: Final = (0, "", 0)
 
 
 class Early:
@@ -48,6 +58,7 @@ class Early:
     def __init__(self, front: Front, routes: Iterable[BaseRoute], told: Callable[[int], None]) -> None:
         self._front = front
         self._admission = front.limits.admission
+        self._rates = front.limits.rates
         self._told = told
         # Each door's own words, by the first segment of its addresses.
         self._wordings: dict[str, Wording] = {
@@ -58,22 +69,35 @@ class Early:
 
     def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
         """The whole answer to the one whole request that `data` is, or None where the ordinary way is to be taken."""
-        if not data.startswith(_DOORS):
-            return None
-        if self._admission.crowded and (path := _path_of_whole(data)) is not None:
-            seconds = self._judge(path, data, address, secure=secure)
+        enrolls = data.startswith(_DOORS)
+        judged = (enrolls and self._admission.crowded) or (data.startswith(_COUNTED) and self._rates.alert)
+        if judged and (whole := _whole(data)) is not None:
+            method, path = whole
+            status, sentence, seconds = self._judge(path, data, address, enrolls=enrolls, secure=secure)
             if seconds:
-                self._told(503)
-                return _written(self._wordings[path.split("/", 2)[1]](503, TOO_MUCH, retry_after(seconds)))
-        self._admission.comes()
+                reply = self._wordings[path.split("/", 2)[1]](status, sentence, retry_after(seconds))
+                self._told(reply.status)
+                return _written(reply, b"" if method == "HEAD" else reply.body)
+        if enrolls:
+            self._admission.comes()
         return None
 
-    def _judge(self, path: str, data: bytes, address: str, *, secure: bool) -> int:
+    def _judge(self, path: str, data: bytes, address: str, *, enrolls: bool, secure: bool) -> tuple[int, str, int]:
+        """Status and sentence of a refusal, and after how many seconds to come again: 0 for what may go on."""
+        if self._rates.alert and (seconds := self._rates.early(address)):
+            return 429, TOO_OFTEN, seconds
         try:
-            known = self._lane(path, data, address, secure=secure)
+            known = self._lane(path, data, address, secure=secure) if enrolls else None
         except Refusal:
-            return 0
-        return 0 if known is None else self._admission.refusal(known[0], begun=known[1], from_socket=True)
+            known = None
+        if known is None:
+            return _GO_ON
+        lane, begun = known
+        if not begun and (seconds := self._rates.early_enrollment(lane)):
+            return 429, TOO_MANY, seconds
+        if self._admission.crowded:
+            return 503, TOO_MUCH, self._admission.refusal(lane, begun=begun, from_socket=True)
+        return _GO_ON
 
     def _lane(self, path: str, data: bytes, address: str, *, secure: bool) -> tuple[str, bool] | None:
         """Whose share a request uses and whether it carries on, or None for what is no enrollment of ours."""
@@ -98,25 +122,34 @@ class Early:
         return self._front.resources.catalogue()
 
 
-def _path_of_whole(data: bytes) -> str | None:
-    """The path of the request that `data` is, whole and nothing behind it; None where that is not beyond doubt."""
+def _whole(data: bytes) -> tuple[str, str] | None:
+    """Method and path of the request that `data` is, whole and nothing behind it; None where that is not beyond doubt.
+
+    A GET or HEAD has no body.
+    """
     head = _HEAD.match(data)
     if head is None:
         return None
-    fields = head[2].lower()
-    if fields.count(b"content-length") != 1 or not (b"\nhost:" in fields or fields.startswith(b"host:")):
+    fields = head[3].lower()
+    if not (b"\nhost:" in fields or fields.startswith(b"host:")) or any(each in fields for each in _UNUSUAL):
         return None
-    length = _LENGTH.search(fields)
-    if length is None or head.end() + int(length[1]) != len(data) or any(each in fields for each in _UNUSUAL):
+    lengths = fields.count(b"content-length")
+    said = 0
+    if head[1] == b"POST" or lengths:
+        length = _LENGTH.search(fields)
+        if length is None or lengths != 1:
+            return None
+        said = int(length[1])
+    if head.end() + said != len(data) or (said and head[1] != b"POST"):
         return None
-    return head[1].decode("ascii")
+    return head[1].decode("ascii"), head[2].decode("ascii")
 
 
-def _written(reply: Reply) -> bytes:
-    """The bytes of `reply` in HTTP/1.1, on a connection that goes on."""
+def _written(reply: Reply, body: bytes) -> bytes:
+    """The bytes of `reply` in HTTP/1.1, on a connection that goes on; `body` is empty for HEAD."""
     lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
     if reply.media_type is not None:
         lines.append(f"Content-Type: {reply.media_type}")
     lines.append(f"Content-Length: {len(reply.body)}")
     lines += [f"{name}: {value}" for name, value in reply.headers]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -42,12 +42,17 @@ STATUS: dict[RefusalReason, int] = {
     RefusalReason.UNAVAILABLE: 503,
 }
 
+# Told before the body was read, and to come again: over the same connection, if its body is short.
+_LATER = frozenset({RefusalReason.BUSY, RefusalReason.RATE_LIMITED})
+
 
 class Endpoint:
     """An ASGI application for one kind of address: `answer` gives the reply, `wording` the form of everything else."""
 
-    def __init__(self, front: Front, answer: Answer, wording: Wording) -> None:
+    def __init__(self, front: Front, answer: Answer, wording: Wording, *, counted: bool = True) -> None:
         self._dice = front.resources.dice
+        # What is answered for less than a refusal costs is not `counted`: statuses, lists, health.
+        self._rates = front.limits.rates if counted else None
         self._answer = answer
         self.wording = wording
 
@@ -56,6 +61,8 @@ class Endpoint:
         who = peer(scope, self._dice)
         incoming = Incoming(scope, receive)
         try:
+            if self._rates is not None:
+                self._rates.require(who.address)
             reply = await self._answer(scope, incoming.receive, who)
         except Disconnected:
             return
@@ -63,7 +70,7 @@ class Endpoint:
             reply = self.wording(refused.status, refused.sentence, ())
         except Refusal as refusal:
             reply = self._refused(refusal)
-            if refusal.reason is RefusalReason.BUSY:
+            if refusal.reason in _LATER:
                 await incoming.let_in()
         except OUTAGES as error:
             log.warning("request %s: %s", who.id, error)

@@ -78,7 +78,7 @@ class Est:
         if method in READ_ONLY:
             return await self._operate(pair, who, asking)
         limits, application = self._front.limits, pair.application.id
-        limits.admission.require(application)
+        limits.admit(application)
         body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application):
             return unstored(await self._operate(pair, who, replace(asking, body=body)))

@@ -31,6 +31,6 @@ def health_routes(front: Front) -> list[BaseRoute]:
         return READY if await front.ready() else NOT_READY
 
     return [
-        Route("/healthz", Endpoint(front, alive, text), methods=None),
-        Route("/readyz", Endpoint(front, ready, text), methods=None),
+        Route("/healthz", Endpoint(front, alive, text, counted=False), methods=None),
+        Route("/readyz", Endpoint(front, ready, text, counted=False), methods=None),
     ]

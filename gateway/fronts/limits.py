@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope
 
 from gateway.actions.authenticate import Guesses
 from gateway.fronts.admission import Admission, Spenders
+from gateway.fronts.rates import Rates
 
 KIB = 1024
 
@@ -41,7 +42,8 @@ class Disconnected(Exception):
 class Limits:
     """Body caps in bytes, the time a body may take in seconds, and the counters of wrong credentials.
 
-    `admission` refuses what could not be answered in a useful time, before it is read. The caps: EST E20, SCEP S12; no
+    `admission` refuses what could not be answered in a useful time, before it is read; `rates` who asks too often. The
+    caps: EST E20, SCEP S12; no
     ACME or REST request comes near theirs.
     """
 
@@ -54,6 +56,16 @@ class Limits:
     guesses: Guesses = field(default_factory=Guesses)
     admission: Admission = field(default_factory=Admission)
     spenders: Spenders = field(default_factory=Spenders)
+    rates: Rates = field(default_factory=Rates)
+
+    def admit(self, lane: str, *, begun: bool = False) -> None:
+        """Before a body is read: raises `Refusal` RATE_LIMITED or BUSY where the lane is to come again later.
+
+        `begun`: it carries on what earlier requests began.
+        """
+        if not begun:
+            self.rates.enrollment(lane)
+        self.admission.require(lane, begun=begun)
 
 
 class Incoming:

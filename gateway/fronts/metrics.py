@@ -29,4 +29,4 @@ def metrics_routes(front: Front) -> list[BaseRoute]:
             return WRONG_METHOD
         return Reply(200, exposed(front.measures()), MEDIA_TYPE, (NO_STORE,))
 
-    return [Route("/metrics", Endpoint(front, figures, text), methods=None)]
+    return [Route("/metrics", Endpoint(front, figures, text, counted=False), methods=None)]

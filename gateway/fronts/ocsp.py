@@ -57,7 +57,7 @@ def ocsp_routes(front: Front) -> list[BaseRoute]:
         return _reply(vouched, scope)
 
     # One route for both: every other request looks at each that stands before its own.
-    return [Route("/ocsp/{rest:path}", Endpoint(front, answer, _wording), methods=None)]
+    return [Route("/ocsp/{rest:path}", Endpoint(front, answer, _wording, counted=False), methods=None)]
 
 
 async def _request(front: Front, scope: Scope, receive: Receive) -> StatusRequest:

@@ -52,10 +52,13 @@ def publication_routes(front: Front) -> list[BaseRoute]:
         held = await revocation_list(front.resources, front.publications, authority, int(digits))
         return NOWHERE if held is None else _list(held, front.resources.now(), scope)
 
+    def uncounted(body: Callable[[Authority, Scope], Awaitable[Reply]]) -> Endpoint:
+        return Endpoint(front, _published(front, body), text, counted=False)
+
     return [
-        Route("/ca/{name}.crt", Endpoint(front, _published(front, certificate), text), methods=None),
-        Route("/ca/{name}.crl", Endpoint(front, _published(front, crl), text), methods=None),
-        Route("/ca/{name}/{partition}.crl", Endpoint(front, _published(front, partition), text), methods=None),
+        Route("/ca/{name}.crt", uncounted(certificate), methods=None),
+        Route("/ca/{name}.crl", uncounted(crl), methods=None),
+        Route("/ca/{name}/{partition}.crl", uncounted(partition), methods=None),
     ]
 
 

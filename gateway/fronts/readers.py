@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, TypeAlias
 
 MEANT: Final = "off, loopback, on, or addresses and networks with commas between them"
+
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
 _LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -49,4 +51,9 @@ def readers(setting: str) -> Readers:
         case "loopback":
             return Readers(_LOOPBACK)
         case _:
-            return Readers(tuple(ip_network(each.strip()) for each in setting.split(",")))
+            return Readers(networks(setting))
+
+
+def networks(setting: str) -> Networks:
+    """One address or network, or several with commas between them. Raises `ValueError`."""
+    return tuple(ip_network(each.strip()) for each in setting.split(","))

@@ -104,7 +104,7 @@ class Rest:
         authorization = header(scope, b"authorization")
         lane = limits.spenders.lane(authorization, who.address)
         if self._enrolls:
-            limits.admission.require(lane)
+            limits.admit(lane)
         attempt = authenticate.Attempt(who.address, who.id, "api")
         identity = await authenticate.bearer(front.resources, limits.guesses, attempt, authorization)
         body = b""

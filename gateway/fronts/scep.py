@@ -63,7 +63,7 @@ class Scep:
         if method in READ_ONLY and b"PKIOperation" not in scope["query_string"]:
             return await self._operate(pair, scope, b"", who)
         limits, application = self._front.limits, pair.application.id
-        limits.admission.require(application)
+        limits.admit(application)
         body = b""
         if method not in READ_ONLY:
             body = await read_body(scope, receive, cap=limits.scep_body, seconds=limits.body_seconds)
@@ -245,9 +245,14 @@ def _no_ra() -> Refusal:
     return Refusal(RefusalReason.UNAVAILABLE, "the authority of this profile has no RA key for SCEP", retry_after=300)
 
 
+def _wording(status: int, sentence: str, headers: tuple[tuple[str, str], ...]) -> Reply:
+    """S120: whoever asks too often is told what RFC 8894's clients know, that it is too much just now."""
+    return text(503 if status == 429 else status, sentence, headers)
+
+
 def scep_routes(front: Front) -> list[BaseRoute]:
     """SCEP's addresses: any suffix is as good as none (S2)."""
-    endpoint = Endpoint(front, Scep(front).answer, text)
+    endpoint = Endpoint(front, Scep(front).answer, _wording)
     return [
         Route("/scep/{application}/{profile}", endpoint, methods=None),
         Route("/scep/{application}/{profile}/{suffix:path}", endpoint, methods=None),

@@ -23,10 +23,8 @@ from gateway.actions.resources import Resources
 from gateway.actions.validate import Validations
 from gateway.actions.vouch import Statuses
 from gateway.domain.succession import acceptable
-from gateway.fronts.admission import Admission
 from gateway.fronts.early import Early
 from gateway.fronts.front import Front, Urls
-from gateway.fronts.limits import Limits
 from gateway.fronts.readers import readers
 from gateway.fronts.routes import routes
 from gateway.jobs.publication import keep_published
@@ -42,6 +40,7 @@ from gateway.serve.asgi import application
 from gateway.serve.current import Current, warn_of_the_clock
 from gateway.serve.follow import follow
 from gateway.serve.guard import guard, ready
+from gateway.serve.limiting import limits
 from gateway.serve.listener import Door, listen
 from gateway.serve.metrics import Measured, started
 from gateway.serve.opening import now, opened_store, usable
@@ -129,7 +128,7 @@ async def _with_signer(
         publications=publications,
         validations=validations,
         statuses=statuses,
-        limits=Limits(admission=Admission(house.settings.wait_seconds)),
+        limits=limits(house.settings),
         ready=partial(_ready, resources),
         measures=Measured(resources, counters, publications, statuses, started()),
         readers=readers(house.settings.metrics),

@@ -9,11 +9,13 @@ import trio
 
 
 class Rounds(trio.abc.Instrument):
-    """Tells `told` the seconds between two waits for sockets: the work of one round of all tasks that could run."""
+    """Tells `told` the seconds between two waits for sockets, the work of one round of all tasks that could run; and
+    the seconds of the wait before it.
+    """
 
-    def __init__(self, told: Callable[[float], None]) -> None:
+    def __init__(self, told: Callable[[float, float], None]) -> None:
         self._told = told
-        self._began = time.perf_counter()
+        self._began = self._ended = time.perf_counter()
 
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002, an instrument's shape
         """A round begins."""
@@ -21,4 +23,6 @@ class Rounds(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002, an instrument's shape
         """A round has ended."""
-        self._told(time.perf_counter() - self._began)
+        idle = self._began - self._ended
+        self._ended = time.perf_counter()
+        self._told(self._ended - self._began, idle)

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from gateway.fronts.readers import MEANT, readers
+from gateway.fronts.rates import MEANT as A_RATE
+from gateway.fronts.rates import Rate, rate
+from gateway.fronts.readers import MEANT, Networks, networks, readers
 from gateway.serve.refusal import CannotStart
 
 Value: TypeAlias = str | int
@@ -40,10 +42,13 @@ class Kind(Enum):
     URL = "an absolute http or https URL"
     STORE = "sqlite:///path or postgresql://..."
     COUNT = "a whole number, 1 or more"
+    WORKERS = "a whole number; 0: as many as help on this machine"
     PORT = "a port number, 1 to 65535"
     LEVEL = "debug, info, warning or error"
     LAYOUT = "text or json"
     READERS = MEANT
+    RATE = A_RATE
+    NETWORKS = "addresses and networks with commas between them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,13 @@ KEYS: Final[tuple[Key, ...]] = (
         Kind.PORT,
         "",
         "the port on which the demo application's http-01 challenges are fetched; empty: 80, or as it was",
+        flag=True,
+    ),
+    Key(
+        "workers",
+        Kind.WORKERS,
+        0,
+        "gateway processes, 64 at most; 0: as many as help on this machine ([operating.md](operating.md))",
         flag=True,
     ),
     Key(
@@ -151,6 +163,27 @@ KEYS: Final[tuple[Key, ...]] = (
         2,
         "how long an enrollment may be expected to wait for those before it; above that it is told 503 at once",
     ),
+    Key(
+        "limits.address-rate",
+        Kind.RATE,
+        "300/s burst 10000 when busy",
+        "requests of one address (`50/s burst 500`; also `/m`, `/h`); `when busy`: only while there is too much to do"
+        " and others ask for less; empty: any number",
+    ),
+    Key(
+        "limits.address-connections",
+        Kind.RATE,
+        "50/s burst 1000 when busy",
+        "new TLS connections of one address, each of which costs a signature; written like `limits.address-rate`",
+    ),
+    Key(
+        "limits.application-rate",
+        Kind.RATE,
+        "",
+        "enrollments that one application may begin, whoever asks; written like `limits.address-rate`",
+    ),
+    Key("limits.ipv6-prefix", Kind.COUNT, 64, "IPv6 addresses that have so many bits in common count as one"),
+    Key("limits.exempt", Kind.NETWORKS, "", "addresses and networks that no rate of addresses holds for"),
     Key("limits.drain-seconds", Kind.COUNT, 5, "how long open requests may finish after SIGTERM"),
     Key(
         "metrics",
@@ -174,6 +207,7 @@ class Settings:
     external_url: str
     external_http_url: str
     acme_http01_port: int | None
+    workers: int
     store_url: str
     store_queue: int
     signer_workers: int
@@ -194,6 +228,11 @@ class Settings:
     read_seconds: int
     drain_seconds: int
     wait_seconds: int
+    address_rate: Rate | None
+    address_connections: Rate | None
+    application_rate: Rate | None
+    ipv6_prefix: int
+    exempt: Networks
     metrics: str
     log_level: str
     log_format: str
@@ -285,12 +324,12 @@ def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
     match key.kind:
         case Kind.PORT if value == "":
             return value
-        case Kind.COUNT | Kind.PORT:
+        case Kind.COUNT | Kind.PORT | Kind.WORKERS:
             try:
                 number = int(value)
             except ValueError:
                 raise wrong from None
-            if number < 1 or (key.kind is Kind.PORT and number > 65535):
+            if number < (key.kind is not Kind.WORKERS) or (key.kind is Kind.PORT and number > 65535):
                 raise wrong
             return number
         case Kind.PATH:
@@ -320,7 +359,17 @@ def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
                 readers(str(value))
             except ValueError:
                 raise wrong from None
-        case Kind.TEXT:
+        case Kind.RATE:
+            try:
+                rate(str(value))
+            except ValueError:
+                raise wrong from None
+        case Kind.NETWORKS if value:
+            try:
+                networks(str(value))
+            except ValueError:
+                raise wrong from None
+        case Kind.TEXT | Kind.NETWORKS:
             pass
     return str(value)
 
@@ -364,6 +413,8 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         raise CannotStart("tls.certificate and tls.key belong together: give both, or neither")
     if bool(values["signer.pkcs11-module"]) != bool(values["signer.token"]):
         raise CannotStart("signer.pkcs11-module and signer.token belong together: give both, or neither")
+    if number("limits.ipv6-prefix") > 128:
+        raise CannotStart("limits.ipv6-prefix: an IPv6 address has 128 bits")
     if values["signer.pin"] and values["signer.pin-file"]:
         raise CannotStart("signer.pin and signer.pin-file say the same: give one of them")
     return Settings(
@@ -373,6 +424,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         external_url=text("external-url"),
         external_http_url=text("external-http-url"),
         acme_http01_port=number("acme-http01-port") if values["acme-http01-port"] else None,
+        workers=number("workers"),
         store_url=text("store.url"),
         store_queue=number("store.queue"),
         signer_workers=number("signer.workers"),
@@ -393,6 +445,11 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         read_seconds=number("limits.read-seconds"),
         drain_seconds=number("limits.drain-seconds"),
         wait_seconds=number("limits.wait-seconds"),
+        address_rate=rate(text("limits.address-rate")),
+        address_connections=rate(text("limits.address-connections")),
+        application_rate=rate(text("limits.application-rate")),
+        ipv6_prefix=number("limits.ipv6-prefix"),
+        exempt=networks(text("limits.exempt")) if values["limits.exempt"] else (),
         metrics=text("metrics"),
         log_level=text("log.level"),
         log_format=text("log.format"),

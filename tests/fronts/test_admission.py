@@ -215,3 +215,22 @@ def test_a_token_uses_the_share_of_its_last_proved_use_and_strangers_that_of_the
     spenders.learn("Bearer two", "app")
     spenders.learn("Bearer three", "app")
     assert spenders.lane("Bearer one", "192.0.2.1") == "192.0.2.1"
+
+
+def test_the_load_is_the_part_of_its_time_that_the_loop_works(admission: Admission):
+    for _ in range(2000):
+        admission.round_took(0.002, 0.002)
+    assert not admission.pressed
+    for _ in range(2000):
+        admission.round_took(0.009, 0.001)
+    assert admission.pressed
+    for _ in range(50):
+        admission.round_took(0.001, 0.1)
+    assert not admission.pressed
+
+
+def test_a_crowd_is_a_load_too(admission: Admission, clock: Clock):
+    """The loop may sleep while the store and the signer have the processor."""
+    learn(admission, clock, pace=0.01)
+    fill(admission, "a", 100)
+    assert admission.pressed

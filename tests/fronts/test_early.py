@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.domain.authority import AuthorityStatus
 from gateway.fronts.admission import Admission
-from gateway.fronts.early import Early, _path_of_whole
+from gateway.fronts.early import Early, _whole
 from gateway.fronts.limits import Limits
+from gateway.fronts.rates import Allowed, Rates, rate
 from gateway.fronts.routes import routes
 from tests.doubles.house import House, open_house
 from tests.doubles.shut import Shut
@@ -157,8 +158,8 @@ async def test_rest_uses_the_share_of_the_tokens_application(house: House):
 
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(data: bytes):
-    _path_of_whole(data)
-    _path_of_whole(b"POST /est/a/b/simpleenroll HTTP/1.1\r\nHost: a\r\n" + data)
+    _whole(data)
+    _whole(b"POST /est/a/b/simpleenroll HTTP/1.1\r\nHost: a\r\n" + data)
 
 
 @given(
@@ -168,8 +169,60 @@ def test_no_bytes_raise(data: bytes):
 )
 def test_only_a_length_that_is_true_makes_it_whole(field: str, said: int, came: int):
     head = f"POST /scep/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: {said}\r\n\r\n".encode()
-    assert (_path_of_whole(head + b"x" * came) == "/scep/a/b") is (said == came)
-    found = _path_of_whole(head.replace(b"Host: a", f"Host: a\r\nX: {field}".encode()) + b"x" * said)
-    assert found in {None, "/scep/a/b"}
+    assert (_whole(head + b"x" * came) == ("POST", "/scep/a/b")) is (said == came)
+    found = _whole(head.replace(b"Host: a", f"Host: a\r\nX: {field}".encode()) + b"x" * said)
+    assert found in {None, ("POST", "/scep/a/b")}
     if "\n" in field:
         assert found is None or "\r\n" in field
+
+
+def often(allowed: Allowed) -> Rates:
+    """Rates in which this address has used up what it may."""
+    rates = Rates(bytearray(1 << 14), b"a key", allowed)
+    rates.request("192.0.2.1")
+    assert rates.request("192.0.2.1")
+    return rates
+
+
+@pytest.mark.parametrize("path", DOORS)
+async def test_who_asks_too_often_is_told_at_every_door_in_its_own_words(house: House, path: str):
+    """E107, S120, RFC 8555, 6.6 and 6.7, RFC 6585, 4."""
+    house.set_front(limits=Limits(rates=often(Allowed(address=rate("1/m")))))
+    told: list[int] = []
+    short = Early(house.front, routes(house.front), told.append)
+    status, headers, body = read(short.answer(request(path), "192.0.2.1", secure=True))
+    assert status == (503 if path.startswith("/scep") else 429)
+    assert (headers["Retry-After"], headers["Content-Type"]) == ("60", DOORS[path])
+    if path.startswith("/acme"):
+        assert headers["Replay-Nonce"]  # A105
+        assert json.loads(body)["type"] == "urn:ietf:params:acme:error:rateLimited"
+    assert short.answer(request(path), "192.0.2.2", secure=True) is None
+    assert told == [status]
+
+
+async def test_reads_count_too_and_head_has_no_body(house: House):
+    """newNonce and the directory are what storms are made of; RFC 9110, 9.3.2."""
+    house.set_front(limits=Limits(rates=often(Allowed(address=rate("1/m")))))
+    short = Early(house.front, routes(house.front), lambda _: None)
+    nonce = b"HEAD /acme/demo/device/new-nonce HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = short.answer(nonce, "192.0.2.1", secure=True)
+    assert answer is not None
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert answer.endswith(b"\r\n\r\n")
+    read(short.answer(nonce.replace(b"HEAD", b"GET"), "192.0.2.1", secure=True))
+    with_body = nonce.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc")
+    assert short.answer(with_body, "192.0.2.1", secure=True) is None
+    assert short.answer(nonce + b"x", "192.0.2.1", secure=True) is None
+    assert short.answer(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n", "192.0.2.1", secure=True) is None
+
+
+async def test_an_application_that_asks_too_often_is_told_and_what_it_began_goes_on(house: House):
+    rates = Rates(bytearray(1 << 14), b"a key", Allowed(application=rate("1/m")))
+    house.set_front(limits=Limits(rates=rates))
+    short = Early(house.front, routes(house.front), lambda _: None)
+    rates.enrollment(house.pair.application.id)
+    rates.early_enrollment(house.pair.application.id)
+    status, headers, _ = read(short.answer(request("/acme/demo/device/new-order"), "192.0.2.1", secure=True))
+    assert (status, headers["Retry-After"]) == (429, "60")
+    assert short.answer(request("/acme/demo/device/finalize/5"), "192.0.2.1", secure=True) is None
+    assert short.answer(request("/est/nobody/device/simpleenroll"), "192.0.2.1", secure=True) is None

@@ -73,6 +73,9 @@ def test_a_file_may_hold_a_declaration_beside_the_settings(tmp_path: Path) -> No
         ("[signer]\nworkers = 0", "is not a whole number, 1 or more"),
         ("[signer]\nworkers = true", "must be a whole number, 1 or more"),
         ("acme-http01-port = 65536", "is not a port number"),
+        ('[limits]\naddress-rate = "300"', "limits.address-rate: '300' is not a rate such as 50/s"),
+        ("[limits]\nipv6-prefix = 129", "limits.ipv6-prefix: an IPv6 address has 128 bits"),
+        ('[limits]\nexempt = "10.0.0.1/8"', "is not addresses and networks with commas between them"),
         ('[log]\nlevel = "loud"', "is not debug, info, warning or error"),
         ('[tls]\nkey = "k.pem"', "tls.certificate and tls.key belong together"),
         ("store = 1", "store: unknown key"),
@@ -111,3 +114,13 @@ def test_the_document_has_every_key_with_its_variable_default_and_meaning() -> N
     assert {key.name for key in KEYS if key.flag} == set(
         re.findall(r"`--([a-z0-9-]+)`", DOCUMENT.read_text().split("Flags of `muster serve`:")[1].split("\n")[0])
     )
+
+
+def test_rates_may_be_set_and_left_out(tmp_path: Path) -> None:
+    said = read(tmp_path, '[limits]\naddress-rate = 0\napplication-rate = "5/m"\nexempt = "10.0.0.1, fd00::/8"')
+    assert said.address_rate is None
+    assert said.application_rate is not None
+    assert said.application_rate.pace.interval == 12
+    assert [str(each) for each in said.exempt] == ["10.0.0.1/32", "fd00::/8"]
+    assert read(tmp_path).exempt == ()
+    assert read(tmp_path, MUSTER_LIMITS_ADDRESS_RATE="").address_rate is None

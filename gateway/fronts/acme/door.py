@@ -51,7 +51,7 @@ class Acme:
         self._front = front
         self._shared = Shared(
             front.resources,
-            Nonces(front.resources.dice, time.monotonic),
+            Nonces(front.resources.dice, time.monotonic, front.nonces),
             Accounts(time.monotonic),
             front.validations,
         )
@@ -78,7 +78,7 @@ class Acme:
         if method != "POST":
             return get(self._site(pair), path, method)
         limits, application, begun = self._front.limits, pair.application.id, carries_on(path)
-        limits.admission.require(application, begun=begun)
+        limits.admit(application, begun=begun)
         body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application, begun=begun):
             media_type = header(scope, b"content-type")

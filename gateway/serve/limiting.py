@@ -1,0 +1,21 @@
+"""The limits of one process, as the settings say. Nothing is counted or judged here."""
+
+from __future__ import annotations
+
+from gateway.fronts.admission import Admission
+from gateway.fronts.limits import Limits
+from gateway.fronts.rates import Allowed, Rates
+from gateway.serve.settings import Settings
+
+
+def limits(settings: Settings, table: bytearray | memoryview | None = None, key: bytes = b"") -> Limits:
+    """Limits whose rates are counted in `table` under `key`, both shared by the workers of a machine, or alone."""
+    admission = Admission(settings.wait_seconds)
+    allowed = Allowed(
+        address=settings.address_rate,
+        connections=settings.address_connections,
+        application=settings.application_rate,
+        exempt=settings.exempt,
+        prefix=settings.ipv6_prefix,
+    )
+    return Limits(admission=admission, rates=Rates(table, key, allowed, pressed=lambda: admission.pressed))
