@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway.actions.publish import Publications
 from gateway.actions.resources import Resources
@@ -12,6 +13,9 @@ from gateway.actions.vouch import Statuses
 from gateway.fronts.exposition import Family
 from gateway.fronts.limits import Limits
 from gateway.fronts.readers import NOBODY, Readers
+
+if TYPE_CHECKING:
+    from gateway.fronts.acme.nonces import Book
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Front:
     `publications` holds the CRLs that were signed; `jobs/publication` renews the same ones. `validations` are run by
     `jobs/validations`. `statuses` holds the OCSP responses that were signed; `jobs/vouching` signs them ahead.
     `measures` gives the figures of the moment to `readers` (`/metrics`), who are nobody unless somebody says so.
+    `nonces` is shared with the machine's other workers; None: with nobody.
     """
 
     resources: Resources
@@ -48,3 +53,4 @@ class Front:
     ready: Callable[[], Awaitable[bool]] = _ready
     measures: Callable[[], Sequence[Family]] = _nothing
     readers: Readers = NOBODY
+    nonces: Book | None = None

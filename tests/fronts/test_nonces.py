@@ -8,7 +8,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fronts.acme.nonces import Nonces
+from gateway.fronts.acme.nonces import Nonces, alone
 
 
 class Clock:
@@ -20,7 +20,8 @@ class Clock:
 
 
 def nonces(clock=None, **named):
-    return Nonces(os.urandom, clock or Clock(), **named)
+    ticking = clock or Clock()
+    return Nonces(os.urandom, ticking, alone(os.urandom, ticking, **named))
 
 
 def test_a_nonce_is_short_base64url_without_padding():
