@@ -1,0 +1,207 @@
+"""`python -m bench.front` (P1): what one small POST costs on its way through the whole front, plain and over TLS.
+
+Listener, TLS, HTTP/1.1, the outermost layer, routing, the limits on a body, an empty handler; 1 KB in, 800 B out, 16
+connections that are kept. Server CPU a request beside its floor: a trio task a connection that reads as many bytes and
+writes as many, and knows nothing. Floors and figures take turns in one process, so that a machine's moods cancel out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from bench.load.closed_loop import Client, run
+from gateway.fronts.carry import ReplyResponse
+from gateway.fronts.limits import Limits, read_body
+from gateway.fronts.peer import peer
+from gateway.serve.asgi import application
+from gateway.serve.listener import Door, listen
+from gateway.serve.settings import load
+from gateway.serve.telemetry import Counters
+from gateway.serve.tls import server_context
+from protocols.exchange import Reply
+
+CLIENTS: Final = 16
+BUDGETS: Final = {"plain": 0.07, "tls": 0.10}
+
+_BODY: Final = b"x" * 1024
+_ANSWER: Final = b"y" * 800
+# As a client of the ACME protocol asks.
+REQUEST: Final = (
+    b"POST /acme/demo/tls-server HTTP/1.1\r\nHost: gateway.bench.example:8443\r\nUser-Agent: bench/1.0\r\n"
+    b"Accept: */*\r\nAccept-Encoding: gzip, deflate\r\nContent-Type: application/jose+json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+_END: Final = _ANSWER[-16:]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Milliseconds of server CPU a request, the medians of all rounds; requests a second as the clients saw them."""
+
+    way: str
+    cpu_ms: float
+    floor_ms: float
+    budget_ms: float
+    per_second: float
+
+
+class Empty:
+    """The handler: what every front does before its protocol begins, and nothing else."""
+
+    def __init__(self) -> None:
+        self._cap = Limits().acme_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read, and answer."""
+        peer(scope, bytes)
+        await read_body(scope, receive, cap=self._cap, seconds=30)
+        await ReplyResponse(Reply(200, _ANSWER, "application/octet-stream"))(scope, receive, send)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A server's certificate and its key, P-256, in files."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    chain, private = folder / "chain.pem", folder / "key.pem"
+    chain.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return chain, private
+
+
+async def bare(answer: bytes, context: ssl.SSLContext | None, stream: trio.SocketStream) -> None:
+    """The floor: as many bytes in, as many out."""
+    talk: trio.abc.Stream = stream
+    if context is not None:
+        talk = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+    left = len(REQUEST)
+    while data := await talk.receive_some(65536):
+        left -= len(data)
+        if left <= 0:
+            left = len(REQUEST)
+            await talk.send_all(answer)
+
+
+async def serve(folder: Path) -> None:
+    """Serve floors and front, until killed. Prints the four ports."""
+    (folder / "settings.toml").write_text("")
+    settings = load({}, {}, folder=folder, config=folder / "settings.toml")
+    context = server_context(*certificate(folder), ())
+    asgi = application([Route("/acme/{application}/{profile}", Empty(), methods=["POST"])], Counters())
+    bound = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    doors = [Door(bound[0], 1000), Door(bound[1], 1000, context)]
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 800\r\n"
+    answer += b"Date: Sat, 01 Jan 2000 00:00:00 GMT\r\n\r\n" + _ANSWER
+    async with trio.open_nursery() as nursery:
+        floors = []
+        for each in (None, context):
+            floor = partial(trio.serve_tcp, partial(bare, answer, each), 0, host="127.0.0.1")
+            listeners = await nursery.start(floor)
+            floors.append(listeners[0].socket.getsockname()[1])
+        await nursery.start(listen, asgi, settings, doors, trio.Event())
+        ports = [each.getsockname()[1] for each in bound]
+        print(json.dumps([*floors, *ports]), flush=True)
+
+
+def client(port: int, context: ssl.SSLContext | None) -> Client:
+    """One kept connection."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if context is not None:
+        connection = context.wrap_socket(connection)
+
+    def once() -> None:
+        connection.sendall(REQUEST)
+        data = b""
+        while not data.endswith(_END):
+            part = connection.recv(65536)
+            if not part:
+                raise ConnectionError("the server closed the connection")
+            data += part
+        if not data.startswith(b"HTTP/1.1 200"):
+            raise ConnectionError(data[:60].decode("latin-1"))
+
+    return Client(once, connection.close)
+
+
+def measure(seconds: float, rounds: int) -> list[Row]:
+    """Run floors and front in turn."""
+    insecure = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    insecure.check_hostname, insecure.verify_mode = False, ssl.CERT_NONE
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.front", "--serve", folder]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            try:
+                ports = json.loads(server.stdout.readline())
+                found: dict[int, list[tuple[float, float]]] = {port: [] for port in ports}
+                for _ in range(rounds):
+                    for port, context in zip(ports, (None, insecure, None, insecure), strict=True):
+                        clients = [client(port, context) for _ in range(CLIENTS)]
+                        figures = run(clients, server=server.pid, seconds=seconds, warm_up=0.3)
+                        if figures.failures:
+                            raise SystemExit(figures.first_failure)
+                        found[port].append((figures.cpu_ms, figures.per_second))
+            finally:
+                server.kill()
+    cpu = {port: statistics.median(each[0] for each in rows) for port, rows in found.items()}
+    rate = {port: statistics.median(each[1] for each in rows) for port, rows in found.items()}
+    return [
+        Row(way, cpu[ours], cpu[floor], BUDGETS[way], rate[ours])
+        for way, floor, ours in (("plain", ports[0], ports[2]), ("tls", ports[1], ports[3]))
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text."""
+    lines = [f"{'P1, one POST through the front':32} {'ms CPU':>8} {'budget':>8} {'floor':>8} {'x floor':>8} {'/s':>8}"]
+    lines += [
+        f"{each.way:32} {each.cpu_ms:8.3f} {each.budget_ms:8.2f} {each.floor_ms:8.3f} "
+        f"{each.cpu_ms / each.floor_ms:8.2f} {each.per_second:8.0f}"
+        for each in rows
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.front", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes (default 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn (default 3)")
+    parser.add_argument("--json", type=Path, default=Path("bench-results/front.json"), help="where the figures go")
+    parser.add_argument("--serve", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve is not None:
+        trio.run(serve, options.serve)
+        return 0
+    rows = measure(options.seconds, options.rounds)
+    print(table(rows))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
