@@ -179,28 +179,23 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
 
 async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | _Again:
     """Reserve, sign, record. `_Again`: the serial is burnt, and another may be planned."""
-    with trio.CancelScope(shield=True):
-        reserved = await _reserve(attempt, judged)
+    reserved = await _reserve(attempt, judged)
     if isinstance(reserved, store.Existing):
         return reserved
     ticket = attempt.resources.dice(16)
     try:
         der = await attempt.resources.signer.issue(judged, attempt.pair, ticket=ticket)
     except trio.Cancelled:
-        with trio.CancelScope(shield=True):
-            await _burn(attempt, reserved.request_id, judged, GONE)
+        await _burn(attempt, reserved.request_id, judged, GONE)
         raise
     except SignerFailure as failure:
-        with trio.CancelScope(shield=True):
-            await _burn(attempt, reserved.request_id, judged, str(failure))
+        await _burn(attempt, reserved.request_id, judged, str(failure))
         if isinstance(failure, SignerLost):
             return _Again.DIED
         if isinstance(failure, SignerRefused) and failure.about_the_term:
             return _Again.RENEWED
         raise _refusal(failure) from failure
-    with trio.CancelScope(shield=True):
-        recorded = await _complete(attempt, reserved.request_id, judged, der)
-    return recorded  # noqa: RET504 - a scope may swallow what is raised in it, as far as mypy knows
+    return await _complete(attempt, reserved.request_id, judged, der)
 
 
 async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Existing:
@@ -308,7 +303,7 @@ async def _burn(attempt: _Attempt, request_id: str, judged: Plan, failure: str) 
 
     log.warning("request %s failed: %s", request_id, failure)
     try:
-        await attempt.resources.store.write(unit)
+        await attempt.resources.store.write(unit, shielded=True)
     except (StoreBusy, StoreUnavailable) as error:
         log.warning("request %s: its serial stays reserved, the store is away: %s", request_id, error)
     except StateConflict:
@@ -374,7 +369,7 @@ async def _record_refusal(attempt: _Attempt, refusal: Refusal, at: datetime) -> 
 
 async def _write(attempt: _Attempt, unit: Callable[[Unit], _T]) -> _T:
     try:
-        return await attempt.resources.store.write(unit)
+        return await attempt.resources.store.write(unit, shielded=True)
     except (StoreBusy, StoreUnavailable) as error:
         raise outage(error) from error
 
@@ -384,11 +379,12 @@ async def _insist(attempt: _Attempt, unit: Callable[[Unit], None]) -> None:
     until = trio.current_time() + ROOM_PATIENCE
     while True:
         try:
-            return await attempt.resources.store.write(unit)
+            return await attempt.resources.store.write(unit, shielded=True)
         except StoreBusy as busy:
             if trio.current_time() >= until:
                 raise outage(busy) from busy
-            await trio.sleep(ROOM_GLANCE)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(ROOM_GLANCE)
         except StoreUnavailable as error:
             raise outage(error) from error
 

@@ -144,9 +144,10 @@ class Batches:
         """How many jobs have not been answered."""
         return self._open
 
-    async def submit(self, work: Callable[[Unit], T]) -> T:
+    async def submit(self, work: Callable[[Unit], T], *, shielded: bool = False) -> T:
         """Queue a unit and wait until its batch is durable. Raises as `Store.write` does."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if not shielded:
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self._closing:
             raise StoreUnavailable("the store is closed")
         if self._open >= self._most_waiting:
@@ -160,7 +161,7 @@ class Batches:
             job.abandoned = True
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abandon)
+        await trio.lowlevel.wait_task_rescheduled(_stay if shielded else abandon)
         if job.error is not None:
             raise job.error
         return job.result
@@ -222,6 +223,10 @@ class Batches:
             else:
                 batch.append(job)
         return batch
+
+
+def _stay(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
 
 
 def _tell(batch: list[Job], error: StoreError) -> None:

@@ -97,9 +97,9 @@ class PostgresStore:
         """How many units of work have been taken and are not yet durable."""
         return self.batches.waiting
 
-    async def write(self, work: Callable[[Unit], T]) -> T:
+    async def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> T:
         """Run `work` in the next batch."""
-        return await self.batches.submit(work)
+        return await self.batches.submit(work, shielded=shielded)
 
     async def close(self) -> None:
         """Close all connections and end the threads."""

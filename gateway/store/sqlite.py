@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
@@ -22,7 +23,7 @@ from gateway.store import audit
 from gateway.store.commit import Batches, Job, UnitFailed, driven, run_units
 from gateway.store.errands import Errands, Turns
 from gateway.store.migrate import migrate
-from gateway.store.statements import for_sqlite
+from gateway.store.statements import Positional, for_sqlite, positional
 from gateway.store.unit import DamagedStore, Duplicate, Row, Store, StoreUnavailable, Unit, Value
 
 log = logging.getLogger(__name__)
@@ -63,21 +64,29 @@ _AWAY: Final = frozenset(
 _UNIQUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 
 
+@cache
+def _queries() -> dict[str, Positional[Value]]:
+    return {name: positional(text) for name, text in for_sqlite().items()}
+
+
 class SqliteUnit:
     """A unit of work on one connection."""
 
-    __slots__ = ("_columns", "_connection", "_queries", "events")
+    __slots__ = ("_columns", "_connection", "_cursor", "_queries", "events")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        # For changes alone: whoever reads needs a cursor that ends with the reading, or its snapshot would stay open.
+        self._cursor = connection.cursor()
         self._columns: dict[str, dict[str, int]] = {}
-        self._queries = for_sqlite()
+        self._queries = _queries()
         self.events: list[AuditEvent] | None = None
 
     def one(self, query: str, **parameters: Value) -> Row | None:
         """The first row, or None."""
+        text, ordered = self._queries[query]
         try:
-            cursor = self._connection.execute(self._queries[query], parameters)
+            cursor = self._connection.execute(text, ordered(parameters))
             values: tuple[Value, ...] | None = cursor.fetchone()
         except sqlite3.Error as error:
             _fail(error)
@@ -85,8 +94,9 @@ class SqliteUnit:
 
     def all(self, query: str, **parameters: Value) -> list[Row]:
         """All rows."""
+        text, ordered = self._queries[query]
         try:
-            cursor = self._connection.execute(self._queries[query], parameters)
+            cursor = self._connection.execute(text, ordered(parameters))
             found: list[tuple[Value, ...]] = cursor.fetchall()
         except sqlite3.Error as error:
             _fail(error)
@@ -95,15 +105,17 @@ class SqliteUnit:
 
     def run(self, query: str, **parameters: Value) -> int:
         """Change rows; how many were changed."""
+        text, ordered = self._queries[query]
         try:
-            return self._connection.execute(self._queries[query], parameters).rowcount
+            return self._cursor.execute(text, ordered(parameters)).rowcount
         except sqlite3.Error as error:
             _fail(error)
 
     def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
         """Run one change for each of `rows`."""
+        text, ordered = self._queries[query]
         try:
-            self._connection.executemany(self._queries[query], rows)
+            self._cursor.executemany(text, map(ordered, rows))
         except sqlite3.Error as error:
             _fail(error)
 
@@ -178,9 +190,9 @@ class SqliteStore:
         """How many units of work have been taken and are not yet durable."""
         return self.batches.waiting
 
-    async def write(self, work: Callable[[Unit], T]) -> T:
+    async def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> T:
         """Run `work` in the next batch."""
-        return await self.batches.submit(work)
+        return await self.batches.submit(work, shielded=shielded)
 
     async def close(self) -> None:
         """Carry the log over into the file and close both connections."""

