@@ -32,12 +32,13 @@ from gateway.serve.http1.head import FIELDS_LIMIT
 from gateway.serve.http1.turn import Patience
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
+from gateway.serve.secure import SecureStream
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
 
 logger = logging.getLogger("muster.listener")
 
-Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Stream: TypeAlias = trio.SocketStream | SecureStream
 
 CLOSE_SECONDS: Final = 2.0
 # A whole body may take as long as so many reads: the fronts' own caps on a body's time are shorter.
@@ -66,9 +67,8 @@ class Door(trio.abc.Listener[Stream]):
             raise
         if self.context is None:
             return stream
-        # The handshake is the connection's own affair: a slow peer delays nobody. https_compatible: HTTP clients close
-        # without close_notify, and are not waited for.
-        return trio.SSLStream(stream, self.context, server_side=True, https_compatible=True)
+        # The handshake is the connection's own affair: a slow peer delays nobody.
+        return SecureStream(stream, self.context)
 
     async def aclose(self) -> None:
         """Stop accepting."""
@@ -89,7 +89,7 @@ class Visit:
     async def receive(self, stream: Stream) -> None:
         """Serve the connection until it ends; whatever happens in it ends this connection alone."""
         try:
-            if isinstance(stream, trio.SSLStream):
+            if isinstance(stream, SecureStream):
                 await self._receive_secure(stream)
             else:
                 await Http1(Plain(stream), self._hall, _circumstances(stream, None)).run()
@@ -101,7 +101,7 @@ class Visit:
         finally:
             self._door.room.release()
 
-    async def _receive_secure(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    async def _receive_secure(self, stream: SecureStream) -> None:
         told = await self._shake_hands(stream)
         if told is None:
             return
@@ -111,11 +111,11 @@ class Visit:
         else:
             await Http1(Tls(stream), self._hall, circumstances).run()
 
-    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact] | None:
+    async def _shake_hands(self, stream: SecureStream) -> dict[str, TlsFact] | None:
         try:
             with trio.fail_after(self._config.ssl_handshake_timeout):
                 await stream.do_handshake()
-            return facts(stream)
+            return facts(stream.conversation)
         except (trio.BrokenResourceError, trio.TooSlowError, OSError) as error:
             # Scanners and health probes do this all day; it is worth a line to whoever looks for it.
             logger.debug("TLS handshake failed", extra={"cause": str(error.__cause__ or error) or type(error).__name__})
@@ -133,17 +133,17 @@ def _circumstances(stream: trio.SocketStream, told: dict[str, TlsFact] | None) -
 class Modern(TCPServer):
     """One connection of HTTP/2, as Hypercorn speaks it once hands are shaken."""
 
-    stream: trio.SSLStream[trio.SocketStream]
+    stream: SecureStream  # type: ignore[assignment]  # Hypercorn sends, receives and closes, as any stream does
 
     def __init__(
         self,
         asgi: ASGIApp,
         config: Config,
         workers: WorkerContext,
-        stream: trio.SSLStream[trio.SocketStream],
+        stream: SecureStream,
         circumstances: Circumstances,
     ) -> None:
-        super().__init__(wrapped(with_tls(asgi, circumstances.tls)), config, workers, ConnectionState({}), stream)
+        super().__init__(wrapped(with_tls(asgi, circumstances.tls)), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
         self._circumstances = circumstances
         self._gone = False
         self._work = Work(self._drop)

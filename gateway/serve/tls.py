@@ -9,12 +9,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from gateway.serve.refusal import CannotStart
-
-if TYPE_CHECKING:
-    import trio
+from gateway.serve.secure import Conversation
 
 # E10, E11: TLS 1.2 with forward secrecy and AEAD only; libest offers ECDHE-{ECDSA,RSA}-AES128-GCM and CHACHA20.
 # TLS 1.3's suites are all fit and not ruled by this.
@@ -25,7 +23,11 @@ _VERSIONS: Final = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 # by the protocol (E61), where a TLS alert would tell a device nothing.
 _NO_CHECK_TIME: Final = 0x200000
 
-TlsFact: TypeAlias = str | int | bytes | None
+# One ticket instead of OpenSSL's two: devices open one connection at a time, and each ticket, with the client's
+# certificate in it, is sealed at every full handshake (P6).
+_TICKETS: Final = 1
+
+TlsFact: TypeAlias = str | int | bytes | tuple[bytes, ...] | None
 # Suites by their IANA numbers, as the ASGI extension wants them; OpenSSL's ids carry the number in the low 16 bits.
 _SUITES: Final = {
     str(cipher["name"]): int(str(cipher["id"])) & 0xFFFF
@@ -35,22 +37,29 @@ _SUITES: Final = {
 
 def require_pair(chain: Path, key: Path) -> None:
     """Look whether these files make a server, before anything is made. Raises `CannotStart` where they do not."""
-    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key, "tls.certificate, tls.key")
 
 
-def server_context(chain: Path, key: Path, trusted: Iterable[bytes]) -> ssl.SSLContext:
-    """The listener's context. `trusted` are the issuing authorities' certificates, DER.
+def server_context(
+    chain: Path, key: Path, trusted: Iterable[bytes], *more: tuple[Path, Path], folder: bool = False
+) -> ssl.SSLContext:
+    """A listener's context. `trusted` are the issuing authorities' certificates, DER.
 
-    A client certificate is asked for and optional (E12). One that no trusted authority issued ends the handshake with
-    an alert: OpenSSL offers Python no say in it. Raises `CannotStart` where the files do not make a server.
+    `more` are chains and keys of other key types for the same names: OpenSSL holds one of each, and takes the one that
+    the client can verify. A client certificate is asked for and optional (E12). One that no trusted authority issued
+    ends the handshake with an alert: OpenSSL offers Python no say in it. `folder`: they are of `tls.folder`, and errors
+    say so. Raises `CannotStart` where the files do not make a server.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = Conversation
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(list(ALPN))
     # RFC 9113, 9.2.1: no compression, no renegotiation. Tickets stay: EST clients resume (RFC 7030, 3.3).
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    _load(context, chain, key)
+    context.num_tickets = _TICKETS
+    for each in ((chain, key), *more):
+        _load(context, *each, "tls.folder" if folder else "tls.certificate, tls.key")
     authorities = b"".join(trusted)
     if authorities:
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -60,25 +69,29 @@ def server_context(chain: Path, key: Path, trusted: Iterable[bytes]) -> ssl.SSLC
     return context
 
 
-def facts(stream: trio.SSLStream[trio.SocketStream]) -> dict[str, TlsFact]:
-    """What the handshake established, in the names of the ASGI TLS extension, and the peer's certificate as DER.
+def facts(conversation: Conversation) -> dict[str, TlsFact]:
+    """What the handshake established, in the names of the ASGI TLS extension, certificates as DER.
 
-    `tls_version` is the protocol's number (0x0304 for TLS 1.3). `tls_unique` (RFC 5929) is there for TLS 1.2 only: on
-    TLS 1.3 CPython returns a value that is not a channel binding.
+    `tls_version` is the protocol's number (0x0304 for TLS 1.3). `client_cert_chain_der` is the path that was verified,
+    leaf first; a resumed session knows its leaf alone. `server_name` is what the client asked for. `tls_unique`
+    (RFC 5929) is there for TLS 1.2 only: on TLS 1.3 CPython returns a value that is not a channel binding. RFC 9266's
+    exporter is not there: no supported Python reaches it, and reading OpenSSL's structures from outside is not sound.
     """
-    version = stream.version() or ""
-    cipher = stream.cipher()
+    version = conversation.version() or ""
+    cipher = conversation.cipher()
     found: dict[str, TlsFact] = {
         "tls_version": _VERSIONS.get(version),
         "cipher_suite": _SUITES.get(cipher[0]) if cipher else None,
-        "client_cert_der": stream.getpeercert(binary_form=True),
+        "client_cert_der": (leaf := conversation.getpeercert(binary_form=True)),
+        "client_cert_chain_der": conversation.judged_chain() if leaf else (),
+        "server_name": conversation.asked,
     }
     if version == "TLSv1.2":
-        found["tls_unique"] = stream.get_channel_binding("tls-unique")
+        found["tls_unique"] = conversation.get_channel_binding("tls-unique")
     return found
 
 
-def _load(context: ssl.SSLContext, chain: Path, key: Path) -> None:
+def _load(context: ssl.SSLContext, chain: Path, key: Path, settings: str) -> None:
     def encrypted() -> str:
         # Without it OpenSSL would ask the terminal, and a service would wait for ever.
         raise CannotStart(f"HTTPS cannot use {key}: it is encrypted; name a key that is not, in a file of mode 0600")
@@ -87,10 +100,10 @@ def _load(context: ssl.SSLContext, chain: Path, key: Path) -> None:
         try:
             file.open("rb").close()
         except OSError as error:
-            raise CannotStart(f"HTTPS cannot use {file}: {error.strerror}; see tls.certificate, tls.key") from None
+            raise CannotStart(f"HTTPS cannot use {file}: {error.strerror}; see {settings}") from None
     try:
         context.load_cert_chain(chain, key, encrypted)
     except (OSError, ssl.SSLError) as error:
         # The text of a file that is no PEM at all names a line of CPython's, and no reason.
         reason = (getattr(error, "reason", None) or "NOT_PEM").lower().replace("_", " ")
-        raise CannotStart(f"HTTPS cannot use {chain} with {key}: {reason}; see tls.certificate, tls.key") from None
+        raise CannotStart(f"HTTPS cannot use {chain} with {key}: {reason}; see {settings}") from None

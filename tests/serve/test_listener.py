@@ -118,11 +118,17 @@ async def tell(scope: Scope, receive: Receive, send: Send) -> None:
     tls = scope["extensions"].get("tls")
     facts = {"scheme": scope["scheme"], "version": scope["http_version"], "body": len(body), "tls": None}
     if tls is not None:
-        facts["tls"] = {name: value.hex() if isinstance(value, bytes) else value for name, value in tls.items()}
+        facts["tls"] = {name: legible(value) for name, value in tls.items()}
     text = json.dumps(facts).encode()
     headers = [(b"Content-Length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": text})
+
+
+def legible(value: object) -> object:
+    if isinstance(value, tuple):
+        return [legible(each) for each in value]
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def settings(folder: Path, toml: str = "") -> Settings:

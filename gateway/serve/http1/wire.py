@@ -11,6 +11,8 @@ from typing import Final
 
 import trio
 
+from gateway.serve.secure import SecureStream
+
 READ: Final = 64 * 1024
 
 # What may still come in while a connection ends, and for how long. Closing on bytes that nobody read resets the
@@ -81,7 +83,7 @@ class Tls(Wire):
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: SecureStream) -> None:
         self._stream = stream
         self.descriptor = stream.transport_stream.socket.fileno()
         self.secure = True

@@ -1,0 +1,196 @@
+"""One TLS connection over two memory buffers: each flight of the handshake and each answer is one write.
+
+A third cheaper than `trio.SSLStream` in a full mutual handshake, which EST devices do for every enrollment (P6): no
+locks, no shielded scopes, and no wait before what a socket can take at once. No certificate is judged here.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+# A record's largest plaintext (RFC 8446, 5.1); OpenSSL hands out no more than one at a time.
+RECORD: Final = 16 * 1024
+READ: Final = 64 * 1024
+
+
+class Conversation(ssl.SSLObject):
+    """OpenSSL's side of a connection, that remembers which name it was asked for (`tls.server_context` tells it)."""
+
+    asked: str | None = None
+
+    @property
+    def server_hostname(self) -> str | None:
+        """The server name indication (RFC 6066, 3) of the ClientHello, if there was one."""
+        return self.asked
+
+    def judged_chain(self) -> tuple[bytes, ...]:
+        """The client's chain as the handshake verified it, DER, leaf first, its trust anchor last.
+
+        The leaf alone on a resumed session, whose ticket holds no more, and where this Python has no such method.
+        """
+        # Public from 3.13 on. 3.11 and 3.12 have the same method a level below, and will not change any more.
+        found = getattr(self, "get_verified_chain", None)
+        if found is not None:
+            chain = tuple(bytes(each) for each in found())
+        else:
+            below = getattr(getattr(self, "_sslobj", None), "get_verified_chain", None)
+            chain = tuple(bytes(each.public_bytes(_DER)) for each in below() or ()) if below is not None else ()
+        leaf = self.getpeercert(binary_form=True)
+        return chain or ((leaf,) if leaf else ())
+
+
+# _ssl.ENCODING_DER, which has no public name.
+_DER: Final = 2
+
+
+class SecureStream(trio.abc.Stream):
+    """The server's side of TLS on an accepted socket.
+
+    One task may receive while another sends. Errors are trio's: `BrokenResourceError` (its cause says why),
+    `ClosedResourceError`, and `BusyResourceError` for a second sender. A peer that closes without saying so has closed:
+    HTTP has lengths of its own.
+    """
+
+    def __init__(self, transport: trio.SocketStream, context: ssl.SSLContext) -> None:
+        self.transport_stream = transport
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        conversation = context.wrap_bio(self._in, self._out, server_side=True)
+        assert isinstance(conversation, Conversation)
+        self.conversation = conversation
+        self._rest = b""
+        self._sending = False
+        self._broken = False
+
+    async def do_handshake(self) -> None:
+        """Shake hands. Raises `BrokenResourceError`, once the peer was sent the alert that tells it why."""
+        while True:
+            try:
+                self.conversation.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLError as error:
+                self._say()
+                raise self._break(error) from error
+            else:
+                # With the last flight go the session tickets.
+                await self._flush()
+                return
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What came, at most one record of it; empty where the peer has closed."""
+        waited = False
+        while True:
+            self._check()
+            try:
+                data: bytes = self.conversation.read(RECORD if max_bytes is None else min(max_bytes, RECORD))
+            except ssl.SSLWantReadError:
+                # A key update or the like may have to be answered (RFC 8446, 4.6.3).
+                if self._out.pending:
+                    await self._flush()
+                await self._fill()
+                waited = True
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+            except ssl.SSLError as error:
+                self._say()
+                raise self._break(error) from error
+            else:
+                if not waited:
+                    # Records that came together: whoever sends many must not keep the others waiting.
+                    await trio.lowlevel.checkpoint()
+                return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it. It waits only where the socket cannot take it at once."""
+        self._check()
+        if self._sending:
+            raise trio.BusyResourceError("another task sends on this connection")
+        if data:
+            try:
+                self.conversation.write(data)
+            except ssl.SSLError as error:
+                raise self._break(error) from error
+        await self._flush()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the socket may take something."""
+        self._check()
+        await self.transport_stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Say goodbye, if the socket takes it at once, and close (RFC 8446, 6.1: a peer need not be waited for)."""
+        if not self._broken and not self._sending and not self._rest and self.fileno() >= 0:
+            # It has written its alert when it raises that it wants to read the peer's.
+            with suppress(ssl.SSLError, OSError, ValueError):
+                self.conversation.unwrap()
+            self._say()
+        self._broken = True
+        await self.transport_stream.aclose()
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once closed."""
+        return self.transport_stream.socket.fileno()
+
+    def selected_alpn_protocol(self) -> str | None:
+        """What the two sides agreed to speak (RFC 7301)."""
+        return self.conversation.selected_alpn_protocol()
+
+    async def _fill(self) -> None:
+        descriptor = self.fileno()
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(descriptor)
+                try:
+                    data = os.read(descriptor, READ)
+                    break
+                except BlockingIOError:
+                    continue
+        except OSError as error:
+            raise self._break(error) from error
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+
+    async def _flush(self) -> None:
+        if self._sending:
+            return  # the task that sends takes this along
+        descriptor = self.fileno()
+        self._sending = True
+        try:
+            while True:
+                if not self._rest:
+                    if not self._out.pending:
+                        return
+                    self._rest = self._out.read()
+                try:
+                    self._rest = self._rest[os.write(descriptor, self._rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(descriptor)
+        except OSError as error:
+            raise self._break(error) from error
+        finally:
+            self._sending = False
+
+    def _say(self) -> None:
+        """Send an alert as far as the socket takes it now."""
+        with suppress(OSError):
+            if self._out.pending and not self._sending:
+                os.write(self.fileno(), self._rest + self._out.read())
+
+    def _check(self) -> None:
+        if self.fileno() < 0:
+            raise trio.ClosedResourceError
+        if self._broken:
+            raise trio.BrokenResourceError
+
+    def _break(self, cause: Exception) -> trio.BrokenResourceError:
+        self._broken = True
+        return trio.BrokenResourceError(str(cause))
