@@ -1,26 +1,104 @@
-"""ACME drivers: newOrder to download on one kept connection, the order ready at once or after http-01."""
+"""ACME (RFC 8555): newOrder to download on one connection, or one POST-as-GET; the server is known by its directory.
+
+Each client has an account with a key of its own, made before anything counts. Constant parts of a JWS are encoded once
+a URL, so that a request costs the driver one signature and little more.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import ssl
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
+import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from bench.load.closed_loop import Client
-from bench.load.requests import csr, elliptic
-from bench.load.wire import Answer, Connection
+from bench.load.conversation import Answer, Conversation, Failed, Head, Origin, Pause, Told, expect
+from bench.load.loop import Player
+from bench.load.requests import ANY_NAME, Template, csr, elliptic, identifier
+from bench.load.responder import Announcing, Responder
+from bench.load.trust import Trust
+from bench.load.wire import Connection
+
+__all__ = ["Account", "AccountKey", "Acme", "JsonObject", "Responder"]
 
 JsonObject = dict[str, object]
-_POLL: Final = 0.01  # seconds; the driver asks at once and then often, as the quickest clients do
+Say: TypeAlias = Callable[[str], None]
+
+_ECDSA_SHA256: Final = ec.ECDSA(hashes.SHA256())
+_NEW_NONCES: Final = 3  # times that one request is sent again after badNonce (RFC 8555, 6.5)
+
+
+class Directory(msgspec.Struct, frozen=True, rename="camel"):
+    """Where the server's resources are (RFC 8555, 7.1.1)."""
+
+    new_nonce: str
+    new_account: str
+    new_order: str
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order, as far as it is needed (RFC 8555, 7.1.3)."""
+
+    status: str
+    finalize: str = ""
+    authorizations: tuple[str, ...] = ()
+    certificate: str = ""
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """A challenge (RFC 8555, 7.1.5 and 8)."""
+
+    type: str
+    url: str
+    token: str = ""
+    status: str = "pending"
+
+
+class Authorization(msgspec.Struct, frozen=True):
+    """An authorization (RFC 8555, 7.1.4)."""
+
+    status: str
+    challenges: tuple[Challenge, ...] = ()
+
+
+_DIRECTORY: Final = msgspec.json.Decoder(Directory)
+_ORDER: Final = msgspec.json.Decoder(Order)
+_AUTHORIZATION: Final = msgspec.json.Decoder(Authorization)
+_CHALLENGE: Final = msgspec.json.Decoder(Challenge)
+
+
+@dataclass(frozen=True, slots=True)
+class Acme:
+    """Clients of the ACME server whose directory is at `url`.
+
+    `key_authorizations` is where a responder takes them, empty where every order is ready at once. `only_read`: the
+    work is one POST-as-GET of an order. `poll` is in seconds: the quickest clients ask at once and then often.
+    """
+
+    url: str
+    trust: Trust
+    names: str = ANY_NAME
+    contact: str = ""
+    eab_kid: str = ""
+    eab_hmac: bytes = field(default=b"", repr=False)
+    key_authorizations: str = ""
+    only_read: bool = False
+    poll: float = 0.01
+    fresh: bool = False
+
+    def players(self, count: int, ahead: int) -> list[Player]:
+        """Clients with an account each. Nothing can be signed before: every request has the last answer's nonce."""
+        del ahead
+        say = Announcing(self.key_authorizations).say if self.key_authorizations else _nobody_listens
+        return [Enrolling(self, say) for _ in range(count)]
 
 
 class AccountKey:
@@ -39,139 +117,145 @@ class AccountKey:
 
     def signed(self, url: str, nonce: str, payload: JsonObject | None) -> bytes:
         """The body of one request: a flattened JWS (RFC 8555, 6.2); without a payload a POST-as-GET."""
-        header: JsonObject = {"alg": "ES256", "nonce": nonce, "url": url}
-        if self.kid:
-            header["kid"] = self.kid
-        else:
-            header["jwk"] = self.jwk
-        protected = _b64(json.dumps(header).encode())
-        content = "" if payload is None else _b64(json.dumps(payload).encode())
-        r, s = decode_dss_signature(self._key.sign(f"{protected}.{content}".encode(), ec.ECDSA(hashes.SHA256())))
+        who = f'"kid":"{self.kid}"' if self.kid else f'"jwk":{json.dumps(self.jwk)}'
+        protected = _b64(f'{{"alg":"ES256",{who},"nonce":"{nonce}","url":"{url}"}}'.encode())
+        content = "" if payload is None else _b64(msgspec.json.encode(payload))
+        r, s = decode_dss_signature(self._key.sign(f"{protected}.{content}".encode("ascii"), _ECDSA_SHA256))
         signature = _b64(r.to_bytes(32) + s.to_bytes(32))
-        return json.dumps({"protected": protected, "payload": content, "signature": signature}).encode()
+        return f'{{"protected":"{protected}","payload":"{content}","signature":"{signature}"}}'.encode("ascii")
+
+
+class Enrolling:
+    """One client: an account, its nonce, and a key for its certificates. `say` names what http-01 is to find."""
+
+    def __init__(self, fleet: Acme, say: Say) -> None:
+        self._fleet = fleet
+        self._say = say
+        self._origin = Origin(fleet.url)
+        self._key = AccountKey()
+        self._template = Template(elliptic(), fleet.names)
+        self._heads: dict[str, Head] = {}
+        self._nonce = ""
+        self._urls = Directory("", "", "")
+        self._read = ""  # what a POST-as-GET reads
+
+    def introduce(self) -> Conversation[None]:
+        """Read the directory, make the account, and enroll once: the name is proved, and the order can be read."""
+        yield from self.register()
+        _, self._read = yield from self.issue(*self._template.next())
+
+    def enroll(self) -> Conversation[None]:
+        """One certificate with its chain; or one POST-as-GET."""
+        if self._fleet.only_read:
+            yield from self._post(self._read, None)
+            return
+        yield from self.issue(*self._template.next())
+
+    def register(self) -> Conversation[None]:
+        """The directory, a nonce and the account (RFC 8555, 7.1.1, 7.2, 7.3 and 7.3.4)."""
+        self._urls = _DIRECTORY.decode(expect((yield self._origin.ask("GET", self._fleet.url)), 200).body)
+        wish: JsonObject = {"termsOfServiceAgreed": True}
+        if self._fleet.contact:
+            wish["contact"] = [self._fleet.contact]
+        if self._fleet.eab_kid:
+            wish["externalAccountBinding"] = self._binding()
+        made = yield from self._post(self._urls.new_account, wish)
+        self._key.kid = made.headers["location"]
+
+    def issue(self, name: str, request: bytes) -> Conversation[tuple[bytes, str]]:
+        """One certificate for `name` by a CSR in DER; gives its chain, PEM, and the order's URL."""
+        made = yield from self._post(self._urls.new_order, {"identifiers": [identifier(name)]})
+        url = made.headers["location"]
+        order = _ORDER.decode(made.body)
+        if order.status == "pending":
+            for each in order.authorizations:
+                yield from self._authorize(each)
+            # Its state follows the authorizations' (RFC 8555, 7.1.6); servers differ in how soon.
+        done = _ORDER.decode((yield from self._post(order.finalize, {"csr": _b64(request)})).body)
+        while done.status in {"processing", "ready"}:
+            yield Pause(self._fleet.poll)
+            done = _ORDER.decode((yield from self._post(url, None)).body)
+        if done.status != "valid":
+            raise Failed(f"the order is {done.status}")
+        chain = (yield from self._post(done.certificate, None)).body
+        if b"BEGIN CERTIFICATE" not in chain:
+            raise Failed(f"no certificate: {chain[:60]!r}")
+        return chain, url
+
+    def _authorize(self, url: str) -> Conversation[None]:
+        authorization = _AUTHORIZATION.decode((yield from self._post(url, None)).body)
+        if authorization.status == "valid":
+            return
+        offered = [each for each in authorization.challenges if each.type == "http-01"]
+        if not offered or self._say is _nobody_listens:
+            raise Failed("the order is not ready at once, and http-01 is not answered here")
+        self._say(f"{offered[0].token}.{self._key.thumbprint}")
+        status = _CHALLENGE.decode((yield from self._post(offered[0].url, {})).body).status
+        while status in {"pending", "processing"}:
+            yield Pause(self._fleet.poll)
+            status = _AUTHORIZATION.decode((yield from self._post(url, None)).body).status
+        if status != "valid":
+            raise Failed(f"the authorization is {status}")
+
+    def _post(self, url: str, payload: JsonObject | None) -> Conversation[Answer]:
+        head = self._heads.get(url)
+        if head is None:
+            head = self._origin.head("POST", url, "Content-Type: application/jose+json")
+            if len(self._heads) < 8:  # newOrder and what is read often; orders' URLs are new each time
+                self._heads[url] = head
+        for _ in range(_NEW_NONCES):
+            if not self._nonce:
+                fresh = expect((yield self._origin.ask("HEAD", self._urls.new_nonce)), 200, 204)
+                self._nonce = fresh.headers["replay-nonce"]
+            nonce, self._nonce = self._nonce, ""
+            answer = yield head.with_body(self._key.signed(url, nonce, payload))
+            self._nonce = answer.headers.get("replay-nonce", "")
+            if answer.status < 300:
+                return answer
+            if b"ietf:params:acme:error:badNonce" not in answer.body:
+                break
+        if b"ietf:params:acme:error:rateLimited" in answer.body:
+            raise Told(answer)
+        return expect(answer, 200)
+
+    def _binding(self) -> JsonObject:
+        """The account's key signed with the external account's secret (RFC 8555, 7.3.4)."""
+        header = {"alg": "HS256", "kid": self._fleet.eab_kid, "url": self._urls.new_account}
+        protected, payload = _b64(json.dumps(header).encode()), _b64(json.dumps(self._key.jwk).encode())
+        signature = hmac.digest(self._fleet.eab_hmac, f"{protected}.{payload}".encode("ascii"), "sha256")
+        return {"protected": protected, "payload": payload, "signature": _b64(signature)}
 
 
 class Account:
-    """An account with its connection and its nonce. One thread at a time."""
+    """An account on a blocking connection. One thread at a time."""
 
     def __init__(self, directory: str, root: str) -> None:
         self._connection = Connection(directory, ssl.create_default_context(cafile=root))
-        self._origin = "/".join(directory.split("/", 3)[:3])
-        self._key = AccountKey()
-        self._certificate_key = elliptic()
-        self.thumbprint = self._key.thumbprint
+        self._answers: dict[str, bytes] = {}
+        self._enrolling = Enrolling(Acme(directory, Trust(root)), self._say)
+        self._key = elliptic()
         try:
-            self._nonce, self._new_order = self._register(directory)
+            self._connection.play(self._enrolling.register())
         except BaseException:
             self._connection.close()
             raise
 
-    def _register(self, directory: str) -> tuple[str, str]:
-        urls = json.loads(self._connection.send("GET", self._path(directory)).body)
-        self._nonce = self._connection.send("HEAD", self._path(urls["newNonce"])).headers["replay-nonce"]
-        self._key.kid = self._post(urls["newAccount"], {"termsOfServiceAgreed": True}).headers["location"]
-        return self._nonce, urls["newOrder"]
-
     def issue(self, name: str, responder: Responder | None = None) -> bytes:
-        """One certificate for `name`, PEM; `responder` answers the http-01 challenges, None expects a ready order."""
-        identifiers = [{"type": "ip" if name[0].isdigit() else "dns", "value": name}]
-        made = self._post(self._new_order, {"identifiers": identifiers})
-        order = json.loads(made.body)
-        if order["status"] == "pending":
-            if responder is None:
-                raise RuntimeError("the order was not ready at once")
-            for url in order["authorizations"]:
-                self._authorize(url, responder)
-        request = csr(self._certificate_key, name) if not name[0].isdigit() else _ip_csr(self._certificate_key, name)
-        order = json.loads(self._post(order["finalize"], {"csr": _b64(request)}).body)
-        while order["status"] == "processing":
-            time.sleep(_POLL)
-            order = json.loads(self._post(made.headers["location"], None).body)
-        return self._post(str(order["certificate"]), None).body
+        """One certificate for `name`, PEM; `responder` answers http-01, without one the order must be ready at once."""
+        self._answers = {} if responder is None else responder.answers
+        chain, _ = self._connection.play(self._enrolling.issue(name, csr(self._key, name)))
+        return chain
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _authorize(self, url: str, responder: Responder) -> None:
-        authorization = json.loads(self._post(url, None).body)
-        (challenge,) = [each for each in authorization["challenges"] if each["type"] == "http-01"]
-        responder.answers[challenge["token"]] = f"{challenge['token']}.{self.thumbprint}".encode()
-        status = json.loads(self._post(challenge["url"], {}).body)["status"]
-        while status in {"pending", "processing"}:
-            time.sleep(_POLL)
-            status = json.loads(self._post(url, None).body)["status"]
-        del responder.answers[challenge["token"]]
-        if status != "valid":
-            raise RuntimeError(f"the authorization is {status}")
-
-    def _post(self, url: str, payload: JsonObject | None) -> Answer:
-        body = self._key.signed(url, self._nonce, payload)
-        answer = self._connection.send("POST", self._path(url), body, ("Content-Type: application/jose+json",))
-        self._nonce = answer.headers["replay-nonce"]
-        if answer.status >= 400:
-            raise RuntimeError(f"{answer.status} {answer.body[:300]!r}")
-        return answer
-
-    def _path(self, url: str) -> str:
-        return url.removeprefix(self._origin)
+    def _say(self, key_authorization: str) -> None:
+        self._answers[key_authorization.partition(".")[0]] = key_authorization.encode("ascii")
 
 
-class Responder:
-    """Answers http-01 on 127.0.0.1. `answers` maps tokens to key authorizations; `port` is where it listens."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.answers: dict[str, bytes] = {}
-        answers = self.answers
-
-        class Answering(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = answers.get(self.path.rpartition("/")[2], b"")
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002, the base class's name
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Answering)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def with_validation(directory: str, root: str, responder: Responder, name: str = "localhost") -> Client:
-    """A client whose every order is for a new account's first name, so that each needs its validation."""
-    account = Account(directory, root)
-    return Client(lambda: _check(account.issue(name, responder)), account.close)
-
-
-def ready_at_once(directory: str, root: str, responder: Responder, name: str = "localhost") -> Client:
-    """A client that proved its name once; from then on its orders are born ready."""
-    account = Account(directory, root)
-    account.issue(name, responder)
-    return Client(lambda: _check(account.issue(name)), account.close)
-
-
-def _check(chain: bytes) -> None:
-    if chain.count(b"BEGIN CERTIFICATE") < 2:
-        raise RuntimeError("the chain is not whole")
-
-
-def _ip_csr(key: ec.EllipticCurvePrivateKey, address: str) -> bytes:
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(names, critical=True)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+def _nobody_listens(_: str) -> None:
+    """Without a responder there is nobody to tell."""
 
 
 def _b64(data: bytes) -> str:

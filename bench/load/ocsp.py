@@ -1,9 +1,11 @@
-"""OCSP drivers: one question by GET, answered from what is kept, and one with a nonce by POST, which must be signed."""
+"""OCSP (RFC 6960): one question by GET, answered from what is kept, or with a nonce by POST, which must be signed."""
 
 from __future__ import annotations
 
 import base64
 import os
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote
 
 from cryptography import x509
@@ -11,53 +13,68 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from bench.load.closed_loop import Client
-from bench.load.wire import Answer, Connection
+from bench.load.conversation import Answer, Conversation, Failed, Origin, expect
+from bench.load.loop import Player
+from bench.load.trust import Trust
+
+_MODEL_NONCE: Final = bytes(32)
 
 
-def kept(http: str) -> Client:
-    """A client that asks for the same certificate's status, again and again. `http` is the plain listener's origin."""
-    connection = Connection(http)
-    url = "/ocsp/root/" + quote(base64.b64encode(_question(connection).build().public_bytes(Encoding.DER)), safe="")
+@dataclass(frozen=True, slots=True)
+class Ocsp:
+    """Clients of the responder at `url`, asking about one certificate; both are DER. `nonce`: a new one each time."""
 
-    def ask() -> None:
-        _check(connection.send("GET", url))
+    url: str
+    trust: Trust
+    certificate: bytes
+    issuer: bytes
+    nonce: bool = False
+    fresh: bool = False
 
-    return Client(ask, connection.close)
-
-
-def signed(http: str) -> Client:
-    """A client whose questions have a nonce each."""
-    connection = Connection(http)
-    question = _question(connection).add_extension(x509.OCSPNonce(bytes(32)), critical=False)
-    model = question.build().public_bytes(Encoding.DER)
-    headers = ("Content-Type: application/ocsp-request",)
-
-    def ask() -> None:
-        _check(connection.send("POST", "/ocsp/root", model.replace(bytes(32), os.urandom(32)), headers))
-
-    return Client(ask, connection.close)
+    def players(self, count: int, ahead: int) -> list[Player]:
+        """Clients that have nothing of their own; there is nothing to prepare."""
+        del ahead
+        return [Asking(self) for _ in range(count)]
 
 
-def question(issuing: bytes, root: bytes, nonce: bytes = b"") -> bytes:
-    """An OCSPRequest for an authority's certificate; both are DER."""
-    builder = _about(issuing, root)
+class Asking:
+    """One client."""
+
+    def __init__(self, fleet: Ocsp) -> None:
+        origin = Origin(fleet.url)
+        self._model = question(fleet.certificate, fleet.issuer, _MODEL_NONCE if fleet.nonce else b"")
+        self._nonce = fleet.nonce
+        # RFC 6960, A.1: the question is one segment of the path, so its slashes are escaped.
+        encoded = quote(base64.b64encode(self._model).decode("ascii"), safe="")
+        self._get = origin.ask("GET", f"{fleet.url.rstrip('/')}/{encoded}")
+        self._post = origin.head("POST", fleet.url, "Content-Type: application/ocsp-request")
+
+    def introduce(self) -> Conversation[None]:
+        """Nothing comes before a question."""
+        yield from ()
+
+    def enroll(self) -> Conversation[None]:
+        """One status."""
+        if not self._nonce:
+            _check(expect((yield self._get), 200))
+            return
+        nonce = os.urandom(len(_MODEL_NONCE))
+        answer = expect((yield self._post.with_body(self._model.replace(_MODEL_NONCE, nonce))), 200)
+        _check(answer)
+        if nonce not in answer.body:
+            raise Failed("the answer has another nonce")
+
+
+def question(certificate: bytes, issuer: bytes, nonce: bytes = b"") -> bytes:
+    """An OCSPRequest, DER; both certificates are DER."""
+    about, authority = x509.load_der_x509_certificate(certificate), x509.load_der_x509_certificate(issuer)
+    builder = ocsp.OCSPRequestBuilder().add_certificate(about, authority, SHA1())
     if nonce:
         builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
     return builder.build().public_bytes(Encoding.DER)
 
 
-def _question(connection: Connection) -> ocsp.OCSPRequestBuilder:
-    """About the certificate of the authority `issuing`, which every gateway has."""
-    return _about(*(connection.send("GET", f"/ca/{name}.crt").body for name in ("issuing", "root")))
-
-
-def _about(issuing: bytes, root: bytes) -> ocsp.OCSPRequestBuilder:
-    authority, issuer = x509.load_der_x509_certificate(issuing), x509.load_der_x509_certificate(root)
-    return ocsp.OCSPRequestBuilder().add_certificate(authority, issuer, SHA1())
-
-
 def _check(answer: Answer) -> None:
     # An OCSPResponse that was successful: SEQUENCE, its length, ENUMERATED 0 (RFC 6960, 4.2.1).
-    if answer.status != 200 or answer.body[4:7] != b"\x0a\x01\x00":
-        raise RuntimeError(f"{answer.status} {answer.body[:60]!r}")
+    if answer.body[4:7] != b"\x0a\x01\x00":
+        raise Failed(f"the response is not a success: {answer.body[:60]!r}")

@@ -1,11 +1,17 @@
-"""A SCEP driver: PKCSReq with a challenge over plain HTTP, each with a new transaction, the certificate unwrapped."""
+"""SCEP (RFC 8894): PKCSReq with a challenge over plain HTTP, each in a new transaction; the reply is opened on demand.
+
+Messages are written ahead: two RSA signatures each would make the driver as busy as the server.
+"""
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import secrets
+from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 
 from asn1crypto import cms
 from cryptography import x509
@@ -14,15 +20,39 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from bench.load.closed_loop import Client
-from bench.load.requests import csr, name
+from bench.load.conversation import Conversation, Failed, Origin, expect
+from bench.load.loop import Player
+from bench.load.requests import ANY_NAME, Template
+from bench.load.trust import Trust
 from bench.load.wire import Connection
 from protocols.cms import algorithms, der, enveloped, signed
 from protocols.cms.certificate import Certificate, read
 from protocols.scep.messages import MESSAGE_TYPE, PKI_STATUS, SENDER_NONCE, TRANSACTION_ID
 
-_AES_128: Final = next(each for each in algorithms.CIPHERS.values() if each.name == "aes-128-cbc")
+DIGESTS: Final = {each.name: each for each in algorithms.DIGESTS.values()}
+CIPHERS: Final = {each.name: each for each in algorithms.CIPHERS.values()}
 _SUCCESS: Final = b"0"
+
+
+@dataclass(frozen=True, slots=True)
+class Scep:
+    """Devices of the SCEP server at `url`, with an RSA-2048 key each and one challengePassword for all."""
+
+    url: str
+    trust: Trust
+    challenge: str = field(repr=False)
+    names: str = ANY_NAME
+    ca_identifier: str = ""
+    digest: str = "sha256"
+    cipher: str = "aes-128-cbc"
+    by_get: bool = False
+    open_answers: bool = False
+    fresh: bool = False
+
+    def players(self, count: int, ahead: int) -> list[Player]:
+        """Devices that write their part of `ahead` when they have read the authority's certificates."""
+        each_ahead = -(-ahead // count)
+        return [Enrolling(self, each_ahead) for _ in range(count)]
 
 
 class Messages:
@@ -31,15 +61,23 @@ class Messages:
     `ca_answer` is the body of the answer to GetCACert.
     """
 
-    def __init__(self, ca_answer: bytes, challenge: str) -> None:
-        self._challenge = challenge
+    def __init__(
+        self,
+        ca_answer: bytes,
+        challenge: str,
+        digest: str = "sha256",
+        cipher: str = "aes-128-cbc",
+        names: str = ANY_NAME,
+    ) -> None:
+        self._digest, self._cipher = DIGESTS[digest], CIPHERS[cipher]
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._template = Template(self.key, names, challenge or None)
         self._signer = read(self._self_signed())
         self._ra = _ra(ca_answer)
 
     def enrollment(self) -> bytes:
         """A PKCSReq for a new name in a new transaction, DER."""
-        return self.message(csr(self.key, name(), self._challenge))
+        return self.message(self._template.next()[1])
 
     def message(self, request: bytes) -> bytes:
         """A PKCSReq for a CSR, DER; the transaction id is derived from the CSR."""
@@ -49,9 +87,9 @@ class Messages:
             request,
             self._ra,
             ra_key,
-            _AES_128,
+            self._cipher,
             algorithms.PKCS1V15,
-            key=secrets.token_bytes(_AES_128.key_length),
+            key=secrets.token_bytes(self._cipher.key_length),
             iv=secrets.token_bytes(16),
         )
         transaction = hashlib.sha256(request).hexdigest().encode()
@@ -60,19 +98,19 @@ class Messages:
             _attribute(TRANSACTION_ID, der.PRINTABLE_STRING, transaction),
             _attribute(SENDER_NONCE, der.OCTET_STRING, secrets.token_bytes(16)),
         )
-        to_be_signed = signed.attributes(content, algorithms.SHA256, others)
-        signature = self.key.sign(to_be_signed, padding.PKCS1v15(), hashes.SHA256())
-        return signed.build(content, algorithms.SHA256, self._signer, to_be_signed, signature)
+        to_be_signed = signed.attributes(content, self._digest, others)
+        signature = self.key.sign(to_be_signed, padding.PKCS1v15(), self._digest.hash)
+        return signed.build(content, self._digest, self._signer, to_be_signed, signature)
 
     def opened(self, body: bytes) -> x509.Certificate:
-        """The certificate in a CertRep. Raises RuntimeError where it is not SUCCESS with a certificate in it."""
+        """The certificate in a CertRep. Raises Failed where it is not SUCCESS with a certificate in it."""
         reply = signed.parse(body)
         if reply.attributes[PKI_STATUS][0].contents != _SUCCESS or reply.content is None:
-            raise RuntimeError("the reply is not a success")
+            raise Failed("the reply is not a success")
         envelope = enveloped.parse(reply.content)
         recipient = envelope.recipient(self._signer)
         if recipient is None or envelope.cipher is None:
-            raise RuntimeError("the reply is for somebody else")
+            raise Failed("the reply is for somebody else")
         content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
         inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
         return _certificates(inside)[0]
@@ -86,14 +124,58 @@ class Messages:
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
+class Enrolling:
+    """One device: what it sends was written before, as far as that was asked for; no transaction comes twice."""
+
+    def __init__(self, fleet: Scep, ahead: int = 0) -> None:
+        self._fleet = fleet
+        self._origin = Origin(fleet.url)
+        self._ahead = ahead
+        self._prepared: list[bytes] = []
+        self._messages: Messages | None = None
+
+    def introduce(self) -> Conversation[None]:
+        """Read the authority's certificates, and write messages ahead (RFC 8894, 4.2)."""
+        self._messages = yield from self.acquainted()
+        self._prepared = [self._messages.enrollment() for _ in range(self._ahead)]
+
+    def acquainted(self) -> Conversation[Messages]:
+        """GetCACert."""
+        about = quote(self._fleet.ca_identifier, safe="")
+        url = f"{self._fleet.url}?operation=GetCACert" + (f"&message={about}" if about else "")
+        answer = expect((yield self._origin.ask("GET", url)), 200)
+        return Messages(
+            answer.body, self._fleet.challenge, self._fleet.digest, self._fleet.cipher, names=self._fleet.names
+        )
+
+    def enroll(self) -> Conversation[None]:
+        """One certificate; the reply is opened if the fleet opens them, else its pkiStatus alone is looked at."""
+        assert self._messages is not None
+        message = self._prepared.pop() if self._prepared else self._messages.enrollment()
+        reply = yield from self.sent(message)
+        if self._fleet.open_answers:
+            self._messages.opened(reply)
+        elif _SUCCEEDED not in reply:
+            raise Failed("the reply is not a success: " + _why(reply))
+
+    def sent(self, message: bytes) -> Conversation[bytes]:
+        """PKIOperation by POST or by GET (RFC 8894, 4.1); gives the CertRep."""
+        url = f"{self._fleet.url}?operation=PKIOperation"
+        if self._fleet.by_get:
+            ask = self._origin.ask("GET", f"{url}&message={quote(base64.b64encode(message), safe='')}")
+        else:
+            ask = self._origin.ask("POST", url, message, "Content-Type: application/x-pki-message")
+        return expect((yield ask), 200).body
+
+
 class Device:
-    """A device with its connection; its key and certificate are made once, the RA's certificate is read once."""
+    """A device on a blocking connection; its key and certificate are made once, the RA's certificate is read once."""
 
     def __init__(self, url: str, challenge: str) -> None:
+        self._challenge = challenge
         self._connection = Connection(url)
-        self._path = "/" + url.split("/", 3)[3]
-        answer = self._connection.send("GET", f"{self._path}?operation=GetCACert")
-        self._messages = Messages(answer.body, challenge)
+        self._enrolling = Enrolling(Scep(url, Trust(), challenge))
+        self._messages = self._connection.play(self._enrolling.acquainted())
 
     @property
     def key(self) -> rsa.RSAPrivateKey:
@@ -110,10 +192,7 @@ class Device:
 
     def send(self, message: bytes) -> x509.Certificate:
         """Send a message, and open the reply. Raises RuntimeError where it is not SUCCESS with a certificate in it."""
-        answer = self._connection.send("POST", f"{self._path}?operation=PKIOperation", message)
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status} {answer.body[:200]!r}")
-        return self._messages.opened(answer.body)
+        return self._messages.opened(self._connection.play(self._enrolling.sent(message)))
 
     def close(self) -> None:
         """Close the connection."""
@@ -122,21 +201,32 @@ class Device:
     def move_to(self, url: str) -> None:
         """Go on with the same keys at another address."""
         self._connection.close()
-        self._connection, self._path = Connection(url), "/" + url.split("/", 3)[3]
-
-
-def by_challenge(url: str, challenge: str) -> Client:
-    """A client that enrolls with the pair's static challenge."""
-    device = Device(url, challenge)
-    return Client(device.enroll, device.close)
+        self._connection = Connection(url)
+        self._enrolling = Enrolling(Scep(url, Trust(), self._challenge))
 
 
 def _ra(answer: bytes) -> Certificate:
-    """The certificate to encrypt to: the first that may encipher keys."""
-    for certificate in _certificates(answer):
-        if certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment:
+    """The certificate to encrypt to: the first that may encipher keys, else the first of all (RFC 8894, 4.2.1)."""
+    offered = _offered(answer)
+    for certificate in offered:
+        if _enciphers(certificate):
             return read(certificate.public_bytes(Encoding.DER))
-    raise RuntimeError("no certificate of the authority may encipher keys")
+    return read(offered[0].public_bytes(Encoding.DER))
+
+
+def _enciphers(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _offered(answer: bytes) -> list[x509.Certificate]:
+    """The answer to GetCACert: one certificate, or a certs-only message with the RA's among them."""
+    try:
+        return [x509.load_der_x509_certificate(answer)]
+    except ValueError:
+        return _certificates(answer)
 
 
 def _certificates(degenerate: bytes) -> list[x509.Certificate]:
@@ -147,3 +237,13 @@ def _certificates(degenerate: bytes) -> list[x509.Certificate]:
 
 def _attribute(kind: bytes, tag: int, value: bytes) -> bytes:
     return signed.attribute(kind, der.tlv(tag, value))
+
+
+# pkiStatus SUCCESS as an attribute of the reply, DER (RFC 8894, 3.2.1.3): to find it costs nothing, to parse it does.
+_SUCCEEDED: Final = _attribute(PKI_STATUS, der.PRINTABLE_STRING, _SUCCESS)
+
+
+def _why(reply: bytes) -> str:
+    """What a reply that is no success says of itself."""
+    found = signed.parse(reply).attributes
+    return ", ".join(f"{each.contents!r}" for values in found.values() for each in values if len(each.contents) <= 2)
