@@ -276,4 +276,4 @@ def _challenge(site: Site, authorization_id: str, challenge: Challenge) -> Chall
 
 def _seconds(time: datetime) -> datetime:
     """Whole seconds: some clients read RFC 3339 without a fraction only."""
-    return time.replace(microsecond=0)
+    return time.replace(microsecond=0) if time.microsecond else time

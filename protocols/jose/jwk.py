@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.exchange import Malformed, Reason, Refused
 from protocols.jose import base64url, strict
@@ -27,8 +28,8 @@ _CURVES: Final[Mapping[str, ec.EllipticCurve]] = {
     "P-384": ec.SECP384R1(),
     "P-521": ec.SECP521R1(),
 }
-_RSA: Final = "RSA"
-_ED25519: Final = "Ed25519"
+RSA: Final = "RSA"
+ED25519: Final = "Ed25519"
 
 # base64url characters of the largest modulus accepted: nothing longer is turned into a number.
 _LONGEST: Final = (keys.RSA_MAXIMUM // 8 * 4 + 2) // 3
@@ -67,7 +68,7 @@ def parse(members: Mapping[str, object]) -> Jwk:
         curve, x, y = _curve(members, _CURVES), _member(members, "x"), _member(members, "y")
         canonical = f'{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}'
     elif kind == "OKP":
-        curve, x = _curve(members, {_ED25519: None}), _member(members, "x")
+        curve, x = _curve(members, {ED25519: None}), _member(members, "x")
         canonical = f'{{"crv":"{curve}","kty":"OKP","x":"{x}"}}'
     else:
         raise _bad("The JWK's kty is not offered; use RSA, EC or OKP.")
@@ -97,12 +98,18 @@ def verifier(canonical: bytes) -> Verifier:
         raise _bad("The JWK's point is not on its curve.") from None
 
 
+@lru_cache(maxsize=4096)
+def spki(canonical: bytes) -> bytes:
+    """The key of canonical JSON as a SubjectPublicKeyInfo, DER. Raises as `verifier`."""
+    return verifier(canonical).key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _load(members: Mapping[str, object]) -> Verifier:
     kind = members["kty"]
     if kind == "RSA":
         modulus, exponent = _integer(members, "n"), _integer(members, "e")
         keys.judge_rsa(modulus, exponent)
-        return Verifier(_RSA, rsa.RSAPublicNumbers(exponent, modulus).public_key())
+        return Verifier(RSA, rsa.RSAPublicNumbers(exponent, modulus).public_key())
     name = str(members["crv"])
     if kind == "OKP":
         return Verifier(name, ed25519.Ed25519PublicKey.from_public_bytes(_octets(members, "x", 32)))

@@ -1,7 +1,8 @@
 """JSON, strictly: no member twice, no depth, no number that is none, no half of a surrogate pair (A17).
 
-msgspec keeps the last of two equal members in silence, and an attacker's second reader may keep the first; so the text
-is read by the standard library, which shows every pair, and msgspec only gives the result its types.
+msgspec keeps the last of two equal members in silence, and an attacker's second reader may keep the first. So what it
+made of a text is believed only where as many strings came out as went in; any other text is read by the standard
+library, which shows every pair. What one of them takes, the other takes too, and as the same value.
 """
 
 from __future__ import annotations
@@ -30,6 +31,19 @@ def read(text: bytes, *, field: str) -> object:
     """
     if text.count(b"{") + text.count(b"[") > BRACES:
         raise Malformed(f"The {field} holds too many objects and arrays.", field=field)
+    # Without a backslash every quotation mark begins or ends a string, and a member that came twice is missing one.
+    if b"\\" not in text:
+        try:
+            value: object = _QUICK.decode(text)
+        except (ValueError, RecursionError):
+            return _slowly(text, field)
+        if text.count(b'"') == 2 * _strings(value):
+            return value
+    return _slowly(text, field)
+
+
+def _slowly(text: bytes, field: str) -> object:
+    """As `read`, by the standard library: it takes five times as long, and can say what is wrong."""
     try:
         value: object = _DECODER.decode(text.decode())
         if b"\\u" in text:
@@ -69,6 +83,25 @@ class _TwiceError(ValueError):
     """A member appears twice."""
 
 
+def _strings(value: object) -> int:
+    """How many strings a value holds, names of members included; below 0 where that is not to be relied on.
+
+    Numbers are not: beyond 64 bits they come out as something else.
+    """
+    if isinstance(value, str):
+        return 1
+    if isinstance(value, dict):
+        if len(value) > MEMBERS:
+            return _UNKNOWN
+        found = len(value)
+        for each in value.values():
+            found += 1 if type(each) is str else _strings(each)
+        return found
+    if isinstance(value, list):
+        return sum(map(_strings, value))
+    return 0 if value is None or isinstance(value, bool) else _UNKNOWN
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MEMBERS:
         raise ValueError("too many members")
@@ -84,4 +117,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(text)
 
 
+_QUICK: Final = msgspec.json.Decoder()
+# Below what any number of strings could make up for.
+_UNKNOWN: Final = -(1 << 40)
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, unique
 from functools import lru_cache
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from protocols.acme import failures
 from protocols.acme.messages import JSON, Directory, Meta, Site, encode
@@ -31,8 +30,7 @@ class Resource(Enum):
     CERTIFICATE = "certificate"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A resource, and the ids in its path."""
 
     resource: Resource
@@ -126,23 +124,35 @@ def _operate(site: Site, place: Place, by: signed.ByAccount, now: datetime) -> E
             assert_never(place.resource)
 
 
+# Told apart by their names first; most requests are for one of these.
+_ALONE: Final = {
+    each.value: Place(each)
+    for each in (Resource.DIRECTORY, Resource.NEW_NONCE, Resource.NEW_ACCOUNT, Resource.NEW_ORDER)
+}
+_WITH_ID: Final = {
+    each.value: each for each in (Resource.ACCOUNT, Resource.ORDER, Resource.AUTHORIZATION, Resource.CERTIFICATE)
+}
+
+
 def _locate(path: str) -> Place | None:
-    parts = path.split("/")
-    if not all(signed.is_id(part) for part in parts):
-        return None
-    match parts:
-        case [("directory" | "new-nonce" | "new-account" | "new-order") as name]:
-            return Place(Resource(name))
-        case [("account" | "order" | "authorization" | "certificate") as name, id_]:
-            return Place(Resource(name), id_)
-        case ["account", id_, "orders"]:
-            return Place(Resource.ORDERS, id_)
-        case ["account", id_, "orders", cursor]:
-            return Place(Resource.ORDERS, id_, cursor)
-        case ["order", id_, "finalize"]:
+    alone = _ALONE.get(path)
+    if alone is not None:
+        return alone
+    name, *ids = path.split("/")
+    for each in ids:
+        if not signed.is_id(each):
+            return None
+    match ids:
+        case [id_] if name in _WITH_ID:
+            return Place(_WITH_ID[name], id_)
+        case [id_, "finalize"] if name == "order":
             return Place(Resource.FINALIZE, id_)
-        case ["challenge", authorization_id, challenge_id]:
+        case [authorization_id, challenge_id] if name == "challenge":
             return Place(Resource.CHALLENGE, authorization_id, challenge_id)
+        case [id_, "orders"] if name == "account":
+            return Place(Resource.ORDERS, id_)
+        case [id_, "orders", cursor] if name == "account":
+            return Place(Resource.ORDERS, id_, cursor)
         case _:
             return None
 

@@ -7,10 +7,9 @@ names only, have issued for names that nobody proved (A84; CVE-2022-34831).
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from typing import Final
-
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.acme import failures
 from protocols.acme.failures import Failure
@@ -25,6 +24,7 @@ from protocols.pkix.csr import CertificationRequest
 from protocols.pkix.names import COMMON_NAME, DNS_NAME, IP_ADDRESS, AlternativeName, Attribute, canonical_ip
 
 _SAN_TYPES: Final = {DNS_NAME: IdentifierType.DNS, IP_ADDRESS: IdentifierType.IP}
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+")
 _TYPES: Final = {IdentifierType.DNS: DNS_NAME, IdentifierType.IP: IP_ADDRESS}
 
 
@@ -71,22 +71,18 @@ def _accept(account: Account, order: Order, der: bytes) -> CertificationRequest:
         raise _bad(fault.detail) from None
     if request.ca:
         raise _bad("The CSR asks for a CA certificate.")
-    if request.spki == _spki(account):
+    if request.spki == jwk.spki(account.jwk):
         # RFC 8555, 11.1: what signs for the account must not be in every server that it has certificates for.
         raise _bad("The CSR's key is the account's key; make another one for the certificate.")
     ordered = frozenset(order.identifiers)
     asked = _names(request)
     _compare(ordered, asked)
-    request = replace(request, subject=tuple([_spelled(each) for each in request.subject]))
+    subject = tuple([_spelled(each) for each in request.subject])
     if request.sans is None:
         # Only common names were given: the certificate names what was ordered, as RFC 9525 wants it.
         names = tuple(AlternativeName(_TYPES[each.type], each.value) for each in order.identifiers)
-        return replace(request, sans=names)
-    return request
-
-
-def _spki(account: Account) -> bytes:
-    return jwk.verifier(account.jwk).key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return replace(request, subject=subject, sans=names)
+    return request if subject == request.subject else replace(request, subject=subject)
 
 
 def _names(request: CertificationRequest) -> frozenset[Identifier]:
@@ -108,11 +104,14 @@ def _names(request: CertificationRequest) -> frozenset[Identifier]:
 
 
 def _common_name(value: str) -> Identifier:
-    try:
-        return Identifier(IdentifierType.IP, canonical_ip(value))
-    except ValueError:
-        # Only ASCII is folded: the lower case of the Kelvin sign is a k, and nobody proved a name with that sign in it.
-        return Identifier(IdentifierType.DNS, value.lower() if value.isascii() else value)
+    # To have a name refused as an address costs ten times what telling it by its letters does.
+    if _ADDRESS.fullmatch(value):
+        try:
+            return Identifier(IdentifierType.IP, canonical_ip(value))
+        except ValueError:
+            pass
+    # Only ASCII is folded: the lower case of the Kelvin sign is a k, and nobody proved a name with that sign in it.
+    return Identifier(IdentifierType.DNS, value.lower() if value.isascii() else value)
 
 
 def _spelled(attribute: Attribute) -> Attribute:

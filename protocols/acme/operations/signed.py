@@ -6,6 +6,7 @@ signature has verified nothing is spent or written (A10).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -22,6 +23,9 @@ LIMIT: Final = 64 * 1024
 """Octets of a body (A17): an order for a hundred names, or a CSR for them with an ML-DSA key, fits three times."""
 
 _MEDIA_TYPE: Final = "application/jose+json"
+
+# Letters, digits, hyphens and underscores, at most 64, one of them no punctuation.
+_ID: Final = re.compile(r"(?=[-_]*+[A-Za-z0-9])[A-Za-z0-9_-]{1,64}+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,15 @@ def expect_empty(octets: bytes) -> None:
 
 
 def _read(media_type: str | None, body: bytes) -> jws.Jws:
-    if media_type is None or media_type.partition(";")[0].strip().lower() != _MEDIA_TYPE:
+    if media_type != _MEDIA_TYPE and not _is_jose(media_type):
         raise Failure("malformed", f"The Content-Type is not {_MEDIA_TYPE} (RFC 8555, 6.2).", status=415)
     if len(body) > LIMIT:
         raise Failure("malformed", f"The body has {len(body)} octets; at most {LIMIT} are accepted.", status=413)
     return jws.parse(body)
+
+
+def _is_jose(media_type: str | None) -> bool:
+    return media_type is not None and media_type.partition(";")[0].strip().lower() == _MEDIA_TYPE
 
 
 def _account(site: Site, kid: str) -> Exchange[Account]:
@@ -112,7 +120,7 @@ def _account(site: Site, kid: str) -> Exchange[Account]:
 
 def is_id(text: str) -> bool:
     """Whether text can be the id of anything: what cannot is not looked for."""
-    return 0 < len(text) <= 64 and text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+    return _ID.fullmatch(text) is not None
 
 
 def _fresh(site: Site, path: str, message: jws.Jws) -> Exchange[None]:
