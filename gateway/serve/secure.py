@@ -124,15 +124,34 @@ class SecureStream(trio.abc.Stream):
         self._check()
         await self.transport_stream.wait_send_all_might_not_block()
 
+    def send_now(self, data: bytes) -> bool:
+        """Send what the socket takes of it at once; False where `send_all(b"")` has to send the rest."""
+        self._check()
+        if self._sending or self._rest:
+            raise trio.BusyResourceError("another task sends on this connection")
+        try:
+            self.conversation.write(data)
+            self._rest = self._out.read()
+            self._rest = self._rest[os.write(self.transport_stream.socket.fileno(), self._rest) :]
+        except BlockingIOError:
+            return False
+        except OSError as error:  # ssl.SSLError is one
+            raise self._break(error) from error
+        return not self._rest
+
     async def aclose(self) -> None:
         """Say goodbye, if the socket takes it at once, and close (RFC 8446, 6.1: a peer need not be waited for)."""
+        self.say_goodbye()
+        await self.transport_stream.aclose()
+
+    def say_goodbye(self) -> None:
+        """Say that no more will be sent, if the socket takes it at once. Nothing can be sent or received then."""
         if not self._broken and not self._sending and not self._rest and self.fileno() >= 0:
             # It has written its alert when it raises that it wants to read the peer's.
             with suppress(ssl.SSLError, OSError, ValueError):
                 self.conversation.unwrap()
             self._say()
         self._broken = True
-        await self.transport_stream.aclose()
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 once closed."""
