@@ -35,21 +35,30 @@ _SUITES: Final = {
 }
 
 
-def require_pair(chain: Path, key: Path) -> None:
-    """Look whether these files make a server, before anything is made. Raises `CannotStart` where they do not."""
-    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key, "tls.certificate, tls.key")
+def require_pair(chain: Path, key: Path, *, folder: bool = False) -> None:
+    """Look whether these files make a server, before anything is made. Raises `CannotStart` where they do not.
+
+    `folder`: they are of `tls.folder`, and the error says so.
+    """
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key, _settings(folder=folder))
 
 
-def server_context(
-    chain: Path, key: Path, trusted: Iterable[bytes], *more: tuple[Path, Path], folder: bool = False
-) -> ssl.SSLContext:
+def server_context(chain: Path, key: Path, trusted: Iterable[bytes], *more: tuple[Path, Path]) -> ssl.SSLContext:
     """A listener's context. `trusted` are the issuing authorities' certificates, DER.
 
     `more` are chains and keys of other key types for the same names: OpenSSL holds one of each, and takes the one that
     the client can verify. A client certificate is asked for and optional (E12). One that no trusted authority issued
-    ends the handshake with an alert: OpenSSL offers Python no say in it. `folder`: they are of `tls.folder`, and errors
-    say so. Raises `CannotStart` where the files do not make a server.
+    ends the handshake with an alert: OpenSSL offers Python no say in it. Raises `CannotStart` where the files do not
+    make a server.
     """
+    context = blank_context(trusted)
+    for each in ((chain, key), *more):
+        _load(context, *each, _settings(folder=False))
+    return context
+
+
+def blank_context(trusted: Iterable[bytes]) -> ssl.SSLContext:
+    """The same without a certificate, for who chooses another context once the client has said which name it wants."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = Conversation
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -58,8 +67,6 @@ def server_context(
     # RFC 9113, 9.2.1: no compression, no renegotiation. Tickets stay: EST clients resume (RFC 7030, 3.3).
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = _TICKETS
-    for each in ((chain, key), *more):
-        _load(context, *each, "tls.folder" if folder else "tls.certificate, tls.key")
     authorities = b"".join(trusted)
     if authorities:
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -89,6 +96,10 @@ def facts(conversation: Conversation) -> dict[str, TlsFact]:
     if version == "TLSv1.2":
         found["tls_unique"] = conversation.get_channel_binding("tls-unique")
     return found
+
+
+def _settings(*, folder: bool) -> str:
+    return "tls.folder" if folder else "tls.certificate, tls.key"
 
 
 def _load(context: ssl.SSLContext, chain: Path, key: Path, settings: str) -> None:
