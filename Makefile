@@ -25,10 +25,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The table of enrollments first, from outside; then what is in them.
+# One table of every number of the performance plan, in about six minutes; `make bench ARGS=--full` takes hours.
+# `python -m bench --help` lists the benches behind it, each with options of its own.
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
-	@for each in enrolling parsing signing storing batching fairness failover overload; do echo; $(BIN)/python -m bench.$$each || exit 1; done
 
 # As root on Debian or Ubuntu what is missing is installed; anyone else is told, and the tests that need it say so.
 # Offline, systemd starts none of them: Caddy and PostgreSQL come as services, and the tests start their own.

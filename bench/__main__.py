@@ -1,128 +1,143 @@
-"""`python -m bench`: run the drivers against a gateway of its own and print figure, budget and floor side by side."""
+"""`python -m bench`: one table of every number of the performance plan; `python -m bench DETAIL`: one bench alone.
+
+May not happen here: a measurement. Each piece is a module with `measure(effort)`; one that cannot run is told, and the
+others still do.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
+import importlib
+import os
+import runpy
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, cast
 
-from bench import floors
-from bench.gateway import Quickstart, gateway
-from bench.load import acme, est, ocsp, rest, scep
-from bench.load.closed_loop import Client, Figures, run
+from bench.figure import Effort, Figure, Measure
+from bench.table import machine, printed, write
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One row: its number and budget (server CPU, milliseconds) in the performance plan, its floor and its client."""
+class Piece:
+    """A module with rows of the table, and the numbers that they have."""
 
-    number: str
-    title: str
-    budget: float
-    floor: Callable[[floors.Operations], float]
-    client: Callable[[Quickstart, acme.Responder], Client]
+    module: str
+    numbers: Sequence[str]
 
 
-WORKS: Sequence[Work] = (
-    Work(
-        "P3",
-        "ACME issuance, order ready at once",
-        0.80,
-        lambda each: each.acme(3),
-        lambda at, responder: acme.ready_at_once(at.reuse_directory, at.root, responder),
-    ),
-    Work(
-        "P4",
-        "ACME issuance with http-01",
-        1.50,
-        lambda each: each.acme(5),
-        lambda at, responder: acme.with_validation(at.directory, at.root, responder),
-    ),
-    Work(
-        "P5",
-        "EST simpleenroll, keep-alive, Basic",
-        0.45,
-        lambda each: each.est(),
-        lambda at, _: est.by_passphrase(at.est, at.root, at.est_user, at.est_passphrase),
-    ),
-    Work(
-        "P5",
-        "EST simpleenroll, keep-alive, client certificate",
-        0.45,
-        lambda each: each.est(),
-        lambda at, _: est.by_certificate(at.est, at.root, at.est_user, at.est_passphrase),
-    ),
-    Work(
-        "P7",
-        "SCEP PKCSReq, RSA-2048 RA and client",
-        1.30,
-        lambda each: each.scep(),
-        lambda at, _: scep.by_challenge(at.scep, at.scep_challenge),
-    ),
-    Work(
-        "P8",
-        "REST enrollment with a CSR",
-        0.50,
-        lambda each: each.rest(),
-        lambda at, _: rest.by_csr(at.rest, at.root, at.token, at.application, at.profile),
-    ),
-    Work("P9", "OCSP answer, cached: GET", 0.10, lambda each: each.ocsp(0), lambda at, _: ocsp.kept(at.http)),
-    Work("P9", "OCSP answer, signed: POST, nonce", 0.30, lambda each: each.ocsp(1), lambda at, _: ocsp.signed(at.http)),
+PIECES: Final = (
+    Piece("front", ("P1",)),
+    Piece("enrollments", ("P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")),
+    Piece("filled", ("P10",)),
+    Piece("commits", ("P11",)),
+    Piece("memory", ("P12",)),
+    Piece("starting", ("P14",)),
+    Piece("scaling", ("P15",)),
+    Piece("overload", ("P13", "P16")),
 )
+DETAILS: Final[dict[str, str]] = {
+    "load": "drive any server of ACME, EST, SCEP, REST or OCSP",
+    "report": "drawings and tables from what was measured",
+    "fill": "a store with a million certificates",
+    "enrolling": "an enrollment without the network",
+    "doors": "each protocol's front alone",
+    "parsing": "parsers and writers",
+    "signing": "a signer's worker alone",
+    "storing": "the store alone",
+    "batching": "frames to the signer by the number of askers",
+    "fairness": "nine small applications beside a storm",
+    "storms": "honest clients beside hostile ones",
+    "rolling": "a rolling restart under load",
+    "failover": "SoftHSM2, and the loss of a token",
+    "listing": "revocation lists",
+}
+_EPILOG: Final = """one bench alone, with options of its own (--help):
+{details}
+
+examples:
+  python -m bench                       the table, in about six minutes
+  python -m bench --only P5 --only P8   two of its numbers
+  python -m bench --full                with a million certificates and 100,000 enrollments; hours
+  python -m bench load est --help       load for a server of yours
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; 1 if any enrollment failed."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each row is measured (default 5)")
-    parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
-    parser.add_argument("--only", action="append", metavar="P5", help="only this row; may be given again")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/enroll.json"), help="where the figures go")
-    options = parser.parse_args(arguments)
-    works = [work for work in WORKS if not options.only or work.number in options.only]
-    machine = f"{platform.machine()}, Python {platform.python_version()}"
-    print(f"{machine}, {options.clients} clients; measuring the floors ...")
-    operations = floors.measure()
-    rows = []
-    responder = acme.Responder()
-    with gateway(responder.port) as quickstart:
-        for index, work in enumerate(works, 1):
-            print(f"[{index}/{len(works)}] {work.title} ...", file=sys.stderr)
-            clients = [work.client(quickstart, responder) for _ in range(options.clients)]
-            figures = run(clients, server=quickstart.pid, seconds=options.seconds)
-            rows.append((work, figures, work.floor(operations)))
-    responder.close()
-    print(table(rows))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps([record(*row) for row in rows], indent=2) + "\n")
-    return 1 if any(figures.failures for _, figures, _ in rows) else 0
+    """Do what the command line asks for; 1 if anything could not run or failed."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    names = {*DETAILS, *(piece.module for piece in PIECES)}
+    if words and words[0] in names:
+        sys.argv = [f"python -m bench {words[0]}", *words[1:]]
+        runpy.run_module(f"bench.{words[0]}", run_name="__main__")
+        return 0
+    options = _parser(sorted(names)).parse_args(words)
+    effort = Effort(options.seconds, options.clients, options.full, _progress)
+    about = machine()
+    figures, trouble = composed(effort, options.only)
+    print(", ".join(f"{name} {about[name]}" for name in ("processor", "cores", "python", "openssl", "commit")))
+    print(printed(figures))
+    print("ms CPU: the server's user and system time over its process tree, each; floor: the bare cryptography in it.")
+    write(options.json, about, figures, trouble)
+    print(f"written to {options.json}")
+    for sentence in trouble:
+        print(f"could not run: {sentence}", file=sys.stderr)
+    return 1 if trouble or any(each.failures for each in figures) else 0
 
 
-def table(rows: Sequence[tuple[Work, Figures, float]]) -> str:
-    """The rows as text: server CPU beside budget and floor, then what the clients saw."""
-    names = ("ms CPU", "budget", "floor", "share", "/s", "p50 ms", "p95 ms", "p99 ms")
-    columns = " ".join(f"{name:>7}" for name in names)
-    lines = [f"{'':4} {'work':48} {columns}"]
-    for work, figures, floor in rows:
-        share = floor / figures.cpu_ms * 100
-        costs = f"{figures.cpu_ms:7.2f} {work.budget:7.2f} {floor:7.2f} {share:6.0f}% {figures.per_second:7.0f}"
-        waits = " ".join(f"{seconds * 1000:7.1f}" for seconds in (figures.p50, figures.p95, figures.p99))
-        lines.append(f"{work.number:4} {work.title:48} {costs} {waits}")
-        if figures.failures:
-            lines.append(f"     {figures.failures} failed; the first: {figures.first_failure}")
-    lines.append(
-        "ms CPU: server user + system over the process tree, an enrollment; floor: the bare cryptography in it."
+def composed(effort: Effort, only: Sequence[str]) -> tuple[list[Figure], list[str]]:
+    """All figures, or those numbers alone; and a sentence for each piece that could not run."""
+    figures: list[Figure] = []
+    trouble: list[str] = []
+    pieces = [piece for piece in PIECES if not only or set(piece.numbers) & set(only)]
+    for index, piece in enumerate(pieces, 1):
+        effort.say(f"[{index}/{len(pieces)}] {' '.join(piece.numbers)}: bench.{piece.module}")
+        cores, began = os.sched_getaffinity(0), time.monotonic()
+        try:
+            measured = _measure(piece.module)(effort)
+        except Exception as error:  # noqa: BLE001, one piece's failure, of any kind, must not take the others with it
+            traceback.print_exc()
+            trouble.append(f"bench.{piece.module}: {type(error).__name__}: {error}")
+            continue
+        finally:
+            os.sched_setaffinity(0, cores)
+        figures += [each for each in measured if not only or each.number in only]
+        effort.say(f"    {time.monotonic() - began:.0f} s")
+    return sorted(figures, key=_order), trouble
+
+
+def _order(figure: Figure) -> int:
+    return int(figure.number.removeprefix("P"))
+
+
+def _measure(module: str) -> Measure:
+    # By name, when its turn comes: the pieces import half the product, and one that cannot be imported is one row less.
+    return cast("Measure", importlib.import_module(f"bench.{module}").measure)
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    known = {piece.module: " ".join(piece.numbers) for piece in PIECES} | DETAILS
+    details = "\n".join(f"  python -m bench {name:12} {known[name]}" for name in names)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=_EPILOG.format(details=details),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    return "\n".join(lines)
-
-
-def record(work: Work, figures: Figures, floor: float) -> dict[str, object]:
-    """One row for the JSON file."""
-    return {"number": work.number, "title": work.title, "budget_ms": work.budget, "floor_ms": floor, **asdict(figures)}
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each row is measured (default 4)")
+    parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument("--only", action="append", metavar="P5", default=[], help="only this number; may be repeated")
+    parser.add_argument("--full", action="store_true", help="the long ones at their full length")
+    parser.add_argument("--json", type=Path, default=Path("bench-results/bench.json"), help="where the figures go")
+    return parser
 
 
 if __name__ == "__main__":
