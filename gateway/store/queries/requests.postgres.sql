@@ -1,4 +1,6 @@
 -- search --
+-- By id, which sorts by the millisecond of creation (RFC 9562, 5.7): ordered by created_at, one page of a million
+-- requests had all of them sorted first, which took two seconds of every enrollment's time.
 SELECT * FROM certificate_requests
 WHERE (CAST(:applications AS TEXT) IS NULL
        OR application_id IN (SELECT json_array_elements_text(CAST(CAST(:applications AS TEXT) AS JSON))))
@@ -8,7 +10,7 @@ WHERE (CAST(:applications AS TEXT) IS NULL
     SELECT 1 FROM json_array_elements(CAST(sans AS JSON)) AS san
     WHERE lower(san ->> 'value') LIKE :pattern ESCAPE '!'
   ))
-ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
+ORDER BY id DESC LIMIT :limit OFFSET :offset
 
 -- count --
 SELECT count(*) AS total FROM certificate_requests

@@ -19,6 +19,8 @@ UPDATE certificate_requests SET status = 'cancelled', updated_at = :at
 WHERE id = :id AND status IN ('pending_approval', 'approved')
 
 -- search --
+-- By id, which sorts by the millisecond of creation (RFC 9562, 5.7): ordered by created_at, one page of a million
+-- requests had all of them sorted first, which took two seconds of every enrollment's time.
 SELECT * FROM certificate_requests
 WHERE (CAST(:applications AS TEXT) IS NULL OR application_id IN (SELECT value FROM json_each(:applications)))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
@@ -26,7 +28,7 @@ WHERE (CAST(:applications AS TEXT) IS NULL OR application_id IN (SELECT value FR
   AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
     SELECT 1 FROM json_each(sans) AS san WHERE lower(json_extract(san.value, '$.value')) LIKE :pattern ESCAPE '!'
   ))
-ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
+ORDER BY id DESC LIMIT :limit OFFSET :offset
 
 -- count --
 SELECT count(*) AS total FROM certificate_requests
