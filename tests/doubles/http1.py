@@ -1,0 +1,109 @@
+"""HTTP/1.1 connections over real sockets, without a gateway behind them: an application that remembers, and raw bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.fronts.early import Early
+from gateway.serve.http1.connection import Circumstances, Connection, Hall
+from gateway.serve.http1.turn import Patience
+from gateway.serve.http1.watch import Watch
+from gateway.serve.http1.wire import Plain
+
+HOST = b"Host: gateway.example\r\n"
+
+
+@dataclass
+class Remembering:
+    """Reads each request to its end and answers 200 with its path; `came` is what reached it."""
+
+    came: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        self.scopes.append(scope)
+        self.came.append((scope["method"], scope["raw_path"], body))
+        text = scope["raw_path"]
+        headers = [(b"Content-Length", b"%d" % len(text))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": text})
+
+
+@dataclass
+class Served:
+    """A port, and the connections that stand."""
+
+    port: int
+    watch: Watch
+    ending: trio.Event
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    def end(self) -> None:
+        self.ending.set()
+        self.watch.drain()
+
+    async def until(self, connections: int) -> None:
+        with trio.fail_after(15):
+            while len(self.watch.open) != connections:
+                await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def served(
+    asgi: ASGIApp, patience: Patience | None = None, *, early: Early | None = None
+) -> AsyncIterator[Served]:
+    watch, ending = Watch(), trio.Event()
+    hall = Hall(asgi, watch, patience or Patience(), ending, early)
+
+    async def meet(stream: trio.SocketStream) -> None:
+        client = stream.socket.getpeername()
+        await Connection(Plain(stream), hall, Circumstances(client, stream.socket.getsockname(), False, None)).run()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.keep)
+        listeners = await nursery.start(partial(trio.serve_tcp, meet, 0, host="127.0.0.1"))
+        with trio.fail_after(30):
+            yield Served(listeners[0].socket.getsockname()[1], watch, ending)
+        nursery.cancel_scope.cancel()
+
+
+async def everything(stream: trio.abc.ReceiveStream, seconds: float = 15) -> bytes:
+    """What comes until the other side closes. Fails where it resets, or stays."""
+    heard = b""
+    with trio.fail_after(seconds):
+        while part := await stream.receive_some():
+            heard += part
+    return heard
+
+
+async def said(stream: trio.abc.Stream, data: bytes) -> bytes:
+    """Send, and hear everything."""
+    await stream.send_all(data)
+    return await everything(stream)
+
+
+async def until(stream: trio.abc.ReceiveStream, end: bytes, seconds: float = 15) -> bytes:
+    """What comes until `end` has."""
+    heard = b""
+    with trio.fail_after(seconds):
+        while not heard.endswith(end):
+            part = await stream.receive_some()
+            assert part, heard
+            heard += part
+    return heard
