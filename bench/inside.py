@@ -23,6 +23,7 @@ from gateway.actions.configure import configure
 from gateway.actions.resources import Resources
 from gateway.domain.declaration.reading import read
 from gateway.fronts.front import Front, Urls
+from gateway.fronts.limits import WHOLE
 from gateway.fronts.routes import routes
 from gateway.outbound.signer import open_signer
 from gateway.serve import ceremony, folder, signer_process
@@ -67,7 +68,7 @@ class Inside:
             "headers": raw,
             "client": ("127.0.0.1", 40000),
             "server": ("127.0.0.1", 443),
-            "extensions": {"tls": {"client_cert_der": None}} if scheme == "https" else {},
+            "extensions": {WHOLE: True, **({"tls": {"client_cert_der": None}} if scheme == "https" else {})},
         }
         sent: list[Message] = []
 

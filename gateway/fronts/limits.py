@@ -25,6 +25,10 @@ SHORT_BYTES = 64 * KIB
 SHORT_SECONDS = 0.5
 
 
+# An extension of the scope: all of the body came with its head. Nobody waits for it, and none of it is on its way.
+WHOLE = "muster.whole"
+
+
 class BodyRefused(Exception):
     """The body was not read to its end; `status` and `sentence` say why, in HTTP's words."""
 
@@ -75,7 +79,7 @@ class Incoming:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
-        self.unread = _announces_body(scope)
+        self.unread = not is_whole(scope) and _announces_body(scope)
 
     async def receive(self) -> Message:
         """The next message from the peer."""
@@ -120,11 +124,17 @@ def _announces_body(scope: Scope) -> bool:
     )
 
 
+def is_whole(scope: Scope) -> bool:
+    """Whether the listener says that all of the body is here."""
+    extensions = scope.get("extensions")
+    return extensions is not None and WHOLE in extensions
+
+
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of this lower-case name, or None."""
+    """The first header of this lower-case name, or None. A scope's names are in lower case, as ASGI has them."""
     value: bytes
     for key, value in scope["headers"]:
-        if key == name or key.lower() == name:
+        if key == name:
             return value.decode("latin-1")
     return None
 
@@ -141,7 +151,9 @@ async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float)
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > cap:
         raise _too_long(cap)
-    # The usual case, a body that came with its head, needs no deadline: it is here.
+    if is_whole(scope):
+        # No deadline for what is here: to set one up and take it down costs as much as a signature does.
+        return await _read(receive, cap)
     with trio.move_on_after(seconds):
         return await _read(receive, cap)
     raise BodyRefused(408, f"the body did not arrive within {seconds:g} seconds")

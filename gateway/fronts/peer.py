@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.types import Scope
 
@@ -12,9 +12,8 @@ from starlette.types import Scope
 _ENCODED = (b"%2f", b"%5c", b"%00", b"%25")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Where a request comes from.
+class Peer(NamedTuple):
+    """Where a request comes from. A tuple, since each request makes one.
 
     `address` is the socket's; `certificate` (DER) was proved in the TLS handshake; `id` names the request in logs and
     audit.

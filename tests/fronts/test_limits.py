@@ -6,6 +6,7 @@ import trio
 from gateway.fronts.limits import (
     DISCARD_BYTES,
     DISCARD_SECONDS,
+    WHOLE,
     BodyRefused,
     Disconnected,
     Incoming,
@@ -66,14 +67,37 @@ async def test_a_body_that_takes_too_long_is_refused(autojump_clock: trio.abc.Cl
     assert refused.value.status == 408
 
 
+async def test_a_body_that_the_listener_has_is_read_without_a_deadline_and_under_the_same_cap(
+    autojump_clock: trio.abc.Clock,
+):
+    whole = {"headers": [], "extensions": {WHOLE: True}}
+    receive, _ = stream(b"abcd")
+
+    async def slow():
+        await trio.sleep(60)
+        return await receive()
+
+    assert await read_body(whole, slow, cap=4, seconds=1) == b"abcd"
+    receive, _ = stream(b"abcde")
+    with pytest.raises(BodyRefused):
+        await read_body(whole, receive, cap=4, seconds=1)
+
+
+def test_of_a_body_that_the_listener_has_nothing_is_on_its_way():
+    scope = {"method": "POST", "http_version": "1.1", "headers": [(b"content-length", b"4")]}
+    receive, _ = stream(b"abcd")
+    assert Incoming(scope, receive).unread
+    assert not Incoming({**scope, "extensions": {WHOLE: True}}, receive).unread
+
+
 async def test_a_peer_that_goes_away_is_not_answered():
     receive, _ = stream(b"x", end=False)
     with pytest.raises(Disconnected):
         await read_body(SCOPE, receive, cap=4, seconds=1)
 
 
-def test_a_header_is_found_whatever_its_case():
-    scope = {"headers": [(b"Content-Type", b"a"), (b"content-type", b"b")]}
+def test_the_first_header_of_a_name_counts():
+    scope = {"headers": [(b"accept", b"x"), (b"content-type", b"a"), (b"content-type", b"b")]}
     assert header(scope, b"content-type") == "a"
     assert header(scope, b"authorization") is None
 

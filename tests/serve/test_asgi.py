@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.serve.asgi import application
+from gateway.serve.asgi import Outermost, application
 from gateway.serve.telemetry import Counters
 
 
@@ -40,7 +42,7 @@ APP = application(
 )
 
 
-async def ask(path: str, kind: str = "http") -> list[Message]:
+async def ask(path: str, kind: str = "http", app: ASGIApp = APP) -> list[Message]:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -51,7 +53,7 @@ async def ask(path: str, kind: str = "http") -> list[Message]:
 
     scope = {"type": kind, "method": "GET", "path": path, "raw_path": path.encode(), "headers": [], "query_string": b""}
     scope |= {"scheme": "http", "root_path": "", "client": None, "server": None, "extensions": {}}
-    await APP(scope, receive, send)
+    await app(scope, receive, send)
     return sent
 
 
@@ -88,3 +90,63 @@ async def test_answers_are_counted_by_class() -> None:
     counters.answers.update({200: 2, 201: 1, 404: 3})
     assert counters.facts() == {"answers_2xx": 3, "answers_4xx": 3, "open": 0, "failures": 0}
     assert COUNTERS.open == 0
+
+
+class Told:
+    """An endpoint that says its name and what it was told of the path."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told = ",".join(f"{name}={value}" for name, value in scope["path_params"].items())
+        await PlainTextResponse(f"{self._name} {told}")(scope, receive, send)
+
+
+async def posted(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(f"posted {request.path_params['number'] + 1}")
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/a/{one}/first", Told("first")),
+    Route("/a/{one}/{rest:path}", Told("second")),
+    Route("/numbers/{number:int}", posted, methods=["GET"]),
+    Route("/b", Told("b")),
+    Route("/{any}/last", Told("anywhere")),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/a/x/first", b"first one=x"),
+        ("/a/x/y/z", b"second one=x,rest=y/z"),
+        ("/a/last", b"anywhere any=a"),
+        ("/c/last", b"anywhere any=c"),
+        ("/b", b"b "),
+        ("/numbers/41", b"posted 42"),
+        ("/b/", None),
+        ("/b/last/", None),
+        ("/A/x/first", None),
+        ("//a/x/first", None),
+        ("/numbers/x", None),
+        ("/", None),
+        ("", None),
+        ("*", None),
+    ],
+)
+@pytest.mark.parametrize("routes", [ROUTES, ROUTES[:2] + ROUTES[3:]])
+async def test_a_path_is_answered_by_the_route_that_starlette_finds_and_by_no_other(
+    path: str, body: bytes | None, routes: list[BaseRoute]
+) -> None:
+    # D9: what no route takes does not exist. The routes of one segment are tried alone, in their order.
+    if len(routes) < len(ROUTES) and path.startswith("/numbers"):
+        body = None
+    answers = []
+    for app in (application(routes, Counters()), Outermost(Router(routes, redirect_slashes=False), Counters())):
+        start, content, *_ = await ask(path, app=app)
+        answers.append((start["status"], content["body"]))
+    if body is None:
+        assert [status for status, _ in answers] == [404, 404]
+    else:
+        assert answers == [(200, body)] * 2

@@ -13,9 +13,10 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 import trio
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from gateway.fronts.early import Early
+from gateway.fronts.limits import WHOLE
 from gateway.serve.http1.answer import refusal
 from gateway.serve.http1.head import Head, Unreadable, read, require_head_so_far
 from gateway.serve.http1.turn import Patience, Turn
@@ -178,7 +179,7 @@ class Connection:
     async def _answer(self, head: Head, turn: Turn) -> None:
         circumstances, watch = self._circumstances, self._hall.watch
         path = head.path.decode("ascii")
-        scope = {
+        scope: Scope = {
             "type": "http",
             "http_version": "1.1" if head.modern else "1.0",
             "asgi": _ASGI,
@@ -194,6 +195,8 @@ class Connection:
             "state": {},
             "extensions": {} if circumstances.tls is None else {"tls": circumstances.tls},
         }
+        if turn.whole:
+            scope["extensions"][WHOLE] = True
         self._turn = turn
         self.began = trio.current_time()
         watch.at_work.add(self)

@@ -99,6 +99,11 @@ class Turn:
         self.keeps = head.keeps and not last
         self.refused: Unreadable | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of the body is here, so that nobody will wait for it."""
+        return self._left == 0
+
     def lose(self) -> None:
         """The peer has gone; an application that waits to hear of it does."""
         self.keeps = False
