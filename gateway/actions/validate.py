@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -100,6 +101,11 @@ class Validations:
         self._targets: dict[str, _Turns] = {}
         self._slots = trio.Semaphore(AT_ONCE)
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def under_way(self) -> list[str]:
+        """The ids of the authorizations that this process validates."""
+        return [authorization_id for authorization_id, _ in self._running]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the validations until cancelled. What is cut off stays `processing` in the store, for the next start."""
@@ -220,14 +226,22 @@ async def _attempt(prover: Prover, target: Target, end: float) -> Evidence:
         raise Unproven(Fault.CONNECTION, "the server took too long to answer", passing=True) from None
 
 
-async def resume(resources: Resources, validations: Validations) -> int:
-    """Take up every validation that a stop cut off; how many there were. One whose pair is gone stays as it is.
+async def unfinished_ids(resources: Resources) -> set[str]:
+    """The authorizations whose validation is marked as under way, whoever has it. Raises `StoreUnavailable`."""
+    at = resources.now()
+    found = await resources.store.read(lambda unit: store.unfinished_challenges(unit, at))
+    return {each.authorization.id for each in found}
+
+
+async def resume(resources: Resources, validations: Validations, only: Collection[str] | None = None) -> int:
+    """Take up every validation that a stop cut off, or `only` those; how many. One whose pair is gone stays as it is.
 
     Raises:
         StoreUnavailable: the store cannot be read now.
     """
     at = resources.now()
-    unfinished = await resources.store.read(lambda unit: store.unfinished_challenges(unit, at))
+    found = await resources.store.read(lambda unit: store.unfinished_challenges(unit, at))
+    unfinished = [each for each in found if only is None or each.authorization.id in only]
     pairs = {pair.id: pair for pair in resources.catalogue().pairs}
     for each in unfinished:
         pair = pairs.get(each.pair_id)

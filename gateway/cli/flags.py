@@ -30,9 +30,12 @@ def settings(options: argparse.Namespace) -> Settings:
 
 
 def _metavar(key: Key) -> str:
-    return {"data": "FOLDER", "acme-http01-port": "PORT"}.get(key.name, "URL" if "url" in key.name else "HOST:PORT")
+    return {"data": "FOLDER", "acme-http01-port": "PORT", "workers": "COUNT"}.get(
+        key.name, "URL" if "url" in key.name else "HOST:PORT"
+    )
 
 
 def _help(key: Key) -> str:
     default = f"default {key.default}, " if key.default else ""
-    return f"{key.meaning} ({default}{key.variable})".replace("%", "%%")
+    meaning = key.meaning.partition(" ([")[0]  # a link is for the page
+    return f"{meaning} ({default}{key.variable})".replace("%", "%%")

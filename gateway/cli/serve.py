@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Final
 
 from gateway.cli.flags import add_settings, settings
@@ -21,8 +22,8 @@ examples:
       keep certificates in PostgreSQL
 
 When it is ready it prints its addresses, a working command for each protocol, and a line `ready URL`; quickstart.json
-in the data folder says the same to scripts. SIGTERM and Ctrl-C let open requests finish. All settings:
-docs/configuration.md.
+in the data folder says the same to scripts. SIGTERM and Ctrl-C let open requests finish; SIGHUP reads settings and
+certificates again without a failed request. All settings: docs/configuration.md; operation: docs/operating.md.
 """
 
 
@@ -41,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
     """Serve until told to end."""
     from gateway.serve.start import serve
 
-    serve(settings(options), softhsm=options.softhsm)
+    serve(settings(options), partial(settings, options), softhsm=options.softhsm)
     return 0

@@ -30,7 +30,7 @@ async def _ready() -> bool:
     return True
 
 
-def _nothing() -> Sequence[Family]:
+async def _nothing() -> Sequence[Family]:
     return ()
 
 
@@ -51,6 +51,6 @@ class Front:
     validations: Validations = field(default_factory=Validations)
     statuses: Statuses = field(default_factory=Statuses)
     ready: Callable[[], Awaitable[bool]] = _ready
-    measures: Callable[[], Sequence[Family]] = _nothing
+    measures: Callable[[], Awaitable[Sequence[Family]]] = _nothing
     readers: Readers = NOBODY
     nonces: Book | None = None

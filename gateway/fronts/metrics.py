@@ -27,6 +27,6 @@ def metrics_routes(front: Front) -> list[BaseRoute]:
             return NOT_FOUND
         if scope["method"] not in {"GET", "HEAD"}:
             return WRONG_METHOD
-        return Reply(200, exposed(front.measures()), MEDIA_TYPE, (NO_STORE,))
+        return Reply(200, exposed(await front.measures()), MEDIA_TYPE, (NO_STORE,))
 
     return [Route("/metrics", Endpoint(front, figures, text, counted=False), methods=None)]

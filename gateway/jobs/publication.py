@@ -12,9 +12,9 @@ from gateway.domain.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
-# What another gateway revoked is on a list within this time, and a signature; looking costs one small read. What this
-# one revoked rings a bell.
-GLANCE = 2.0  # seconds
+# What another worker or gateway revoked is on a list within this time, and a signature; what it signed is handed out
+# here as soon. Looking costs one small read. What this one revoked rings a bell.
+GLANCE = 0.5  # seconds
 # After a failure; the list in force lasts for days yet, and a signer that is away is asked by others as well.
 PAUSE = 10.0  # seconds
 

@@ -56,6 +56,11 @@ class Folder:
         return self.path / "lock"
 
     @property
+    def duty(self) -> Path:
+        """Locked (flock) by the worker that does what is done once for a store."""
+        return self.path / "duty"
+
+    @property
     def secret(self) -> Path:
         """The key store's unlock secret, unless the settings name another place."""
         return self.path / "unlock-secret"

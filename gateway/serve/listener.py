@@ -35,6 +35,7 @@ from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.secure import SecureStream
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
+from gateway.serve.workers.spread import Room, Turns
 
 logger = logging.getLogger("muster.listener")
 
@@ -49,30 +50,45 @@ class Door(trio.abc.Listener[Stream]):
     """Accepts connections while there is room for them: the rest wait in the kernel's backlog.
 
     With a `context` it accepts TLS, each connection under the context that is current at that moment; `context` may be
-    replaced at any time, and connections that stand keep the one they began with.
+    replaced at any time, and connections that stand keep the one they began with. `turns`: others accept there as well.
     """
 
-    def __init__(self, bound: socket.socket, room: int, context: ssl.SSLContext | None = None) -> None:
-        self._plain = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
-        self.room = trio.Semaphore(room)
+    def __init__(
+        self, bound: socket.socket, room: int, context: ssl.SSLContext | None = None, turns: Turns | None = None
+    ) -> None:
+        bound.setblocking(False)
+        self._bound = bound
+        self.room = Room(room, turns)
         self.context = context
 
     async def accept(self) -> Stream:
         """Wait for room, then for a connection. Whoever gets the stream releases `room` when it is done with it."""
         await self.room.acquire()
         try:
-            stream = await self._plain.accept()
+            accepted = await self._accepted()
         except BaseException:
-            self.room.release()
+            self.room.give_back()
             raise
+        self.room.taken()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
         if self.context is None:
             return stream
         # The handshake is the connection's own affair: a slow peer delays nobody.
         return SecureStream(stream, self.context)
 
+    async def _accepted(self) -> socket.socket:
+        while True:
+            await trio.lowlevel.wait_readable(self._bound)
+            await self.room.turn()
+            try:
+                return self._bound.accept()[0]
+            except (BlockingIOError, ConnectionAbortedError):
+                pass  # another worker was quicker, or the peer has changed its mind
+
     async def aclose(self) -> None:
         """Stop accepting."""
-        await self._plain.aclose()
+        trio.lowlevel.notify_closing(self._bound)
+        self._bound.close()
 
 
 class Visit:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
-from gateway.serve.folder import store_url
+from gateway.serve.folder import Folder, store_url
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
+from gateway.store.duty import Duty, open_duty
 from gateway.store.unit import Store, StoreUnavailable, open_store
 
 
@@ -28,6 +29,15 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
             raise CannotStart(f"the store cannot be opened: {trouble}") from None
         with usable():
             yield store
+
+
+@asynccontextmanager
+async def opened_duty(settings: Settings) -> AsyncIterator[Duty]:
+    """The turn of the store that the settings name. Raises `CannotStart` where it is out of reach."""
+    async with AsyncExitStack() as stack:
+        with usable():
+            duty = await stack.enter_async_context(open_duty(store_url(settings), Folder(settings.data).duty))
+        yield duty
 
 
 @contextmanager

@@ -6,7 +6,6 @@ challenge in the clear; the store has their hashes. Whoever deletes the file onl
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Final
@@ -89,8 +88,8 @@ def read_token(folder: Folder) -> str:
         return ""
 
 
-def facts(folder: Folder, secrets: Secrets, *, https: str, http: str) -> Quickstart:
-    """Put the facts together; `https` and `http` are the external URLs."""
+def facts(folder: Folder, secrets: Secrets, *, https: str, http: str, pid: int) -> Quickstart:
+    """Put the facts together; `https` and `http` are the external URLs, `pid` the process that signals go to."""
     return Quickstart(
         https=https,
         http=http,
@@ -102,7 +101,7 @@ def facts(folder: Folder, secrets: Secrets, *, https: str, http: str) -> Quickst
         est=Est(f"{https}/est/{APPLICATION}/{DEVICES}", "device", secrets.passphrase),
         scep=Scep(f"{http}/scep/{APPLICATION}/{DEVICES}", secrets.challenge),
         rest=f"{https}/api/v1/cert-manager",
-        pid=os.getpid(),
+        pid=pid,
     )
 
 

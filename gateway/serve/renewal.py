@@ -7,7 +7,7 @@ and the certificate signed by the signer's program, never here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Final
@@ -19,7 +19,6 @@ from gateway.domain.succession import latest
 from gateway.serve import ceremony
 from gateway.serve.folder import Folder
 from gateway.serve.opening import now
-from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
 from gateway.store.catalogue import Catalogue
 
@@ -32,20 +31,18 @@ PAUSE: Final = 12 * 3600.0  # seconds
 
 
 async def keep_listener_certificate(
-    settings: Settings, secret: str, issuer: Callable[[], str], renewed: Callable[[], None]
+    settings: Settings, issuer: Callable[[], str], renew: Callable[[str], Awaitable[None]]
 ) -> None:
-    """Look now and twice a day, for ever; `issuer` names the key that signs. Ends by cancellation only.
+    """Look now and twice a day, for ever, and ask `renew` for the next one in time. Ends by cancellation only.
 
-    `renewed` is told of a new certificate.
+    `issuer` names the key that signs it.
     """
     while settings.tls_certificate is None:
         try:
             if await trio.to_thread.run_sync(_due, settings):
-                await trio.to_thread.run_sync(ceremony.renew_tls, settings, secret, issuer())
-                logger.info("the listener has a new certificate")
-                renewed()
-        except (CannotStart, OSError, ValueError) as trouble:
-            logger.warning("the listener's certificate was not renewed", extra={"cause": str(trouble)})
+                await renew(issuer())
+        except (OSError, ValueError) as trouble:
+            logger.warning("the listener's certificate cannot be looked at", extra={"cause": str(trouble)})
         await trio.sleep(PAUSE)
 
 

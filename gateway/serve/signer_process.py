@@ -46,11 +46,17 @@ def environment(settings: Settings) -> dict[str, str]:
 
     SoftHSM2 finds a token of the data folder's own by a variable, which no other process is given.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    source = str(Path(gateway.__file__).parent.parent)
+    found = plain_environment()
     softhsm = Folder(settings.data).softhsm
     if settings.pin_file is not None and settings.pin_file.parent == softhsm:
-        inherited["SOFTHSM2_CONF"] = str(softhsm / "softhsm2.conf")
+        found["SOFTHSM2_CONF"] = str(softhsm / "softhsm2.conf")
+    return found
+
+
+def plain_environment() -> dict[str, str]:
+    """The same for a child that has nothing to do with tokens."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    source = str(Path(gateway.__file__).parent.parent)
     return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, [source, inherited.get("PYTHONPATH")]))}
 
 

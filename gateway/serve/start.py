@@ -1,21 +1,18 @@
 """From settings to a running gateway, in the order that keeps a refusal harmless: look, bind, hold, make, start.
 
-Nothing is created before everything that can be refused has been looked at. Only light modules are imported here: the
-heavy ones load while the signer's processes come up.
+Nothing is created before everything that can be refused has been looked at. Only light modules are imported here, and
+by the parent that this becomes: the heavy ones load in the first worker while the signer's processes come up.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
+import os
 import resource
 import signal
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from subprocess import Popen
 from types import FrameType
 from typing import Final
 
@@ -25,32 +22,17 @@ from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder, State
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
+from gateway.serve.workers import process, slots
 
 DESCRIPTORS: Final = 65536
 
 logger = logging.getLogger("muster.serve")
 
 
-@dataclass(frozen=True, slots=True)
-class House:
-    """What has been made ready for `lifespan`: bound sockets, a folder that is ours, a supervisor that comes up.
-
-    `made` is what the ceremony of a first start made; None on a folder that is complete.
-    """
-
-    settings: Settings
-    folder: Folder
-    https: Sequence[socket.socket]
-    http: Sequence[socket.socket]
-    supervisor: Popen[bytes]
-    runtime: Path
-    secret: str
-    made: Manifest | None
-
-
-def serve(settings: Settings, *, softhsm: bool = False) -> None:
+def serve(settings: Settings, reload: Callable[[], Settings], *, softhsm: bool = False) -> None:
     """Run a gateway until SIGTERM or SIGINT. Raises `CannotStart`, having changed nothing, where it cannot start.
 
+    `reload` reads the settings again, at SIGHUP.
     `softhsm`: authorities that are made from now on have their keys on a SoftHSM2 token of the data folder's own.
     """
     if softhsm:
@@ -64,7 +46,7 @@ def serve(settings: Settings, *, softhsm: bool = False) -> None:
     try:
         http = sockets.bind(settings.http, "--http")
         try:
-            _start(settings, state, secret, softhsm=softhsm, https=https, http=http)
+            _start(settings, reload, state, secret, softhsm=softhsm, https=https, http=http)
         finally:
             sockets.close(http)
     finally:
@@ -73,6 +55,7 @@ def serve(settings: Settings, *, softhsm: bool = False) -> None:
 
 def _start(
     settings: Settings,
+    reload: Callable[[], Settings],
     state: State,
     secret: str | None,
     *,
@@ -89,6 +72,7 @@ def _start(
         # Until the loop runs there is nothing to drain: a signal unwinds from here, children and folders with it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _unwind)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         made: Manifest | None = None
         if softhsm:
             settings = soft_token.make(settings)
@@ -98,23 +82,23 @@ def _start(
             logger.info("first start: keys, authorities and certificates are made", extra={"folder": str(place.path)})
             made = ceremony.first(settings, secret, sockets.plain_url(settings, http))
         with signer_process.runtime_folder() as runtime:
+            memory = slots.make()
             supervisor = signer_process.start(settings, secret, runtime)
+            descriptors = [one.fileno() for one in https], [one.fileno() for one in http]
+            early = process.start([*descriptors[0], *descriptors[1], memory])
             try:
-                # A thousand classes are made now and never let go: looking through them for garbage, now or under
-                # load, costs a tenth of the start, and pauses later.
-                gc.disable()
                 import trio
 
-                from gateway.serve.lifespan import live
+                from gateway.serve.parent import House, live
 
-                gc.freeze()
-                gc.enable()
-                house = House(settings, place, https, http, supervisor, runtime, secret, made)
+                house = House(settings, place, *descriptors, memory, supervisor, early, runtime, secret, made, reload)
                 trio.run(partial(live, house), strict_exception_groups=True)
             except BaseExceptionGroup as group:
                 raise _sentence(group) from None
             finally:
+                early.kill()
                 signer_process.end(supervisor)
+                os.close(memory)
 
 
 def _allow_descriptors() -> None:

@@ -182,6 +182,10 @@ class Batches:
                     # An engine that never waits must not keep the loop from all others until the queue is empty.
                     await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def top_up(self, batch: list[Job]) -> None:
+        """Add to a batch that had to wait for its turn what has come meanwhile. For engines, before they run it."""
+        batch += self._take(MOST_IN_A_BATCH - len(batch))
+
     def close(self) -> None:
         """Take no more units; those that wait are still carried out, and then `drive` ends."""
         self._closing = True
@@ -214,9 +218,9 @@ class Batches:
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         return True
 
-    def _take(self) -> list[Job]:
+    def _take(self, most: int = MOST_IN_A_BATCH) -> list[Job]:
         batch: list[Job] = []
-        while self._queue and len(batch) < MOST_IN_A_BATCH:
+        while self._queue and len(batch) < most:
             job = self._queue.popleft()
             if job.abandoned:
                 self._open -= 1

@@ -22,6 +22,7 @@ from gateway.domain.audit import AuditEvent
 from gateway.store import audit
 from gateway.store.commit import Batches, Job, UnitFailed, driven, run_units
 from gateway.store.errands import Errands, Turns
+from gateway.store.hands import Hands
 from gateway.store.migrate import migrate
 from gateway.store.statements import Positional, for_sqlite, positional
 from gateway.store.unit import DamagedStore, Duplicate, Row, Store, StoreUnavailable, Unit, Value
@@ -30,13 +31,21 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# `muster apply` and `muster doctor` may write to the same file while the gateway does; their transactions are short.
+# Other workers write to the same file, `muster apply` and `muster doctor` too; all transactions are short.
 BUSY_TIMEOUT: Final = 5000  # milliseconds
+# A waiter looks so often whether the lock is free, and whoever had it last leaves it free for longer than that: they
+# take turns. Asleep rather than in SQLite's own handler, whose waits grow to 100 ms: beside a neighbour that always
+# writes, one commit in a hundred then took a tenth of a second, and the slowest 2.5 s; now 60 ms on the same machine.
+POLL: Final = 0.0003  # seconds
+GAP: Final = 0.001  # seconds
 # A commit that waits longer for the disk than this is worth a thread's hop, and does not hold the loop.
 QUICK: Final = 0.001  # seconds
 PROBE: Final = 16  # of that many commits on a slow disk one is made on the loop, to see whether it still is slow
 # Units after which the write-ahead log is carried over into the file: a unit changes 5 to 10 pages, so 20 to 40 MiB.
 CHECKPOINT: Final = 1000
+# Pages of a log that is not to grow further though somebody always writes: 64 MiB.
+LONG_LOG: Final = 16_384
+RESTART_TIMEOUT: Final = 50  # milliseconds; a neighbour's transaction takes less, and the next look is not far
 # And pages after which SQLite does so itself within a commit: for a single unit that changes very many rows.
 AUTOCHECKPOINT: Final = 20_000
 # A log that grew in a storm gives its space back after the next checkpoint.
@@ -171,6 +180,8 @@ class SqliteStore:
         self._pace = 0.0  # seconds that a commit takes, of late
         self._slow = 0  # commits beside the loop since the last look
         self._since_checkpoint = 0  # units
+        self._hands = Hands(path.with_name(f"{path.name}-hands"))
+        self._had_it = False  # whether this process was the last to write, as far as it knows
         self.batches = Batches(self._carry_out, queue, rest=self._rest)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
@@ -200,10 +211,12 @@ class SqliteStore:
             self._reader.close()
             await self._errands.do(self._writer.close)
             self._errands.close()
+            self._hands.close()
 
     async def _carry_out(self, batch: list[Job]) -> None:
         try:
-            await self._begin()
+            if await self._begin():
+                self.batches.top_up(batch)
             try:
                 events = run_units(self._writing, batch, (StoreUnavailable,), savepoints=False)
             except UnitFailed:
@@ -245,28 +258,45 @@ class SqliteStore:
 
     def _checkpoint(self) -> None:
         try:
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _, frames, carried = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames > LONG_LOG and carried < frames:
+                # Others write all the time: for the little that came meanwhile they wait, and the log begins anew.
+                self._writer.execute(f"PRAGMA busy_timeout = {RESTART_TIMEOUT}")
+                self._writer.execute("PRAGMA wal_checkpoint(RESTART)")
         except sqlite3.Error as error:
             # The log only grows; the next commit says what is wrong, to those whom it concerns.
             log.warning("the store's log was not carried over: %s", error)
+        finally:
+            self._writer.execute("PRAGMA busy_timeout = 0")
 
-    async def _begin(self) -> None:
-        """Take the write lock: at once, as nearly always, or waiting for another process beside the loop."""
+    async def _begin(self) -> bool:
+        """Take the write lock, at once or in turn with other processes; whether that took a while."""
+        waited = self._had_it and self._hands.others()
+        if waited:
+            await trio.sleep(GAP)
+        if self._begun():
+            return waited
+        self._hands.raise_own()
+        try:
+            until = trio.current_time() + BUSY_TIMEOUT / 1000
+            while not self._begun():
+                if trio.current_time() > until:
+                    raise StoreUnavailable("the store is locked: another process has been writing for too long")
+                await trio.sleep(POLL)
+        finally:
+            self._hands.lower_own()
+        return True
+
+    def _begun(self) -> bool:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 _fail(error)
-            await self._errands.do(self._begin_patiently)
-
-    def _begin_patiently(self) -> None:
-        self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            _fail(error)
-        finally:
-            self._writer.execute("PRAGMA busy_timeout = 0")
+            self._had_it = False
+            return False
+        self._had_it = True
+        return True
 
     def _commit(self) -> None:
         try:
@@ -328,7 +358,7 @@ def _look(file: Path) -> None:
 
 
 def _remove(file: Path) -> None:
-    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm", f"{file.name}-hands"):
         file.with_name(name).unlink(missing_ok=True)
 
 

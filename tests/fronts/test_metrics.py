@@ -16,7 +16,12 @@ from tests.doubles.house import House, open_house
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with open_house(tmp_path) as house:
-        house.set_front(measures=lambda: [gauge("muster_one", "One.", (1, {}))], readers=readers("loopback"))
+
+
+        async def measured():
+            return [gauge("muster_one", "One.", (1, {}))]
+
+        house.set_front(measures=measured, readers=readers("loopback"))
         yield house
 
 

@@ -203,11 +203,13 @@ def test_kill_minus_9_leaves_no_signer_and_a_folder_that_starts_again(folder: Pa
 
 def test_a_supervisor_that_is_killed_comes_back(folder: Path) -> None:
     with running_gateway(folder) as running:
-        supervisor = next(pid for pid in children(running.process.pid) if b"serve" in cmdline(pid))
+        supervisor = next(pid for pid in children(running.process.pid) if b"signer\0serve" in cmdline(pid))
         os.kill(supervisor, signal.SIGKILL)
         end = time.monotonic() + 15
         while time.monotonic() < end:
-            again = [pid for pid in children(running.process.pid) if b"serve" in cmdline(pid) and pid != supervisor]
+            again = [
+                pid for pid in children(running.process.pid) if b"signer\0serve" in cmdline(pid) and pid != supervisor
+            ]
             if again and get(running, "/readyz")[0] == 200:
                 break
             time.sleep(0.1)

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.domain.authority import Authority, AuthorityKind, AuthorityStatus
-from gateway.serve import ceremony, folder, renewal
+from gateway.serve import ceremony, folder, parent, renewal
 from gateway.serve.folder import Folder
 from gateway.serve.renewal import listener_issuer
 from gateway.serve.settings import load
@@ -21,14 +21,15 @@ from gateway.store.catalogue import Catalogue
 async def renewed_within(data: Path, secret: str, seconds: float, external_url: str = "") -> int:
     times = 0
 
-    def count() -> None:
+    async def renew(issuer: str) -> None:
         nonlocal times
-        times += 1
-        scope.cancel()
+        if await parent.renew(settings, secret, issuer):
+            times += 1
+            scope.cancel()
 
     settings = load({"data": str(data), "external-url": external_url}, {}, folder=data.parent)
     with trio.move_on_after(seconds) as scope:
-        await renewal.keep_listener_certificate(settings, secret, lambda: renewal.ISSUING, count)
+        await renewal.keep_listener_certificate(settings, lambda: renewal.ISSUING, renew)
     return times
 
 

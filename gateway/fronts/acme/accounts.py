@@ -10,8 +10,9 @@ from protocols.acme.states import Account
 
 _MOST: Final = 10_000
 
-# Another gateway on the same store may deactivate an account; this one believes otherwise for no longer than this.
-_LIFETIME: Final = 5.0  # seconds
+# Another worker, or a gateway on the same store, may deactivate an account; this one believes otherwise for no longer
+# than this.
+_LIFETIME: Final = 0.9  # seconds
 
 
 class Accounts:
