@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Final
 import trio
 
 from bench.population import Population, mould
-from bench.starting import serving
+from bench.serving import serving
 from gateway.domain.request import RequestStatus
 from gateway.serve.folder import Folder, State, held, inspect
 from gateway.serve.opening import opened_store
@@ -31,6 +33,8 @@ from gateway.store.unit import Store, Unit
 MILLION: Final = 1_000_000
 IN_A_UNIT: Final = 500  # certificates: some 5,000 changed pages, well below what SQLite lets its log grow to by itself
 REVOKED_EACH: Final = 100  # one in a hundred certificates is revoked before its end, in an ordinary year
+# Names a folder that a whole table's benches fill once, and the next run finds full.
+KEPT: Final = "BENCH_FILLED"
 _LINE: Final = 0.5  # seconds between two lines of progress on a terminal
 _LOG_LINE: Final = 10.0  # and in a log, where they stay
 
@@ -96,6 +100,17 @@ def fill(
 
 def _silent(_done: int, _total: int) -> None:
     pass
+
+
+@contextmanager
+def filled(certificates: int, say: Callable[[str], None]) -> Iterator[Path]:
+    """A data folder with so many certificates: the one that `BENCH_FILLED` names, or one for the while."""
+    kept = os.environ.get(KEPT)
+    with tempfile.TemporaryDirectory(prefix="muster-bench-") as place:
+        data = Path(kept or Path(place, "data"))
+        say(f"filling {data} with {certificates:,} certificates ...")
+        fill(data, certificates)
+        yield data
 
 
 async def _fill(settings: Settings, total: int, revoked_each: int, progress: Progress) -> int:

@@ -38,7 +38,7 @@ class ScepUser(Member):
         if not self._identities:
             try:
                 self._identities.append(Messages(answer.body, self.told.scep_challenge))
-            except (ValueError, RuntimeError, Malformed):
+            except (ValueError, Failed, Malformed):
                 raise self.failed("GetCACert", began, "no certificate to encrypt to") from None
 
     @classmethod
@@ -48,7 +48,7 @@ class ScepUser(Member):
         try:
             body = connections.ask("GET", cls._url("GetCACert"), None, ()).body
             cls._identities.extend(Messages(body, cls.told.scep_challenge) for _ in range(_IDENTITIES))
-        except (OSError, Failed, ValueError, RuntimeError, Malformed):
+        except (OSError, Failed, ValueError, Malformed):
             return
         finally:
             connections.close()
@@ -68,7 +68,7 @@ class ScepUser(Member):
             raise self.failed("PKCSReq", began, word)
         try:
             messages.opened(answer.body)
-        except (ValueError, RuntimeError, Malformed):
+        except (ValueError, Failed, Malformed):
             raise self.failed("PKCSReq", began, "the certificate cannot be read") from None
 
     @classmethod
