@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from gateway.fronts.rates import MEANT as A_RATE
 from gateway.fronts.rates import Rate, rate
 from gateway.fronts.readers import MEANT, Networks, networks, readers
+from gateway.serve.proxies.forms import FORMS
 from gateway.serve.refusal import CannotStart
 
 Value: TypeAlias = str | int
@@ -49,6 +50,9 @@ class Kind(Enum):
     READERS = MEANT
     RATE = A_RATE
     NETWORKS = "addresses and networks with commas between them"
+    LISTENERS = "http, https, or both with a comma between them"
+    FORM = "one of " + ", ".join(FORMS)
+    HOPS = "x-forwarded-for or forwarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,33 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
     Key("tls.certificate", Kind.PATH, "", "PEM chain for HTTPS, leaf first; empty: the one made at the first start"),
     Key("tls.key", Kind.PATH, "", "PEM private key of `tls.certificate`"),
+    Key("tls.folder", Kind.PATH, "", "a folder of `NAME.crt` with `NAME.key`: each chain is shown for its DNS names"),
+    Key("proxies.trusted", Kind.NETWORKS, "", "the proxies in front, addresses or networks; nobody else is believed"),
+    Key(
+        "proxies.protocol",
+        Kind.LISTENERS,
+        "",
+        "where their connections begin with the PROXY protocol, version 1 or 2: `http`, `https`, or both",
+    ),
+    Key(
+        "proxies.terminate-tls",
+        Kind.LISTENERS,
+        "",
+        "where they end the client's TLS, so that their requests count as HTTPS: `http`, `https`, or both",
+    ),
+    Key(
+        "proxies.client-certificate",
+        Kind.FORM,
+        "",
+        "the header in which they say a client's certificate: `rfc9440`, `nginx`, `ingress-nginx`, `haproxy`, `envoy`"
+        " or `traefik`; empty: none",
+    ),
+    Key(
+        "proxies.forwarded",
+        Kind.HOPS,
+        "",
+        "the header in which they say a client's address: `x-forwarded-for` or `forwarded`; empty: none",
+    ),
     Key(
         "limits.connections",
         Kind.COUNT,
@@ -222,6 +253,12 @@ class Settings:
     pins_file: Path | None
     tls_certificate: Path | None
     tls_key: Path | None
+    tls_folder: Path | None
+    proxies_trusted: Networks
+    proxies_protocol: frozenset[str]
+    proxies_terminate_tls: frozenset[str]
+    proxies_client_certificate: str
+    proxies_forwarded: str
     connections: int
     handshake_seconds: int
     idle_seconds: int
@@ -369,9 +406,19 @@ def _checked(key: Key, value: Value, where: str, folder: Path) -> Value:
                 networks(str(value))
             except ValueError:
                 raise wrong from None
-        case Kind.TEXT | Kind.NETWORKS:
+        case Kind.LISTENERS if not _listed(str(value)) <= {"http", "https"}:
+            raise wrong
+        case Kind.FORM if value and value not in FORMS:
+            raise wrong
+        case Kind.HOPS if value not in {"", "x-forwarded-for", "forwarded"}:
+            raise wrong
+        case Kind.TEXT | Kind.NETWORKS | Kind.LISTENERS | Kind.FORM | Kind.HOPS:
             pass
     return str(value)
+
+
+def _listed(value: str) -> frozenset[str]:
+    return frozenset(each.strip() for each in value.split(",")) if value else frozenset()
 
 
 def _is_origin(url: str) -> bool:
@@ -439,6 +486,12 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         pins_file=path("signer.pins-file"),
         tls_certificate=path("tls.certificate"),
         tls_key=path("tls.key"),
+        tls_folder=path("tls.folder"),
+        proxies_trusted=networks(text("proxies.trusted")) if values["proxies.trusted"] else (),
+        proxies_protocol=_listed(text("proxies.protocol")),
+        proxies_terminate_tls=_listed(text("proxies.terminate-tls")),
+        proxies_client_certificate=text("proxies.client-certificate"),
+        proxies_forwarded=text("proxies.forwarded"),
         connections=number("limits.connections"),
         handshake_seconds=number("limits.handshake-seconds"),
         idle_seconds=number("limits.idle-seconds"),
