@@ -168,10 +168,10 @@ class Admission:
         self.require(lane, begun=begun)
         return UnderWay(self, lane)
 
-    def round_took(self, seconds: float, idle: float = 0.0) -> None:
+    def round_took(self, seconds: float, idle: float = 0.0, waiting: int = 0) -> None:
         """A round of the loop took so long, and what lay in sockets waited for it. One long round proves nothing.
 
-        `idle`: for how long there was nothing to do before it.
+        `idle`: for how long there was nothing to do before it. `waiting`: so many that came have not had their turn.
         """
         # An exponential average whose weight is that of a first-order lag: no power is computed, each round.
         whole = seconds + idle
@@ -180,7 +180,7 @@ class Admission:
         # What came before these rounds has arrived, or was something else.
         came = self._came
         if any(came) or self._coming:
-            self._coming = min(self._coming, sum(came))
+            self._coming = min(self._coming, sum(came) + waiting)
             self._came = (0, *came[:3])
 
     def comes(self) -> None:

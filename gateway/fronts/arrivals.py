@@ -76,6 +76,15 @@ class Arrivals:
             self._times[at] = due + pace.interval
         return early
 
+    def charge(self, place: Place, pace: Pace, now: float, count: int) -> None:
+        """Count so many more for a name that stands in the table. It never owes more than what it may have at once."""
+        mark, first = place
+        marks = self._marks[first : first + WAYS].tolist()
+        if mark in marks:
+            at = first + marks.index(mark)
+            due = _due(self._times[at], pace, now) + count * pace.interval
+            self._times[at] = min(due, now + pace.tolerance + pace.interval)
+
     def early(self, place: Place, pace: Pace, now: float) -> float:
         """What `take` would say, without counting anything."""
         mark, first = place

@@ -15,7 +15,7 @@ from typing import Final
 from starlette.routing import BaseRoute, Route
 
 from gateway.actions.admit import admitted
-from gateway.domain.refusal import Refusal
+from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Protocol
 from gateway.fronts.acme.door import carries_on
 from gateway.fronts.admission import TOO_MUCH
@@ -24,6 +24,7 @@ from gateway.fronts.front import Front
 from gateway.fronts.problem import retry_after
 from gateway.fronts.rates import TOO_MANY, TOO_OFTEN
 from gateway.fronts.rest import PREFIX
+from gateway.fronts.rotation import HANDSHAKE
 from gateway.store.catalogue import Catalogue
 from protocols.exchange import Reply
 
@@ -82,10 +83,17 @@ class Early:
             self._admission.comes()
         return None
 
+    async def greet(self, address: str) -> bool:
+        """Wait for this address's turn to shake hands; whether it may. Its first bytes have come already."""
+        if not self._front.limits.rates.connection(address):
+            return False
+        await self._front.limits.rotation.turn(address, HANDSHAKE)
+        return True
+
     def _judge(self, path: str, data: bytes, address: str, *, enrolls: bool, secure: bool) -> tuple[int, str, int]:
         """Status and sentence of a refusal, and after how many seconds to come again: 0 for what may go on."""
         if self._rates.alert and (seconds := self._rates.early(address)):
-            return 429, TOO_OFTEN, seconds
+            return (503 if self._rates.reason is RefusalReason.BUSY else 429), TOO_OFTEN, seconds
         try:
             known = self._lane(path, data, address, secure=secure) if enrolls else None
         except Refusal:

@@ -42,6 +42,8 @@ STATUS: dict[RefusalReason, int] = {
     RefusalReason.UNAVAILABLE: 503,
 }
 
+# What a client can only be told by looking at signatures, secrets and grammar.
+_WRONG = frozenset({400, 401, 403})
 # Told before the body was read, and to come again: over the same connection, if its body is short.
 _LATER = frozenset({RefusalReason.BUSY, RefusalReason.RATE_LIMITED})
 
@@ -78,6 +80,8 @@ class Endpoint:
         except Exception:
             log.exception("request %s failed", who.id)
             reply = self.wording(500, "something went wrong on this side; nothing of it is your doing", ())
+        if self._rates is not None and reply.status in _WRONG:
+            self._rates.failed(who.address)
         if incoming.unread:
             await _answer_early(reply, incoming, scope, send)
         else:

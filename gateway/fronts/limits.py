@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope
 from gateway.actions.authenticate import Guesses
 from gateway.fronts.admission import Admission, Spenders
 from gateway.fronts.rates import Rates
+from gateway.fronts.rotation import Rotation
 
 KIB = 1024
 
@@ -46,8 +47,8 @@ class Disconnected(Exception):
 class Limits:
     """Body caps in bytes, the time a body may take in seconds, and the counters of wrong credentials.
 
-    `admission` refuses what could not be answered in a useful time, before it is read; `rates` who asks too often. The
-    caps: EST E20, SCEP S12; no
+    `admission` refuses what could not be answered in a useful time, before it is read; `rates` who asks too often;
+    `rotation` says who begins next. The caps: EST E20, SCEP S12; no
     ACME or REST request comes near theirs.
     """
 
@@ -61,6 +62,7 @@ class Limits:
     admission: Admission = field(default_factory=Admission)
     spenders: Spenders = field(default_factory=Spenders)
     rates: Rates = field(default_factory=Rates)
+    rotation: Rotation = field(default_factory=Rotation)
 
     def admit(self, lane: str, *, begun: bool = False) -> None:
         """Before a body is read: raises `Refusal` RATE_LIMITED or BUSY where the lane is to come again later.
@@ -70,6 +72,11 @@ class Limits:
         if not begun:
             self.rates.enrollment(lane)
         self.admission.require(lane, begun=begun)
+
+    def round_took(self, seconds: float, idle: float) -> None:
+        """A round of the loop took so long, and began after so long a rest."""
+        self.admission.round_took(seconds, idle, self.rotation.waiting)
+        self.rotation.round_begins()
 
 
 class Incoming:

@@ -23,6 +23,9 @@ MEANT: Final = "a rate such as 50/s or 300/s burst 10000, with `when busy` behin
 TOO_OFTEN: Final = "too many requests at a time from this address"
 TOO_MANY: Final = "too many enrollments at a time for this application"
 
+WRONG: Final = 9
+"""What a request that was wrong counts for beside itself: a storm costs its sender nothing, and us a verification."""
+
 TABLE: Final = 65_536 * ENTRY
 """Bytes of a table that remembers 65,536 addresses and applications."""
 
@@ -110,6 +113,15 @@ class Rates:
         self._place = lru_cache(maxsize=4096)(self._arrivals.place)
 
     @property
+    def reason(self) -> RefusalReason:
+        """Why a request that comes too early is refused: where that is for others' sake, it is too much just now.
+
+        The difference matters: clients give up at 429 that wait and come again at 503 (A89, uacme, SCEP's).
+        """
+        rate = self._allowed.address
+        return RefusalReason.BUSY if rate is not None and rate.when_busy else RefusalReason.RATE_LIMITED
+
+    @property
     def alert(self) -> bool:
         """Whether somebody was refused lately, so that it is worth a look before a request is parsed."""
         return self._clock() < self._alert_until
@@ -127,10 +139,16 @@ class Rates:
         return self._refusal(rate, early, now) if self._bites(rate, whom.network, now) else 0
 
     def require(self, address: str) -> None:
-        """Count a request. Raises `Refusal` RATE_LIMITED, with `retry_after`, if it comes too early."""
+        """Count a request. Raises `Refusal`, with `reason` and `retry_after`, if it comes too early."""
         seconds = self.request(address)
         if seconds:
-            raise Refusal(RefusalReason.RATE_LIMITED, TOO_OFTEN, retry_after=seconds)
+            raise Refusal(self.reason, TOO_OFTEN, retry_after=seconds)
+
+    def failed(self, address: str) -> None:
+        """A request of this address was wrong: a signature, a credential, a grammar. It counts as `WRONG` more."""
+        rate = self._allowed.address
+        if rate is not None and (whom := self._whom(address)) is not None:
+            self._arrivals.charge(whom.requests, rate.pace, self._clock(), WRONG)
 
     def early(self, address: str) -> int:
         """What `request` would say to one that comes too early; nothing is counted but the refusal."""

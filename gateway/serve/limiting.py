@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.fronts.admission import Admission
 from gateway.fronts.limits import Limits
 from gateway.fronts.rates import Allowed, Rates
+from gateway.fronts.rotation import Rotation
 from gateway.serve.settings import Settings
 
 
@@ -18,4 +19,5 @@ def limits(settings: Settings, table: bytearray | memoryview | None = None, key:
         exempt=settings.exempt,
         prefix=settings.ipv6_prefix,
     )
-    return Limits(admission=admission, rates=Rates(table, key, allowed, pressed=lambda: admission.pressed))
+    rates = Rates(table, key, allowed, pressed=lambda: admission.pressed)
+    return Limits(admission=admission, rates=rates, rotation=Rotation(prefix=settings.ipv6_prefix))

@@ -197,7 +197,7 @@ KEYS: Final[tuple[Key, ...]] = (
     Key(
         "limits.address-rate",
         Kind.RATE,
-        "300/s burst 10000 when busy",
+        "100/s burst 2000 when busy",
         "requests of one address (`50/s burst 500`; also `/m`, `/h`); `when busy`: only while there is too much to do"
         " and others ask for less; empty: any number",
     ),
