@@ -26,10 +26,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.fronts.early import Early
 from gateway.serve import conversation
 from gateway.serve.conversation import WRITE_SECONDS, Http2, Work
-from gateway.serve.http1.connection import Circumstances, Hall
 from gateway.serve.http1.connection import Connection as Http1
+from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.head import FIELDS_LIMIT
-from gateway.serve.http1.turn import Patience
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.secure import SecureStream

@@ -11,8 +11,8 @@ import trio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.early import Early
-from gateway.serve.http1.connection import Circumstances, Connection, Hall
-from gateway.serve.http1.turn import Patience
+from gateway.serve.http1.connection import Connection
+from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain
 

@@ -7,51 +7,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import unquote
 
 import trio
-from starlette.types import ASGIApp, Scope
+from starlette.types import Scope
 
-from gateway.fronts.early import Early
 from gateway.fronts.limits import WHOLE
 from gateway.serve.http1.answer import refusal
+from gateway.serve.http1.hall import Circumstances, Hall
 from gateway.serve.http1.head import Head, Unreadable, read, require_head_so_far
-from gateway.serve.http1.turn import Patience, Turn
-from gateway.serve.http1.watch import Watch
+from gateway.serve.http1.turn import Turn
 from gateway.serve.http1.wire import Gone, Wire
 
 logger = logging.getLogger("muster.http1")
-
-Address: TypeAlias = tuple[str, int] | None
 
 # While the gateway ends: how long a connection may have been idle, and still be given the chance of one more request.
 YOUNG_SECONDS: Final = 1.0
 
 _ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What is known of a connection before its first byte: who, where, and what TLS says (None without it)."""
-
-    client: Address
-    server: Address
-    secure: bool
-    tls: Mapping[str, object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Hall:
-    """What all connections of a listening process share. `early` answers what overload refuses before it is read."""
-
-    asgi: ASGIApp
-    watch: Watch
-    patience: Patience
-    ending: trio.Event
-    early: Early | None = None
 
 
 class Connection:
@@ -116,7 +90,7 @@ class Connection:
                     head, data = await self._slow_head(data)
                     if head is None:
                         return
-                turn = Turn(wire, head, data, hall.patience, hall.watch.date, last=hall.ending.is_set())
+                turn = Turn(wire, hall, head, data)
                 await self._answer(head, turn)
                 if not turn.keeps:
                     return

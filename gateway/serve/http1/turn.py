@@ -6,34 +6,18 @@ first of its body, so that both leave in one send. Nothing here outlives the app
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 from starlette.types import Message
 
 from gateway.serve.http1.answer import BODILESS, CONTINUE, Lead, lead
 from gateway.serve.http1.body import Chunked
+from gateway.serve.http1.hall import Hall
 from gateway.serve.http1.head import Head, Unreadable
 from gateway.serve.http1.wire import Gone, Wire
 
-Header: TypeAlias = tuple[bytes, bytes]
-
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds: between two requests, for a whole head, for the next bytes of a body, for a whole body, and `write`.
-
-    `write` is for a peer that does not read its answer, or has stopped sending while it waits for one.
-    """
-
-    idle: float = 75.0
-    head: float = 120.0
-    progress: float = 120.0
-    body: float = 600.0
-    write: float = 30.0
 
 
 class Turn:
@@ -48,15 +32,14 @@ class Turn:
         "_body_until",
         "_chunked",
         "_chunks",
-        "_date",
         "_given",
         "_gone",
+        "_hall",
         "_head",
         "_here",
         "_lead",
         "_left",
         "_owed",
-        "_patience",
         "_status",
         "_wire",
         "begun",
@@ -66,11 +49,10 @@ class Turn:
         "rest",
     )
 
-    def __init__(self, wire: Wire, head: Head, data: bytes, patience: Patience, date: bytes, *, last: bool) -> None:
+    def __init__(self, wire: Wire, hall: Hall, head: Head, data: bytes) -> None:
         self._wire = wire
         self._head = head
-        self._patience = patience
-        self._date = date
+        self._hall = hall
         self._chunked: Chunked | None = None
         self._left = 0
         self.rest = b""
@@ -96,7 +78,7 @@ class Turn:
         self._chunks = False
         self.begun = False
         self.over = False
-        self.keeps = head.keeps and not last
+        self.keeps = head.keeps
         self.refused: Unreadable | None = None
 
     @property
@@ -152,16 +134,16 @@ class Turn:
     async def _more(self) -> bytes:
         now = trio.current_time()
         if not self._body_until:
-            self._body_until = now + self._patience.body
+            self._body_until = now + self._hall.patience.body
         if not self._asked:
             if self.begun:
                 raise _ANSWERED
             self._asked = True
             try:
-                await self._wire.write(CONTINUE, self._patience.write)
+                await self._wire.write(CONTINUE, self._hall.patience.write)
             except Gone:
                 raise _BROKEN_OFF from None
-        with trio.move_on_at(min(now + self._patience.progress, self._body_until)):
+        with trio.move_on_at(min(now + self._hall.patience.progress, self._body_until)):
             data = await self._wire.read()
             if not data:
                 raise _BROKEN_OFF
@@ -173,7 +155,7 @@ class Turn:
         kind = message["type"]
         if kind == "http.response.start" and self._lead is None:
             self._status = message["status"]
-            self._lead = lead(self._status, message.get("headers", ()), self._date)
+            self._lead = lead(self._status, message.get("headers", ()), self._hall.watch.date)
         elif kind == "http.response.body" and self._lead is not None and not self.over:
             body: bytes = message.get("body", b"")
             more: bool = message.get("more_body", False)
@@ -182,7 +164,7 @@ class Turn:
             self.over = not more
             if data and self._gone_not():
                 try:
-                    await self._wire.write(data, self._patience.write)
+                    await self._wire.write(data, self._hall.patience.write)
                 except Gone:
                     self.lose()
                     self._status = 0
@@ -216,7 +198,7 @@ class Turn:
 
     def _connection(self, head: Lead) -> bytes:
         """What the answer says of the connection. A body that has not come yet would be taken for a request."""
-        if self._left and not (self._chunked is not None and self._all_here(self._chunked)):
+        if self._hall.ending.is_set() or (self._left and not self._all_here()):
             self.keeps = False
         if head.closes:
             self.keeps = False
@@ -225,8 +207,11 @@ class Turn:
             return b"Connection: close\r\n"
         return b"" if self._head.modern else b"Connection: keep-alive\r\n"
 
-    def _all_here(self, chunked: Chunked) -> bool:
+    def _all_here(self) -> bool:
         """Whether a chunked body that nobody asked for came with its head; it is read over then."""
+        chunked = self._chunked
+        if chunked is None:
+            return False
         try:
             chunked.feed(self._here)
         except Unreadable:

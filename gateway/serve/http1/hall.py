@@ -1,0 +1,50 @@
+"""What connections are told when they begin, and what all of them share. Nothing of a peer's bytes is kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import trio
+from starlette.types import ASGIApp
+
+from gateway.fronts.early import Early
+from gateway.serve.http1.watch import Watch
+
+Address: TypeAlias = tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: between two requests, for a whole head, for the next bytes of a body, for a whole body, and `write`.
+
+    `write` is for a peer that does not read its answer, or has stopped sending while it waits for one.
+    """
+
+    idle: float = 75.0
+    head: float = 120.0
+    progress: float = 120.0
+    body: float = 600.0
+    write: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of a connection before its first byte: who, where, and what TLS says (None without it)."""
+
+    client: Address
+    server: Address
+    secure: bool
+    tls: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hall:
+    """What all connections of a listening process share. `early` answers what overload refuses before it is read."""
+
+    asgi: ASGIApp
+    watch: Watch
+    patience: Patience
+    ending: trio.Event
+    early: Early | None = None

@@ -1,0 +1,510 @@
+"""A connection's life over real sockets: what is kept, in which order answers leave, and what ends it (RFC 9112, 9)."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+
+import pytest
+import trio
+import trio.testing
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.serve.http1.hall import Patience
+from tests.doubles.http1 import HOST, Remembering, Served, everything, said, served, until
+
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+LAST = b"GET /last HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
+
+
+def answering(status: int, *parts: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> ASGIApp:
+    """Answers at once, without a look at the body."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for index, part in enumerate(parts, 1):
+            await send({"type": "http.response.body", "body": part, "more_body": index < len(parts)})
+
+    return app
+
+
+class Waiting:
+    """Waits for `go` before it answers, and says how its wait ended."""
+
+    def __init__(self) -> None:
+        self.began, self.go, self.ended = trio.Event(), trio.Event(), trio.Event()
+        self.how = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        self.began.set()
+        try:
+            await self.go.wait()
+            self.how = "answered"
+        except trio.Cancelled:
+            self.how = "cancelled"
+            raise
+        finally:
+            self.ended.set()
+        await answering(200, b"done")(scope, receive, send)
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Close as a process that dies with unread bytes does."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+async def test_a_connection_is_kept_and_says_nothing_of_itself():
+    """E15: names of fields leave as they were written. RFC 9110, 6.6.1: an answer has its date."""
+    headers = ((b"Content-Type", b"text/x"), (b"WWW-Authenticate", b"Basic"))
+    async with served(answering(200, b"done", headers=headers)) as server, await server.connect() as stream:
+        for _ in range(3):
+            await stream.send_all(GET)
+            heard = await until(stream, b"done")
+            lines = heard.partition(b"\r\n\r\n")[0].split(b"\r\n")
+            assert lines[:3] == [b"HTTP/1.1 200 OK", b"Content-Type: text/x", b"WWW-Authenticate: Basic"]
+            assert lines[4:] == [b"Content-Length: 4"]
+            assert re.fullmatch(rb"Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", lines[3])
+
+
+async def test_requests_that_come_together_are_answered_in_their_order():
+    """RFC 9112, 9.3.2: pipelining."""
+    app = Remembering()
+    many = [b"POST /%d HTTP/1.1\r\n" % n + HOST + b"Content-Length: 3\r\n\r\n%03d" % n for n in range(200)]
+    async with served(app) as server, await server.connect() as stream:
+        heard = await said(stream, b"".join(many) + LAST)
+    assert [path for _, path, _ in app.came] == [b"/%d" % n for n in range(200)] + [b"/last"]
+    assert re.findall(rb"\r\n\r\n(/(?:\d+|last))", heard) == [path for _, path, _ in app.came]
+
+
+async def test_one_request_octet_by_octet_is_one_request():
+    app = Remembering()
+    data = b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + LAST
+    async with served(app) as server, await server.connect() as stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for index in range(len(data)):
+            await stream.send_all(data[index : index + 1])
+        await everything(stream)
+    assert app.came == [("POST", b"/a", b"abc"), ("GET", b"/last", b"")]
+
+
+async def test_whoever_sends_many_at_once_keeps_nobody_waiting():
+    """The application never waits for anything; another connection is answered long before the many are."""
+    app = Remembering()
+    async with served(app) as server, await server.connect() as greedy, await server.connect() as modest:
+        await greedy.send_all(GET * 1000 + LAST)
+        await modest.send_all(b"GET /modest HTTP/1.1\r\n" + HOST + b"\r\n")
+        await until(modest, b"/modest")
+        await everything(greedy)
+    assert [path for _, path, _ in app.came].index(b"/modest") < 900
+
+
+async def test_http_1_0_ends_with_its_answer_unless_it_asks_to_be_kept():
+    app = answering(200, b"done")
+    async with served(app) as server:
+        async with await server.connect() as stream:
+            heard = await said(stream, b"GET / HTTP/1.0\r\n\r\n")
+        assert b"\r\nConnection: close\r\n" in heard
+        async with await server.connect() as stream:
+            for _ in range(2):
+                await stream.send_all(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                assert b"\r\nConnection: keep-alive\r\n" in await until(stream, b"done")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_what_has_no_body_has_none_and_says_nothing_of_its_length(status: int):
+    """RFC 9110, 8.6 and 15.3.5."""
+    async with served(answering(status, b"none")) as server, await server.connect() as stream:
+        heard = await said(stream, GET + LAST)
+    assert heard.count(b"HTTP/1.1 %d" % status) == 2
+    assert b"Content-Length" not in heard
+    assert b"none" not in heard
+
+
+@pytest.mark.parametrize("parts", [(b"done",), (b"do", b"ne"), (b"",)])
+async def test_head_is_answered_with_the_head_alone(parts: tuple[bytes, ...]):
+    headers = ((b"Content-Length", b"4"),)
+    async with served(answering(200, *parts, headers=headers)) as server, await server.connect() as stream:
+        heard = await said(stream, b"HEAD / HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
+    assert b"\r\nContent-Length: 4\r\n" in heard
+    assert heard.endswith(b"\r\n\r\n")
+
+
+async def test_an_answer_of_unknown_length_is_chunked_and_the_connection_is_kept():
+    app = answering(200, b"do", b"", b"ne" * 9, b"")
+    async with served(app) as server, await server.connect() as stream:
+        heard = await said(stream, GET + LAST)
+    body = b"2\r\ndo\r\n12\r\n" + b"ne" * 9 + b"\r\n0\r\n\r\n"
+    assert heard.count(b"\r\nTransfer-Encoding: chunked\r\n") == 2
+    assert heard.count(b"\r\n\r\n" + body) == 2
+
+
+async def test_an_answer_of_unknown_length_ends_with_its_connection_in_http_1_0():
+    app = answering(200, b"do", b"ne")
+    async with served(app) as server, await server.connect() as stream:
+        heard = await said(stream, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert b"\r\nConnection: close\r\n\r\ndone" in heard
+    assert b"Transfer-Encoding" not in heard
+
+
+EXPECTING = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-Continue\r\n"
+
+
+async def test_100_is_said_when_the_application_asks_for_the_body():
+    app = Remembering()
+    async with served(app) as server, await server.connect() as stream:
+        for coded, body in ((b"Content-Length: 3", b"abc"), (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n")):
+            await stream.send_all(EXPECTING + coded + b"\r\n\r\n")
+            assert await until(stream, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await stream.send_all(body)
+            assert (await until(stream, b"/")).startswith(b"HTTP/1.1 200")
+    assert [body for _, _, body in app.came] == [b"abc", b"abc"]
+
+
+async def test_100_is_not_said_to_whoever_has_sent_already_or_speaks_http_1_0():
+    """RFC 9110, 10.1.1."""
+    app = Remembering()
+    async with served(app) as server:
+        async with await server.connect() as stream:
+            heard = await said(stream, EXPECTING + b"Connection: close\r\nContent-Length: 3\r\n\r\nabc")
+        assert heard.startswith(b"HTTP/1.1 200")
+        async with await server.connect() as stream:
+            await stream.send_all(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+            await trio.sleep(0.05)
+            assert (await said(stream, b"abc")).startswith(b"HTTP/1.1 200")
+    assert [body for _, _, body in app.came] == [b"abc", b"abc"]
+
+
+async def test_an_answer_before_100_ends_the_connection_and_is_heard_by_whoever_sends_on():
+    """RFC 9110, 10.1.1 and RFC 9112, 9.6: the body may come nevertheless, and must not be a request."""
+    refusing = answering(413, b"too long")
+    hidden = b"GET /hidden HTTP/1.1\r\n" + HOST + b"\r\n"
+    async with served(refusing) as server, await server.connect() as stream:
+        await stream.send_all(EXPECTING + b"Content-Length: %d\r\n\r\n" % (len(hidden) * 1000))
+        heard = await until(stream, b"too long")
+        await stream.send_all(hidden * 1000)
+        assert await everything(stream) == b""
+    assert heard.startswith(b"HTTP/1.1 413")
+    assert b"\r\nConnection: close\r\n" in heard
+
+
+async def test_a_body_that_nobody_reads_but_came_is_passed_over():
+    async with served(answering(404, b"no")) as server, await server.connect() as stream:
+        for head, body in (
+            (b"Content-Length: 3\r\n\r\n", b"abc"),
+            (b"Transfer-Encoding: chunked\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
+        ):
+            await stream.send_all(b"POST / HTTP/1.1\r\n" + HOST + head + body + GET)
+            heard = b""
+            while heard.count(b"\r\n\r\nno") < 2:
+                heard += await stream.receive_some()
+            assert b"Connection" not in heard
+
+
+async def test_an_application_that_fails_is_500_and_the_failure_stays_here(caplog: pytest.LogCaptureFixture):
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("secret")
+
+    async with served(failing) as server, await server.connect() as stream:
+        heard = await said(stream, GET + GET)
+    assert heard.startswith(b"HTTP/1.1 500 ")
+    assert b"\r\nConnection: close\r\n" in heard
+    assert b"secret" not in heard
+    assert "secret" in caplog.text
+
+
+BROKEN: dict[str, list[Message]] = {
+    "no answer": [],
+    "a body without a head": [{"type": "http.response.body", "body": b"x"}],
+    "a head without a body": [{"type": "http.response.start", "status": 200, "headers": []}],
+    "two heads": [{"type": "http.response.start", "status": 200, "headers": []}] * 2,
+    "a field that ends the head": [
+        {"type": "http.response.start", "status": 200, "headers": [(b"X", b"y\r\n\r\nHTTP/1.1 200 OK")]},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "a field with LF": [
+        {"type": "http.response.start", "status": 200, "headers": [(b"X", b"y\nZ: z")]},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "a coding of its own": [
+        {"type": "http.response.start", "status": 200, "headers": [(b"transfer-encoding", b"chunked")]},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "a length that is none": [
+        {"type": "http.response.start", "status": 200, "headers": [(b"Content-Length", b"x")]},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "two lengths": [
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"Content-Length", b"1"), (b"content-length", b"1")],
+        },
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "less than its length": [
+        {"type": "http.response.start", "status": 200, "headers": [(b"Content-Length", b"3")]},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "more than its length": [
+        {"type": "http.response.start", "status": 200, "headers": [(b"Content-Length", b"0")]},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+    "a status that is interim": [
+        {"type": "http.response.start", "status": 103, "headers": []},
+        {"type": "http.response.body", "body": b"x"},
+    ],
+}
+
+
+@pytest.mark.parametrize("messages", BROKEN.values(), ids=BROKEN)
+async def test_what_is_no_answer_is_500_and_nothing_of_it_leaves(messages: list[Message]):
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    async with served(broken) as server, await server.connect() as stream:
+        heard = await said(stream, GET)
+    assert heard.startswith(b"HTTP/1.1 500 ")
+    assert len(re.findall(rb"HTTP/1.1 \d", heard)) == 1
+
+
+@pytest.mark.parametrize("headers", [(), ((b"Content-Length", b"9"),)])
+async def test_an_answer_that_breaks_off_does_not_look_whole(headers: tuple[tuple[bytes, bytes], ...]):
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"some", "more_body": True})
+        raise RuntimeError
+
+    async with served(failing) as server, await server.connect() as stream:
+        heard = await said(stream, GET + GET)
+    assert heard.count(b"HTTP/1.1") == 1
+    assert heard.endswith((b"\r\n\r\nsome", b"\r\n\r\n4\r\nsome\r\n"))
+
+
+async def test_a_client_that_only_stopped_sending_gets_its_answer():
+    """Half-closed: `nc -N`, and clients that say so what their request's end is."""
+    app = Waiting()
+    async with served(app) as server, await server.connect() as stream:
+        await stream.send_all(GET)
+        await stream.send_eof()
+        await app.began.wait()
+        await trio.sleep(0.5)  # it is looked at a few times
+        app.go.set()
+        assert (await everything(stream)).endswith(b"done")
+    assert app.how == "answered"
+
+
+async def test_a_client_that_stopped_sending_is_waited_for_so_long_and_no_longer():
+    app = Waiting()
+    async with served(app, Patience(write=0.2)) as server, await server.connect() as stream:
+        await stream.send_all(GET)
+        await stream.send_eof()
+        await app.ended.wait()
+        assert app.how == "cancelled"
+        await server.until(0)
+
+
+async def test_a_client_that_is_gone_is_not_worked_for():
+    app = Waiting()
+    async with served(app) as server:
+        stream = await server.connect()
+        await stream.send_all(GET)
+        await app.began.wait()
+        reset(stream)
+        await app.ended.wait()
+        assert app.how == "cancelled"
+        await server.until(0)
+
+
+async def test_an_answer_that_has_begun_is_not_cancelled_and_hears_that_its_client_is_gone():
+    heard: list[str] = []
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"some", "more_body": True})
+        heard.append((await receive())["type"])
+        await send({"type": "http.response.body", "body": b"more"})
+        heard.append("finished")
+
+    async with served(streaming) as server:
+        stream = await server.connect()
+        await stream.send_all(GET)
+        await until(stream, b"some\r\n")
+        reset(stream)
+        await server.until(0)
+    assert heard == ["http.disconnect", "finished"]
+
+
+async def test_a_peer_that_does_not_read_its_answer_is_given_up():
+    finished: list[bool] = []
+
+    async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        await answering(200, b"x" * 8_000_000)(scope, receive, send)
+        finished.append(True)
+
+    async with served(much, Patience(write=0.2)) as server, await server.connect() as stream:
+        await stream.send_all(GET)
+        await server.until(1)
+        await server.until(0)
+    assert finished == [True]
+
+
+async def test_an_answer_longer_than_what_a_socket_takes_arrives_whole():
+    async with served(answering(200, b"x" * 8_000_000)) as server, await server.connect() as stream:
+        heard = await said(stream, LAST)
+    assert len(heard.partition(b"\r\n\r\n")[2]) == 8_000_000
+
+
+async def test_an_idle_connection_ends_quietly():
+    async with served(Remembering(), Patience(idle=0.2)) as server, await server.connect() as stream:
+        assert await everything(stream) == b""
+
+
+async def trickled(stream: trio.SocketStream, begins: bytes, pause: float) -> bytes:
+    """Begin, then send an octet now and then, or none; what is heard up to a refusal's end."""
+
+    async def trickle() -> None:
+        await stream.send_all(begins)
+        while pause:
+            await stream.send_all(b"y")
+            await trio.sleep(pause)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trickle)
+        heard = await until(stream, b"in time\n")
+        nursery.cancel_scope.cancel()
+    return heard
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_a_head_must_come_in_time_as_a_whole(pause: float):
+    """Slowloris: whoever sends an octet now and then is no better than who sends none."""
+    async with served(Remembering(), Patience(head=0.6)) as server, await server.connect() as stream:
+        heard = await trickled(stream, b"GET / HTTP/1.1\r\nX: ", pause)
+    assert heard.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in heard
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_a_body_must_go_on_and_come_to_its_end(pause: float):
+    app = Remembering()
+    patience = Patience(progress=0.3, body=0.6)
+    async with served(app, patience) as server, await server.connect() as stream:
+        heard = await trickled(stream, b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 99999\r\n\r\nabc", pause)
+    assert heard.startswith(b"HTTP/1.1 408 ")
+    assert app.came == []
+
+
+async def test_a_body_that_breaks_off_is_no_request():
+    app = Remembering()
+    async with served(app) as server, await server.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nabc")
+        await stream.send_eof()
+        assert (await everything(stream)).startswith(b"HTTP/1.1 400 ")
+    assert app.came == []
+
+
+LIMITS: dict[str, tuple[int, bytes]] = {
+    "request line": (414, b"GET /" + b"a" * 70_000),
+    "fields": (431, b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000),
+    "number of fields": (431, b"GET / HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 100 + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize(("status", "data"), LIMITS.values(), ids=LIMITS)
+async def test_a_head_has_its_limits(status: int, data: bytes):
+    async with served(Remembering()) as server, await server.connect() as stream:
+        heard = await said(stream, data)
+    assert heard.startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_a_message_of_scep_in_a_query_arrives_whole():
+    """S94: RSA-4096, in base64, percent-encoded."""
+    app = Remembering()
+    query = b"operation=PKIOperation&message=" + b"%2B" * 20_000
+    async with served(app) as server, await server.connect() as stream:
+        await said(stream, b"GET /scep?" + query + b" HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
+    assert app.scopes[0]["query_string"] == query
+
+
+async def settle(server: Served, connections: int) -> None:
+    await server.until(connections)
+    await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_in_a_drain_idle_connections_end_and_young_ones_get_one_more_request():
+    app = Remembering()
+    async with served(app) as server, await server.connect() as old, await server.connect() as young:
+        for each in (old, young):
+            await each.send_all(GET)
+            await until(each, b"/")
+        await settle(server, 2)
+        (aged,) = [each for each in server.watch.open if each._circumstances.client[1] == old.socket.getsockname()[1]]
+        aged.began -= 5
+        server.end()
+        assert await everything(old) == b""
+        await young.send_all(GET)
+        heard = await everything(young)
+    assert b"HTTP/1.1 200 OK" in heard
+    assert b"\r\nConnection: close\r\n" in heard
+    assert len(app.came) == 3
+
+
+async def test_in_a_drain_a_young_connection_that_stays_silent_ends_too():
+    async with served(Remembering()) as server, await server.connect() as stream:
+        await settle(server, 1)
+        server.end()
+        assert await everything(stream) == b""
+
+
+async def test_in_a_drain_a_request_in_work_is_answered_and_its_connection_ends():
+    app = Waiting()
+    async with served(app) as server, await server.connect() as stream:
+        await stream.send_all(GET)
+        await app.began.wait()
+        server.end()
+        app.go.set()
+        heard = await everything(stream)
+    assert b"\r\nConnection: close\r\n" in heard
+    assert heard.endswith(b"done")
+
+
+class Short:
+    """Answers what begins with /full, before it is read."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
+        self.heard.append(data)
+        assert (address, secure) == ("127.0.0.1", False)
+        return b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n" if data.startswith(b"GET /full") else None
+
+
+async def test_what_comes_between_two_requests_may_be_answered_before_it_is_read():
+    """P16. What comes behind another request in the same read is not looked at."""
+    app, early = Remembering(), Short()
+    full = b"GET /full HTTP/1.1\r\n" + HOST + b"\r\n"
+    async with served(app, early=early) as server, await server.connect() as stream:  # type: ignore[arg-type]
+        await stream.send_all(full)
+        assert (await until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 503")
+        await stream.send_all(GET + full)
+        assert (await until(stream, b"/full")).count(b"HTTP/1.1 200") == 2
+        await stream.send_all(full)
+        assert (await until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 503")
+    assert early.heard == [full, GET + full, full]
+
+
+async def test_a_path_is_decoded_once_and_kept_raw():
+    app = Remembering()
+    async with served(app) as server, await server.connect() as stream:
+        await said(stream, b"GET /a%20b%252f?x=%20 HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
+    (scope,) = app.scopes
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/a b%2f", b"/a%20b%252f", b"x=%20")
+    assert scope["scheme"] == "http"
+    assert "tls" not in scope["extensions"]
+    assert scope["client"][0] == "127.0.0.1"
