@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -34,6 +34,17 @@ _EXTENSION_REQUESTS: Final = frozenset(
     }
 )
 
+_ECDSA: Final = {
+    "1.2.840.10045.4.3.2": ec.ECDSA(hashes.SHA256()),
+    "1.2.840.10045.4.3.3": ec.ECDSA(hashes.SHA384()),
+    "1.2.840.10045.4.3.4": ec.ECDSA(hashes.SHA512()),
+}
+_RSA: Final[dict[str, hashes.HashAlgorithm]] = {
+    "1.2.840.113549.1.1.11": hashes.SHA256(),
+    "1.2.840.113549.1.1.12": hashes.SHA384(),
+    "1.2.840.113549.1.1.13": hashes.SHA512(),
+}
+_PKCS1V15: Final = padding.PKCS1v15()
 _PSS: Final = "1.2.840.113549.1.1.10"
 _PSS_DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _SIGNATURES: Final = frozenset(
@@ -94,11 +105,15 @@ def parse(der: bytes) -> CertificationRequest:
     request, signed = _load(der)
     signature = _signature_algorithm(request)
     key = _key(request)
-    kind, spki = keys.judge(key), key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if not _verifies(request, key, request.tbs_certrequest_bytes if signed is None else signed):
+    tbs = request.tbs_certrequest_bytes
+    spki, attributes = _key_and_attributes(tbs)
+    kind = keys.kind_of(spki)
+    if kind is None:
+        kind, spki = keys.judge(key), key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if not _verifies(request, key, kind, signature, tbs if signed is None else signed):
         raise Refused(Reason.BAD_CSR, "The certification request's signature does not verify with its own public key.")
     try:
-        return _read(der, request, kind, spki, signature)
+        return _read(der, request, _Known(kind, spki, signature, attributes))
     except Malformed as fault:
         raise Malformed(fault.detail, field="csr") from None
     except x509.UnsupportedGeneralNameType:
@@ -143,17 +158,38 @@ def _in_order(der: bytes) -> tuple[bytes, bytes]:
     return der[:first] + b"".join(sorted(attributes)) + der[last:], der[outer:stop]
 
 
-def _verifies(request: x509.CertificateSigningRequest, key: CertificatePublicKeyTypes, signed: bytes) -> bool:
+def _key_and_attributes(tbs: bytes) -> tuple[bytes, bytes]:
+    """The SubjectPublicKeyInfo as it is encoded, and the attributes without their tag and length.
+
+    The library has found version, subject, subjectPKInfo and attributes in it, so that nothing is left to be refused.
+    """
+    start, stop = _der.expect(tbs, 0, len(tbs), _der.SEQUENCE)
+    _, (_, _, subject), (_, _, key), (_, first, last) = _der.elements(tbs, start, stop)
+    return tbs[subject:key], tbs[first:last]
+
+
+def _verifies(
+    request: x509.CertificateSigningRequest,
+    key: CertificatePublicKeyTypes,
+    kind: keys.Kind,
+    algorithm: str,
+    signed: bytes,
+) -> bool:
     """Whether the request's signature is over `signed`, by its own key and algorithm, which have been checked.
 
     `is_signature_valid` would load the key once more, which takes a fifth of the time that verifying takes.
     """
     try:
+        # The two that nearly all are signed with, their schemes made once.
+        if kind.elliptic and (ecdsa := _ECDSA.get(algorithm)) is not None:
+            cast("ec.EllipticCurvePublicKey", key).verify(request.signature, signed, ecdsa)
+            return True
+        if kind.rsa and (known := _RSA.get(algorithm)) is not None:
+            cast("rsa.RSAPublicKey", key).verify(request.signature, signed, _PKCS1V15, known)
+            return True
         scheme = request.signature_algorithm_parameters
         match key:
-            case ec.EllipticCurvePublicKey() if isinstance(scheme, ec.ECDSA):
-                key.verify(request.signature, signed, scheme)
-            case rsa.RSAPublicKey() if isinstance(scheme, padding.PKCS1v15 | padding.PSS):
+            case rsa.RSAPublicKey() if isinstance(scheme, padding.PSS):
                 digest = request.signature_hash_algorithm
                 assert digest is not None
                 key.verify(request.signature, signed, scheme, digest)
@@ -196,39 +232,40 @@ def _key(request: x509.CertificateSigningRequest) -> CertificatePublicKeyTypes:
         ) from None
 
 
-def _challenge(tbs: bytes) -> str | None:
+def _challenge(attributes: bytes) -> str | None:
     """The challengePassword, decoded by its string type, which cryptography does not tell.
 
     Raises:
         Malformed: two of them, or two extension requests: readers would disagree about which one is meant.
     """
-    start, stop = _der.expect(tbs, 0, len(tbs), _der.SEQUENCE)
-    # version, subject, subjectPKInfo and attributes, as the library has checked before.
-    *_, (_, start, stop) = _der.elements(tbs, start, stop)
     found: str | None = None
     extension_requests = 0
-    for _, first, last in _der.elements(tbs, start, stop):
-        _, kind, after = _der.read(tbs, first, last)
-        if tbs[kind:after] in _EXTENSION_REQUESTS:
+    for _, first, last in _der.elements(attributes, 0, len(attributes)):
+        _, start, after = _der.read(attributes, first, last)
+        kind = attributes[start:after]
+        if kind in _EXTENSION_REQUESTS:
             extension_requests += 1
-        elif tbs[kind:after] == _CHALLENGE_PASSWORD:
-            inner, end = _der.expect(tbs, after, last, _der.SET)
-            string, value, value_end = _der.read(tbs, inner, end)
+        elif kind == _CHALLENGE_PASSWORD:
+            inner, end = _der.expect(attributes, after, last, _der.SET)
+            string, value, value_end = _der.read(attributes, inner, end)
             if found is not None or value_end != end:
                 raise Malformed("The certification request has more than one challengePassword.")
-            found = _der.text(string, tbs[value:value_end])
+            found = _der.text(string, attributes[value:value_end])
     if extension_requests > 1:
         raise Malformed("The certification request has more than one list of extensions.")
     return found
 
 
-def _read(
-    der: bytes,
-    request: x509.CertificateSigningRequest,
-    kind: keys.Kind,
-    spki: bytes,
-    signature: str,
-) -> CertificationRequest:
+class _Known(NamedTuple):
+    """What has been found out when the signature has verified."""
+
+    kind: keys.Kind
+    spki: bytes
+    signature: str
+    attributes: bytes
+
+
+def _read(der: bytes, request: x509.CertificateSigningRequest, known: _Known) -> CertificationRequest:
     sans: tuple[AlternativeName, ...] | None = None
     usages: tuple[str, ...] | None = None
     purposes: tuple[str, ...] | None = None
@@ -236,30 +273,29 @@ def _read(
     extensions = []
     for extension in request.extensions:
         extensions.append(extension.oid.dotted_string)
-        match extension.value:
-            case x509.SubjectAlternativeName() as value:
-                sans = names.alternative_names(value)
-            case x509.KeyUsage() as value:
-                usages = key_usages(value)
-            case x509.ExtendedKeyUsage() as value:
-                purposes = extended_key_usages(value)
-            case x509.BasicConstraints() as value:
-                ca = value.ca
-            case _:
-                pass
+        value = extension.value
+        # By their very type: they have no subclasses, and to ask an abstract class for one takes a microsecond.
+        if type(value) is x509.SubjectAlternativeName:
+            sans = names.alternative_names(value)
+        elif type(value) is x509.KeyUsage:
+            usages = key_usages(value)
+        elif type(value) is x509.ExtendedKeyUsage:
+            purposes = extended_key_usages(value)
+        elif type(value) is x509.BasicConstraints:
+            ca = value.ca
     return CertificationRequest(
         der=der,
         sha256=hashlib.sha256(der).digest(),
-        spki=spki,
-        spki_sha256=hashlib.sha256(spki).digest(),
-        key_algorithm=kind.algorithm,
-        key_bits=kind.bits,
-        signature_algorithm=signature,
+        spki=known.spki,
+        spki_sha256=hashlib.sha256(known.spki).digest(),
+        key_algorithm=known.kind.algorithm,
+        key_bits=known.kind.bits,
+        signature_algorithm=known.signature,
         subject=names.attributes(request.subject),
         sans=sans,
         key_usages=usages,
         extended_key_usages=purposes,
         ca=ca,
-        challenge=_challenge(request.tbs_certrequest_bytes),
+        challenge=_challenge(known.attributes),
         extensions=tuple(extensions),
     )

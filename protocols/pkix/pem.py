@@ -8,6 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Final
 
 from protocols.exchange import Malformed
@@ -16,9 +17,10 @@ CERTIFICATE: Final = "CERTIFICATE"
 REQUEST: Final = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 """RFC 7468, 7: the second is what old tools write."""
 
-_BLOCK: Final = re.compile(
-    rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n([A-Za-z0-9+/=\r\n \t]+?)\r?\n-----END \1-----[ \t]*(?:\r?\n|\Z)"
-)
+_BEGIN: Final = re.compile(rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n")
+_AFTER: Final = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
+_CONTENT: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n \t"
+_WHITE_SPACE: Final = b"\r\n \t"
 
 
 def encode(label: str, der: bytes) -> bytes:
@@ -34,6 +36,13 @@ def encode_certificates(chain: Iterable[bytes]) -> bytes:
     return b"".join([encode(CERTIFICATE, der) for der in chain])
 
 
+# What stands above leaves: a few for each authority, written with every certificate that it issues.
+@lru_cache(maxsize=256)
+def encode_authorities(chain: tuple[bytes, ...]) -> bytes:
+    """As `encode_certificates`, remembered: for the certificates of authorities, and never for leaves."""
+    return encode_certificates(chain)
+
+
 def decode(text: bytes, labels: Collection[str], *, limit: int, count: int = 1) -> tuple[bytes, ...]:
     """The DER of 1 to `count` blocks, each with one of `labels`, in at most `limit` octets of text.
 
@@ -45,19 +54,29 @@ def decode(text: bytes, labels: Collection[str], *, limit: int, count: int = 1) 
     found: list[bytes] = []
     at, end = 0, len(text.rstrip())
     while at < end:
-        block = _BLOCK.match(text, at)
-        if block is None:
-            raise Malformed("The text is not PEM (RFC 7468): -----BEGIN …-----, base64, -----END …-----.")
-        label = block[1].decode()
+        name, content, at = _block(text, at)
+        label = name.decode()
         if label not in labels:
             raise Malformed(f"The PEM block is a {label}; {' or '.join(labels)} is expected.")
         if len(found) == count:
             raise Malformed(f"The text has more than {count} PEM blocks.")
-        found.append(_base64(b"".join(block[2].split())))
-        at = block.end()
+        found.append(_base64(content.translate(None, _WHITE_SPACE)))
     if not found:
         raise Malformed("The text is empty where PEM is expected.")
     return tuple(found)
+
+
+def _block(text: bytes, at: int) -> tuple[bytes, bytes, int]:
+    """Label, content and end of the block at `at`. An expression for all of it would look at each octet for itself."""
+    begin = _BEGIN.match(text, at)
+    if begin is not None:
+        boundary = b"\n-----END %b-----" % begin[1]
+        end = text.find(boundary, begin.end())
+        content = text[begin.end() : end]
+        after = _AFTER.match(text, end + len(boundary))
+        if end >= 0 and content and not content.translate(None, _CONTENT) and after is not None:
+            return begin[1], content, after.end()
+    raise Malformed("The text is not PEM (RFC 7468): -----BEGIN …-----, base64, -----END …-----.")
 
 
 def _base64(text: bytes) -> bytes:

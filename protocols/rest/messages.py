@@ -333,8 +333,8 @@ def _issued(certificate: Certificate) -> IssuedCertificate:
     key = certificate.private_key
     return IssuedCertificate(
         certificate=pem.encode(pem.CERTIFICATE, certificate.certificate).decode(),
-        certificate_chain=pem.encode_certificates(authorities).decode(),
-        issuing_ca_certificate=pem.encode(pem.CERTIFICATE, authorities[0]).decode(),
+        certificate_chain=pem.encode_authorities(authorities).decode(),
+        issuing_ca_certificate=pem.encode_authorities(authorities[:1]).decode(),
         private_key=UNSET if key is None else pem.encode("PRIVATE KEY", key).decode(),
         serial_number=certificate.serial,
         certificate_id=certificate.id,

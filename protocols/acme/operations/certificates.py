@@ -24,4 +24,6 @@ def read(site: Site, by: signed.ByAccount, certificate_id: str) -> Exchange[Repl
     chain = yield from ask(ReadChain(by.account.id, certificate_id))
     if chain is None:
         raise missing("certificate")
-    return Reply(200, pem.encode_certificates(chain), MEDIA_TYPE, (index(site),))
+    leaf, *above = chain
+    body = pem.encode(pem.CERTIFICATE, leaf) + pem.encode_authorities(tuple(above))
+    return Reply(200, body, MEDIA_TYPE, (index(site),))
