@@ -6,6 +6,7 @@ Nothing here knows what a verb means; nothing in `desk` knows that there are soc
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -250,6 +251,9 @@ def main(folder: str, descriptor: str, orders: str = "") -> int:
         print(error, file=sys.stderr, flush=True)  # noqa: T201 - a sentence for the operator
         return 2
     _enclose(tokens=bool(pins))
+    # What was loaded stays to the end, and is not looked through for garbage any more, least of all under load.
+    gc.collect()
+    gc.freeze()
     with socket.socket(fileno=int(descriptor)) as listener:
         worker = Worker(desk, listener, sys.stdin.fileno(), Figures(tokens, told.ended))
         os.write(sys.stdout.fileno(), b"ready\n")

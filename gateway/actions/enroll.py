@@ -58,7 +58,7 @@ RENEWAL_PAUSE: Final = 1.25  # seconds
 
 SERIAL_BYTES: Final = 16  # 126 random bits: D6 and the Baseline Requirements ask for 64; RFC 5280 allows 20 bytes
 
-_plan_encoder = msgspec.msgpack.Encoder()
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Ex
         created_at=at,
         updated_at=at,
     )
-    encoded = _plan_encoder.encode(replace(judged, serial=0))  # it stands beside the plan, and is too long for msgpack
+    encoded = _written(judged)
     serial = f"{judged.serial:x}"
 
     def unit(unit: Unit) -> store.Reserved | store.Existing:
@@ -235,6 +235,29 @@ async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Ex
         return reserved
 
     return await _write(attempt, unit)
+
+
+def _written(judged: Plan) -> bytes:
+    """What may exist under a serial, for whoever must find out: msgpack by field. The serial stands beside it.
+
+    Spelled out here: through the dataclass it took three times as long, for a row that nearly always goes unread.
+    """
+    proof = judged.proof
+    return _encode(
+        {
+            "subject": [(each.type.value, each.value) for each in judged.subject],
+            "sans": [(each.type.value, each.value) for each in judged.sans],
+            "spki": judged.key.spki,
+            "key_usages": [each.value for each in judged.key_usages],
+            "extended_key_usages": judged.extended_key_usages,
+            "ca": judged.basic_constraints.ca,
+            "path_length": judged.basic_constraints.path_length,
+            "not_before": judged.not_before,
+            "not_after": judged.not_after,
+            "judged_at": judged.judged_at,
+            "proof": (proof.kind.value, proof.subject, proof.evidence, proof.request_hash),
+        }
+    )
 
 
 async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes) -> Issued:

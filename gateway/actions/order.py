@@ -68,17 +68,20 @@ async def create(resources: Resources, pair: Pair, ask: Ask) -> Order:
     judge_names(pair, ask.identifiers)
     settings = pair.settings.acme or AcmeSettings()
     now = resources.now()
-    fresh = {identifier: _authorization(resources, settings, ask, identifier, now) for identifier in ask.identifiers}
+    fresh: dict[Identifier, Authorization] = {}  # made where they are needed, and once: a unit may be run again
     order_id = new_id(now, resources.dice)
     reuse_since = now - settings.authorization_reuse if settings.authorization_reuse else None
 
     def unit(unit: Unit) -> Order:
-        chosen = dict(fresh)
-        if reuse_since is not None:
-            chosen.update(_reusable(unit, ask, reuse_since, now))
-        order = _order(order_id, ask, tuple(chosen.values()), now)
-        made = tuple(each for identifier, each in chosen.items() if each is fresh[identifier])
-        store.create_order(unit, order, made, pair.id, now)
+        proved = {} if reuse_since is None else _reusable(unit, ask, reuse_since, now)
+        named = dict.fromkeys(ask.identifiers)
+        missing = [identifier for identifier in named if identifier not in proved]
+        for identifier in missing:
+            if identifier not in fresh:
+                fresh[identifier] = _authorization(resources, settings, ask, identifier, now)
+        chosen = tuple(proved.get(identifier) or fresh[identifier] for identifier in named)
+        order = _order(order_id, ask, chosen, now)
+        store.create_order(unit, order, tuple(fresh[identifier] for identifier in missing), pair.id, now)
         unit.audit(_event(pair, ask, order, settings, at=now))
         return order
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, assert_never
+from functools import cache
+from typing import assert_never
 
 from gateway.domain.authority import Authority
 from gateway.domain.profile import Profile
@@ -67,7 +68,11 @@ class ScepSettings:
     include: str = "issuer"  # none | issuer | chain
 
 
-_PROTOCOLS: Final = tuple(Protocol)  # to walk through an enumeration costs more than to ask for each of its members
+@cache
+def _enabled(api: bool, acme: bool, est: bool, scep: bool) -> frozenset[Protocol]:
+    """One of sixteen sets: to put it together again for every enrollment costs more than to find it."""
+    doors = ((Protocol.API, api), (Protocol.ACME, acme), (Protocol.EST, est), (Protocol.SCEP, scep))
+    return frozenset([protocol for protocol, opened in doors if opened])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class EnrollmentSettings:
 
     def enabled(self) -> frozenset[Protocol]:
         """The protocols that this pair enrolls over."""
-        return frozenset([protocol for protocol in _PROTOCOLS if self.enables(protocol)])
+        return _enabled(self.api is not None, self.acme is not None, self.est is not None, self.scep is not None)
 
 
 @dataclass(frozen=True, slots=True)

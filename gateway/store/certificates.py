@@ -19,8 +19,10 @@ _decode_metadata = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 def encode_sans(sans: tuple[San, ...]) -> str:
     """Alternative names as JSON that both engines can keep and search."""
-    if any(storable(san.value) != san.value for san in sans):
-        sans = tuple(San(san.type, storable(san.value)) for san in sans)
+    for each in sans:
+        if not each.value.isascii() or "\0" in each.value:  # what stands here is canonical: hardly ever
+            sans = tuple(San(san.type, storable(san.value)) for san in sans)
+            break
     return encode_json(sans).decode()
 
 

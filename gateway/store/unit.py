@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from gateway.domain.audit import AuditEvent
@@ -17,7 +17,6 @@ Value: TypeAlias = str | int | bytes | None
 T = TypeVar("T")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
 
 # How many units may wait. At 20 thousand units a second a full queue is a tenth of a second of work: who comes later
 # hears `busy` at once instead of waiting for an answer that its client no longer wants.
@@ -115,12 +114,14 @@ class Row:
 
 def millis(at: datetime) -> int:
     """An aware time as the store keeps it; what is below a millisecond is cut off."""
-    return (at - EPOCH) // MILLISECOND
+    since = at - EPOCH
+    # A timedelta divides by way of big numbers, at four times the cost; a float would lose some of the milliseconds.
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def maybe_millis(at: datetime | None) -> int | None:
     """The same of a time that may be missing."""
-    return None if at is None else (at - EPOCH) // MILLISECOND
+    return None if at is None else millis(at)
 
 
 def storable(text: str) -> str:

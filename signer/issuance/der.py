@@ -19,7 +19,8 @@ _LAST_UTC_TIME: Final = 2_524_607_999  # 2049-12-31 23:59:59 (RFC 5280, 4.1.2.5)
 
 def tagged(tag: int, content: bytes) -> bytes:
     """One value: tag, length, content."""
-    return header(tag, len(content)) + content
+    length = len(content)
+    return (bytes((tag, length)) if length < 0x80 else header(tag, length)) + content
 
 
 def header(tag: int, length: int) -> bytes:
