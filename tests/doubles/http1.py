@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from gateway.fronts.early import Early
 from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.watch import Watch
-from gateway.serve.http1.wire import Plain
+from gateway.serve.http1.wire import Plain, Tls
+from gateway.serve.secure import SecureStream
 
 HOST = b"Host: gateway.example\r\n"
 
@@ -50,9 +52,18 @@ class Served:
     port: int
     watch: Watch
     ending: trio.Event
+    clients: list[trio.abc.AsyncResource] = field(default_factory=list)
 
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def connect_securely(self) -> trio.SSLStream[trio.SocketStream]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        stream = trio.SSLStream(await self.connect(), context, https_compatible=True)
+        self.clients.append(stream)
+        await stream.do_handshake()
+        return stream
 
     def end(self) -> None:
         self.ending.set()
@@ -66,20 +77,32 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    asgi: ASGIApp, patience: Patience | None = None, *, early: Early | None = None
+    asgi: ASGIApp,
+    patience: Patience | None = None,
+    *,
+    early: Early | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Served]:
     watch, ending = Watch(), trio.Event()
     hall = Hall(asgi, watch, patience or Patience(), ending, early)
 
     async def meet(stream: trio.SocketStream) -> None:
-        client = stream.socket.getpeername()
-        await Connection(Plain(stream), hall, Circumstances(client, stream.socket.getsockname(), False, None)).run()
+        client, server = stream.socket.getpeername(), stream.socket.getsockname()
+        if context is None:
+            await Connection(Plain(stream), hall, Circumstances(client, server, False, None)).run()
+            return
+        secure = SecureStream(stream, context)
+        await secure.do_handshake()
+        await Connection(Tls(secure), hall, Circumstances(client, server, True, {"tls_version": 0x0304})).run()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.keep)
         listeners = await nursery.start(partial(trio.serve_tcp, meet, 0, host="127.0.0.1"))
         with trio.fail_after(30):
-            yield Served(listeners[0].socket.getsockname()[1], watch, ending)
+            server = Served(listeners[0].socket.getsockname()[1], watch, ending)
+            yield server
+            for each in server.clients:
+                await trio.aclose_forcefully(each)
         nursery.cancel_scope.cancel()
 
 

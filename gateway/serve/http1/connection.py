@@ -196,9 +196,13 @@ class Connection:
     def overdue(self) -> None:
         """As `Watched.overdue`."""
         self.due = math.inf
+        if self._turn is not None and self._turn.begun:
+            self._turn.lose()
+            return
         if self._head_due:
             self._verdict = Unreadable(408, "the request's head did not arrive in time")
-        self._lingers = self._turn is None
+        else:
+            self._lingers = False  # nothing was said that a reset could overtake
         self._scope.cancel()
 
     def peer_ended(self, *, gone: bool) -> None:
@@ -226,6 +230,7 @@ class Connection:
         if self._turn is not None or self._head_due:
             return
         if now - self.began > YOUNG_SECONDS:
+            self._lingers = False
             self._scope.cancel()
         else:
             self.due = self.began + YOUNG_SECONDS

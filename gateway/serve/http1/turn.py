@@ -39,6 +39,7 @@ class Turn:
         "_here",
         "_lead",
         "_left",
+        "_lost",
         "_owed",
         "_status",
         "_wire",
@@ -76,6 +77,7 @@ class Turn:
         self._status = 0
         self._owed: int | None = None
         self._chunks = False
+        self._lost = False
         self.begun = False
         self.over = False
         self.keeps = head.keeps
@@ -161,19 +163,24 @@ class Turn:
             more: bool = message.get("more_body", False)
             data = self._next(body, more=more) if self.begun else self._first(self._lead, body, more=more)
             self.begun = True
+            if data and not self._lost:
+                await self._write(data)
             self.over = not more
-            if data and self._gone_not():
-                try:
-                    await self._wire.write(data, self._hall.patience.write)
-                except Gone:
-                    self.lose()
-                    self._status = 0
         else:
             raise RuntimeError(f"{kind} has no place here")
 
-    def _gone_not(self) -> bool:
-        # After a failed write the rest of an answer has nowhere to go.
-        return self._status != 0
+    async def _write(self, data: bytes) -> None:
+        try:
+            await self._wire.write(data, self._hall.patience.write)
+        except Gone:
+            # What is left of the answer has nowhere to go; the application need not know.
+            self._lost = True
+            self.lose()
+        except BaseException:
+            # Cancelled in the middle: nobody can tell any more where the next answer would begin.
+            self._lost = True
+            self.keeps = False
+            raise
 
     def _first(self, head: Lead, body: bytes, *, more: bool) -> bytes:
         """The answer's head, and the first of its body."""

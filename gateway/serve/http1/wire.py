@@ -73,9 +73,11 @@ class Plain(Wire):
 
     async def end(self, *, linger: bool) -> None:
         """As `Wire.end`."""
-        if linger:
-            await _linger(self._stream)
-        await trio.aclose_forcefully(self._stream)
+        try:
+            if linger:
+                await _linger(self._stream)
+        finally:
+            await trio.aclose_forcefully(self._stream)
 
 
 class Tls(Wire):
@@ -107,10 +109,12 @@ class Tls(Wire):
 
     async def end(self, *, linger: bool) -> None:
         """As `Wire.end`."""
-        if linger:
-            self._stream.say_goodbye()
-            await _linger(self._stream.transport_stream)
-        await trio.aclose_forcefully(self._stream.transport_stream)
+        self._stream.say_goodbye()
+        try:
+            if linger:
+                await _linger(self._stream.transport_stream)
+        finally:
+            await trio.aclose_forcefully(self._stream.transport_stream)
 
 
 async def write_all(descriptor: int, data: bytes, seconds: float) -> None:
