@@ -33,7 +33,7 @@ JsonObject = dict[str, object]
 Say: TypeAlias = Callable[[str], None]
 
 _ECDSA_SHA256: Final = ec.ECDSA(hashes.SHA256())
-_NEW_NONCES: Final = 3  # times that one request is sent again after badNonce (RFC 8555, 6.5)
+_NEW_NONCES: Final = 5  # times that one request is sent, with a new nonce after badNonce (RFC 8555, 6.5)
 
 
 class Directory(msgspec.Struct, frozen=True, rename="camel"):

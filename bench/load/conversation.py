@@ -42,6 +42,7 @@ class Pause:
 
 Step: TypeAlias = Ask | Pause
 Conversation: TypeAlias = Generator[Step, Answer, R]
+_AGENT: Final = "User-Agent: muster-load"  # which RFC 8555, 6.1 asks of every ACME client
 NOTHING: Final = Answer(0, {}, b"")
 
 
@@ -95,7 +96,7 @@ class Origin:
 
     def head(self, method: str, url: str, *headers: str) -> Head:
         """The part of a request that stays the same, to be completed by many bodies."""
-        lines = "".join(f"{line}\r\n" for line in (f"Host: {self._authority}", *headers))
+        lines = "".join(f"{line}\r\n" for line in (f"Host: {self._authority}", _AGENT, *headers))
         return Head(f"{method} {self.target(url)} HTTP/1.1\r\n{lines}".encode("latin-1"))
 
 

@@ -21,6 +21,23 @@ class Lost(Exception):
     """The connection failed, or ended before the answer did."""
 
 
+class Address:
+    """Where an origin listens; looked up once, for all lines to it."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._found: tuple[str, int] | None = None
+
+    def __call__(self) -> tuple[str, int]:
+        """Host and port. Raises Lost where the name has no address, and OSError where nobody can look."""
+        if self._found is None:
+            known = socket.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM)
+            addresses = [(str(each[4][0]), int(each[4][1])) for each in known]
+            # A name may have an address of each family while the server listens at one of them.
+            self._found = addresses[0] if len(addresses) == 1 else _reachable(addresses)
+        return self._found
+
+
 class Line:
     """A connection to one origin, opened when it is needed. `kept`: it has carried an answer before.
 
@@ -28,7 +45,6 @@ class Line:
     """
 
     __slots__ = (
-        "_address",
         "_ask",
         "_hands",
         "_origin",
@@ -37,14 +53,15 @@ class Line:
         "_socket",
         "_tls",
         "_up",
+        "_where",
         "kept",
         "wants",
     )
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, address: Address, tls: ssl.SSLContext | None) -> None:
         self._origin = origin
+        self._where = address
         self._tls = tls if origin.secure else None
-        self._address: tuple[str, int] | None = None
         self._socket: socket.socket | ssl.SSLSocket | None = None
         self._reading = Reading()
         self._up = False  # connected
@@ -111,18 +128,15 @@ class Line:
         return self._reading.closing
 
     def _open(self) -> None:
-        if self._address is None:
-            found = socket.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM)
-            # A name may have an address of each family while the server listens on one of them.
-            self._address = _reachable([(str(each[4][0]), int(each[4][1])) for each in found])
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        address = self._where()
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         raw = socket.socket(family, socket.SOCK_STREAM)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setblocking(False)
-        failed = raw.connect_ex(self._address)
+        failed = raw.connect_ex(address)
         if failed not in {0, errno.EINPROGRESS}:
             raw.close()
-            raise Lost(f"connecting to {self._address}: {errno.errorcode.get(failed, failed)}")
+            raise Lost(_unreachable(address, failed))
         self._socket = raw
         self.wants = select.EPOLLOUT
 
@@ -147,7 +161,7 @@ class Line:
         assert self._socket is not None
         failed = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failed:
-            raise Lost(f"connecting to {self._address}: {errno.errorcode.get(failed, failed)}")
+            raise Lost(_unreachable(self._where(), failed))
         try:
             self._socket.getpeername()
         except OSError:
@@ -176,6 +190,10 @@ class Line:
         if answer is None and not data:
             raise Lost("the server closed the connection")
         return answer
+
+
+def _unreachable(address: tuple[str, int], failed: int) -> str:
+    return f"connecting to {address[0]} port {address[1]}: {errno.errorcode.get(failed, failed)}"
 
 
 def _reachable(addresses: list[tuple[str, int]]) -> tuple[str, int]:

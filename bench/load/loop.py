@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeAlias
 
 from bench.load.arrivals import Arrivals, Closed, Open
 from bench.load.conversation import NOTHING, Answer, Ask, Conversation, Failed, Origin, Pause, Told
-from bench.load.line import Line, Lost
+from bench.load.line import Address, Line, Lost
 from bench.load.tally import Tally
 
 PATIENCE: Final = 10.0  # seconds that a client waits for an answer, and an arrival for a free client
@@ -74,7 +74,7 @@ class Loop:
     """Clients on one epoll. `fresh`: each piece of work has a new connection, with a full handshake."""
 
     def __init__(self, players: Sequence[Player], origin: Origin, tls: ssl.SSLContext | None, *, fresh: bool) -> None:
-        self._origin, self._tls = origin, tls
+        self._origin, self._address, self._tls = origin, Address(origin), tls
         self._clients: list[Client] = []
         self._fresh = fresh
         self._poll = select.epoll()
@@ -88,7 +88,7 @@ class Loop:
 
     def take(self, players: Sequence[Player]) -> None:
         """Take in more clients, between runs."""
-        self._clients += [Client(player, Line(self._origin, self._tls)) for player in players]
+        self._clients += [Client(player, Line(self._origin, self._address, self._tls)) for player in players]
 
     def close(self) -> None:
         """Close every connection."""

@@ -30,6 +30,10 @@ class Announcing:
         """Name a key authorization; its token is what stands before the dot."""
         self._socket.sendto(key_authorization.encode("ascii"), self._address)
 
+    def close(self) -> None:
+        """Say nothing more."""
+        self._socket.close()
+
 
 class Responder:
     """Listens at `host` on `port`, on a free one for 0. `answers` maps tokens to key authorizations."""
@@ -54,8 +58,8 @@ class Responder:
     def close(self) -> None:
         """Stop listening."""
         self._ending = True
-        with contextlib.suppress(OSError):
-            Announcing(self.address).say("end.")
+        with contextlib.closing(Announcing(self.address)) as last:
+            last.say("end.")
         self._thread.join()
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)

@@ -109,8 +109,10 @@ class Messages:
             raise Failed("the reply is not a success")
         envelope = enveloped.parse(reply.content)
         recipient = envelope.recipient(self._signer)
-        if recipient is None or envelope.cipher is None:
+        if recipient is None:
             raise Failed("the reply is for somebody else")
+        if envelope.cipher is None:
+            raise Failed("the reply's cipher is not one that is opened here: AES in CBC mode")
         content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
         inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
         return _certificates(inside)[0]
