@@ -11,7 +11,6 @@ import logging
 import secrets
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,13 +46,13 @@ from gateway.serve.limiting import limits
 from gateway.serve.listener import Door, listen
 from gateway.serve.metrics import Measured, started
 from gateway.serve.opening import now, opened_duty, opened_store, usable
+from gateway.serve.presenting import Presented
 from gateway.serve.quickstart import APPLICATION, SERVERS, Quickstart, Secrets
 from gateway.serve.refusal import CannotStart
 from gateway.serve.renewal import keep_listener_certificate, listener_issuer
 from gateway.serve.rounds import Rounds
 from gateway.serve.settings import Settings
 from gateway.serve.telemetry import Counters
-from gateway.serve.tls import server_context
 from gateway.serve.workers import orders
 from gateway.serve.workers.channel import Channel
 from gateway.serve.workers.link import Link
@@ -198,16 +197,21 @@ async def _with_signer(house: House, resources: Resources, current: Current, fac
         readers=readers(house.settings.metrics),
         nonces=Book(told.nonces[0], house.memory.regions(), told.slot, told.nonces[1]),
     )
-    secure = [Door(one, house.room, _context(house, current()), house.turns) for one in house.https]
+    presented = Presented(*folder.listener_pair(house.settings), house.settings.tls_folder, _trusted(current()))
+    secure = [Door(one, house.room, presented.context, house.turns) for one in house.https]
     plain = [Door(one, house.room, turns=house.turns) for one in house.http]
 
-    def changed(snapshot: Catalogue) -> None:
+    def exchanged() -> None:
         for door in secure:
-            door.context = _context(house, snapshot)
+            door.context = presented.context
 
-    link.renewed = lambda: changed(current())
+    def changed(snapshot: Catalogue) -> None:
+        presented.trust(_trusted(snapshot))
+        exchanged()
+
     async with trio.open_nursery() as jobs:
         jobs.start_soon(current.watch, changed)
+        jobs.start_soon(presented.watch, exchanged)
         await jobs.start(partial(validate_challenges, resources, validations, resuming=told.first and duty.alone))
         jobs.start_soon(keep_published, resources, publications)
         jobs.start_soon(keep_vouched, resources, statuses)
@@ -216,9 +220,11 @@ async def _with_signer(house: House, resources: Resources, current: Current, fac
         async with trio.open_nursery() as serving:
             every = routes(front)
             early = Early(front, every, counters.told_early)
-            trio.lowlevel.add_instrument(Rounds(front.limits.admission.round_took))
-            asgi = application(every, counters)
-            await serving.start(partial(listen, asgi, house.settings, [*secure, *plain], house.ending, early=early))
+            trio.lowlevel.add_instrument(Rounds(front.limits.round_took))
+            jobs.start_soon(front.limits.rotation.run)
+            asgi = front.limits.rotation.around(application(every, counters))
+            listening = partial(listen, asgi, house.settings, [*secure, *plain], house.ending, early=early)
+            await serving.start(partial(listening, issuers=lambda: presented.trusted))
             await link.ready(announcement(house, facts, current()))
             await house.ending.wait()
             house.turns.leave()
@@ -249,11 +255,9 @@ def _once(
     nursery.start_soon(partial(take_up_abandoned, resources, validations, house.link.validating, patience=patience))
 
 
-def _context(house: House, snapshot: Catalogue) -> ssl.SSLContext:
-    """The HTTPS listener's context, which asks clients for certificates of the authorities that issue."""
-    chain, key = folder.listener_pair(house.settings)
-    trusted = {each for pair in snapshot.pairs for each in acceptable(pair.authority, snapshot.authorities)}
-    return server_context(chain, key, trusted)
+def _trusted(snapshot: Catalogue) -> frozenset[bytes]:
+    """The authorities that issue, whose certificates clients are asked for."""
+    return frozenset(each for pair in snapshot.pairs for each in acceptable(pair.authority, snapshot.authorities))
 
 
 async def _ready(resources: Resources) -> bool:

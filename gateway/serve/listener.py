@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -31,6 +32,10 @@ from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.head import FIELDS_LIMIT
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
+from gateway.serve.proxies.arrival import DIRECT, Origin, arrive
+from gateway.serve.proxies.believe import Believing, stripped
+from gateway.serve.proxies.prefix import BadPrefix
+from gateway.serve.proxies.trusted import Trusted, trusted
 from gateway.serve.secure import SecureStream
 from gateway.serve.settings import Settings
 from gateway.serve.tls import TlsFact, facts
@@ -91,12 +96,26 @@ class Door(trio.abc.Listener[Stream]):
 
 
 class Visit:
-    """One connection: the handshake first, then the protocol that was agreed on in it."""
+    """One connection: the handshake first, then the protocol that was agreed on in it.
 
-    __slots__ = ("_config", "_door", "_hall", "_workers")
+    `proxies` are believed at this door; `hearing` is where their requests go, to hear what their headers say.
+    """
 
-    def __init__(self, hall: Hall, config: Config, workers: WorkerContext, door: Door) -> None:
+    __slots__ = ("_config", "_door", "_hall", "_hearing", "_proxies", "_workers")
+
+    def __init__(
+        self,
+        hall: Hall,
+        config: Config,
+        workers: WorkerContext,
+        door: Door,
+        *,
+        proxies: Trusted | None = None,
+        hearing: Hall | None = None,
+    ) -> None:
         self._hall = hall
+        self._proxies = proxies
+        self._hearing = hearing or hall
         self._config = config
         self._workers = workers
         self._door = door
@@ -104,10 +123,14 @@ class Visit:
     async def receive(self, stream: Stream) -> None:
         """Serve the connection until it ends; whatever happens in it ends this connection alone."""
         try:
+            origin = DIRECT if self._proxies is None else await self._origin(stream, self._proxies)
+            if origin is None:
+                return
+            hall = self._hearing if origin.heard else self._hall
             if isinstance(stream, SecureStream):
-                await self._receive_secure(stream)
+                await self._receive_secure(stream, hall, origin)
             else:
-                await Http1(Plain(stream), self._hall, _circumstances(stream, None)).run()
+                await Http1(Plain(stream), hall, _circumstances(stream, None, origin)).run()
         except* OSError:
             await trio.aclose_forcefully(stream)  # they have gone before they were asked who they are
         except* Exception:
@@ -116,19 +139,33 @@ class Visit:
         finally:
             self._door.room.release()
 
-    async def _receive_secure(self, stream: SecureStream) -> None:
-        told = await self._shake_hands(stream)
-        if told is None:
-            return
-        circumstances = _circumstances(stream.transport_stream, told)
-        if stream.selected_alpn_protocol() == "h2":
-            await Modern(self._hall.asgi, self._config, self._workers, stream, circumstances).run()
-        else:
-            await Http1(Tls(stream), self._hall, circumstances).run()
-
-    async def _shake_hands(self, stream: SecureStream) -> dict[str, TlsFact] | None:
+    async def _origin(self, stream: Stream, proxies: Trusted) -> Origin | None:
+        transport = stream.transport_stream if isinstance(stream, SecureStream) else stream
         try:
             with trio.fail_after(self._config.ssl_handshake_timeout):
+                return await arrive(transport, proxies)
+        except (BadPrefix, trio.TooSlowError) as error:
+            # Whoever comes from there and says nothing of it is a proxy that was set up otherwise.
+            logger.warning("a proxy's connection was refused", extra={"cause": str(error) or "no PROXY header in time"})
+            await trio.aclose_forcefully(transport)
+            return None
+
+    async def _receive_secure(self, stream: SecureStream, hall: Hall, origin: Origin) -> None:
+        told = await self._shake_hands(stream, origin)
+        if told is None:
+            return
+        circumstances = _circumstances(stream.transport_stream, told, origin)
+        if stream.selected_alpn_protocol() == "h2":
+            await Modern(hall.asgi, self._config, self._workers, stream, circumstances).run()
+        else:
+            await Http1(Tls(stream), hall, circumstances).run()
+
+    async def _shake_hands(self, stream: SecureStream, origin: Origin) -> dict[str, TlsFact] | None:
+        try:
+            with trio.fail_after(self._config.ssl_handshake_timeout):
+                if not await self._greeted(stream.transport_stream.socket, origin):
+                    await trio.aclose_forcefully(stream)
+                    return None
                 await stream.do_handshake()
             return facts(stream.conversation)
         except (trio.BrokenResourceError, trio.TooSlowError, OSError) as error:
@@ -137,12 +174,20 @@ class Visit:
             await trio.aclose_forcefully(stream)
             return None
 
+    async def _greeted(self, sock: trio.socket.SocketType, origin: Origin) -> bool:
+        """Whether hands are to be shaken: what it costs is spent when the first bytes are here, and in turn."""
+        if self._hall.early is None or origin.heard:
+            return True  # a proxy's own connections are everybody's
+        await trio.lowlevel.wait_readable(sock)
+        address = origin.client[0] if origin.client else sock.getpeername()[0]
+        return await self._hall.early.greet(address)
 
-def _circumstances(stream: trio.SocketStream, told: dict[str, TlsFact] | None) -> Circumstances:
+
+def _circumstances(stream: trio.SocketStream, told: dict[str, TlsFact] | None, origin: Origin) -> Circumstances:
     """What is known of a connection; raises OSError where it has gone already."""
     sock = stream.socket
     client, server = (parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname()))
-    return Circumstances(client, server, told is not None, told)
+    return Circumstances(origin.client or client, origin.server or server, told is not None, told)
 
 
 class Modern(TCPServer):
@@ -271,23 +316,30 @@ async def listen(
     ending: trio.Event,
     *,
     early: Early | None = None,
+    issuers: Callable[[], frozenset[bytes]] = frozenset,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept at `doors` until `ending` is set, then let open requests finish for `limits.drain-seconds`.
 
-    `early` answers requests that overload refuses before they are read. Owns every connection: they run in a nursery of
+    `early` answers requests that overload refuses before they are read. `issuers` gives the authorities (DER) whose
+    certificates a proxy may say that a client has. Owns every connection: they run in a nursery of
     this function and are gone when it returns.
     """
     config = configuration(settings)
     workers = WorkerContext(None)
     watch = Watch()
-    hall = Hall(asgi, watch, patience(settings), ending, early)
+    hall = Hall(stripped(asgi), watch, patience(settings), ending, early)
     async with trio.open_nursery() as watching:
         watching.start_soon(watch.keep)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for door in doors:
-                    receive = Visit(hall, config, workers, door).receive
+                    proxies = trusted(settings, https=door.context is not None)
+                    hearing = None
+                    if proxies is not None and proxies.heard:
+                        # Whose request it is stands in its headers, so that nothing is answered before they are read.
+                        hearing = replace(hall, asgi=Believing(asgi, proxies, issuers), early=None)
+                    receive = Visit(hall, config, workers, door, proxies=proxies, hearing=hearing).receive
                     accepting.start_soon(partial(trio.serve_listeners, receive, [door], handler_nursery=connections))
                 task_status.started()
                 await ending.wait()

@@ -52,6 +52,11 @@ class Presented:
         self.context = self._front()
         _pass_over_unspeakable_names()
 
+    @property
+    def trusted(self) -> frozenset[bytes]:
+        """Whose certificates clients may have, DER."""
+        return self._trusted
+
     def trust(self, trusted: Iterable[bytes]) -> None:
         """Ask clients for certificates of these authorities (DER): in force now, or when the files fit again."""
         self._wanted = frozenset(trusted)

@@ -20,6 +20,7 @@ from gateway.serve import ceremony, folder, signer_process, sockets, telemetry, 
 from gateway.serve import softhsm as soft_token
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder, State
+from gateway.serve.proxies.trusted import trusted
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
 from gateway.serve.workers import process, slots
@@ -42,6 +43,8 @@ def serve(settings: Settings, reload: Callable[[], Settings], *, softhsm: bool =
     secret = folder.read_secret(settings)
     if settings.tls_certificate is not None or state is State.COMPLETE:
         tls.require_pair(*folder.listener_pair(settings))
+    for at_https in (True, False):
+        trusted(settings, https=at_https)  # it refuses what would believe nobody
     https = sockets.bind(settings.https, "--https")
     try:
         http = sockets.bind(settings.http, "--http")

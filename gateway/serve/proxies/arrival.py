@@ -56,6 +56,8 @@ async def _prefix(transport: trio.SocketStream) -> Prefix:
             missing = ahead.find(b"\n") + 1 or len(ahead)
         part = await sock.recv(missing) if missing else b""
         if not part:
+            if not data:
+                raise ConnectionAbortedError  # a probe that looks whether the port is open
             raise BadPrefix("the connection ended within its PROXY header")
         data += part
 
