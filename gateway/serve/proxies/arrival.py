@@ -50,7 +50,7 @@ async def _prefix(transport: trio.SocketStream) -> Prefix:
         if isinstance(found, Prefix):
             return found
         missing = found - len(data)
-        if missing == 1 and len(data) > 1:
+        if missing == 1 and data.startswith(b"P"):
             # A line of version 1, whose end is not known: look ahead, and take no more than up to there.
             ahead = await sock.recv(_LINE, socket.MSG_PEEK)
             missing = ahead.find(b"\n") + 1 or len(ahead)
