@@ -2,8 +2,8 @@
 
     python tests/doubles/faulty_gateway.py POINT ARMED serve --data DIR ...
 
-It dies at POINT as soon as the file ARMED exists; until then it is an ordinary gateway. The points are the boundaries at
-which something durable has just been done, or is about to be.
+The worker that comes to POINT takes its parent with it as soon as the file ARMED exists; until then it is an ordinary
+gateway. The points are the boundaries at which something durable has just been done, or is about to be.
 """
 
 import os
@@ -16,6 +16,7 @@ from gateway.fronts import carry
 from gateway.outbound.signer import Signer
 from gateway.store import issuance
 
+WORKER = "worker"
 POINTS = (
     "in-reserve",  # the reservation is written and not committed
     "before-sign",  # the reservation is durable, nothing has been asked of the signer
@@ -31,6 +32,7 @@ def install(point: str, armed: Path) -> None:
 
     def die() -> None:
         if armed.exists():
+            os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
     if point == "in-reserve":
@@ -91,7 +93,13 @@ def after_await(
 
 
 if __name__ == "__main__":
-    from gateway.cli.main import main
+    if sys.argv[3] == WORKER:
+        from gateway.serve.workers.__main__ import main as work
 
-    install(sys.argv[1], Path(sys.argv[2]))
+        install(sys.argv[1], Path(sys.argv[2]))
+        sys.exit(work())
+    from gateway.cli.main import main
+    from gateway.serve.workers import process
+
+    process.command = lambda: [sys.executable, "-P", *sys.argv[:3], WORKER]
     sys.exit(main(sys.argv[3:]))

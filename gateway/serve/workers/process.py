@@ -30,13 +30,17 @@ class Started:
         self.process.wait()
 
 
+def command() -> list[str]:
+    """The command line of a worker's program. -P: a module of that name in the working folder is not it."""
+    return [sys.executable, "-P", "-m", "gateway.serve.workers"]
+
+
 def start(passed: Collection[int]) -> Started:
     """Start a worker that inherits these descriptors; it loads what it needs and then waits for its orders."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            # -P: a module of that name in the working folder is not it.
-            [sys.executable, "-P", "-m", "gateway.serve.workers"],
+            command(),
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             pass_fds=passed,
