@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 # Checks of passphrases that were never seen right take turns: a thousand guesses sent at once then meet the count of
 # the first ten. Sixty-four turns, so that one guesser delays hardly anybody else.
 STRIPES: Final = 64
+# So many wait for one turn: more than may be wrong. The rest come again, and hold nothing meanwhile (P16).
+MOST_IN_TURN: Final = 16
 # Longer than any token of ours, shorter than anything that costs to hash.
 TOKEN_LENGTH: Final = 256
 
@@ -120,7 +122,10 @@ async def secret(
     if expected is not None:
         if passphrase.known(expected, given):
             return True
-        async with guesses.turns[hash(key) % STRIPES]:
+        turn = guesses.turns[hash(key) % STRIPES]
+        if turn.statistics().tasks_waiting >= MOST_IN_TURN:
+            raise Refusal(RefusalReason.BUSY, "too many passphrases to check at the moment", retry_after=1)
+        async with turn:
             _wait_your_turn(guesses, key, resources)
             if await passphrase.verify_passphrase(expected, given):
                 return True

@@ -5,6 +5,7 @@ Nothing of a request is read, nothing is refused, and nobody waits while few com
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
@@ -18,9 +19,10 @@ from gateway.actions.throttle import guesser
 # Requests that begin in one round of the loop. What is under way goes on in each round: an enrollment takes five or six
 # of them (store, signer, store), and whatever begins between two of them makes it wait once more. With all beginning
 # at once, 300 connections that send one cheap request after another make a round of a tenth of a second.
-AT_ONCE: Final = 16
+AT_ONCE: Final = 8
 # A handshake costs a signature and a key exchange: as much as so many cheap requests.
 HANDSHAKE: Final = 4
+_PRESSED: Final = 0.25  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,13 @@ class Rotation:
         self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._usher: trio.lowlevel.Task | None = None
         self._running = False
+        self._pressed_until = -math.inf
         self.waiting = 0
+
+    @property
+    def pressed(self) -> bool:
+        """Whether somebody had to wait for a turn just now."""
+        return trio.current_time() < self._pressed_until
 
     def round_begins(self) -> None:
         """The loop begins another round: as many may begin again."""
@@ -60,6 +68,7 @@ class Rotation:
             line = self._lines[whose] = deque()
         waiting = _Waiting(trio.lowlevel.current_task(), weight)
         line.append(waiting)
+        self._pressed_until = trio.current_time() + _PRESSED
         self.waiting += 1
         if self._usher is not None:
             trio.lowlevel.reschedule(self._usher, Value(None))

@@ -19,5 +19,7 @@ def limits(settings: Settings, table: bytearray | memoryview | None = None, key:
         exempt=settings.exempt,
         prefix=settings.ipv6_prefix,
     )
-    rates = Rates(table, key, allowed, pressed=lambda: admission.pressed)
-    return Limits(admission=admission, rates=rates, rotation=Rotation(prefix=settings.ipv6_prefix))
+    rotation = Rotation(prefix=settings.ipv6_prefix)
+    # Where others have the processor too, a loop that starves looks idle; lines of those who wait do not lie.
+    rates = Rates(table, key, allowed, pressed=lambda: admission.pressed or rotation.pressed)
+    return Limits(admission=admission, rates=rates, rotation=rotation)

@@ -1,12 +1,21 @@
 """Passphrases at rest and their check (est.md: argon2id; E90: guessing pays the full price)."""
 
+import os
+import threading
 import time
 
 import pytest
 import trio
 
 from gateway.actions import passphrase
-from gateway.actions.passphrase import PassphraseCheck, check_passphrase, hash_passphrase
+from gateway.actions.passphrase import (
+    MOST_AT_ONCE,
+    MOST_WAITING,
+    PassphraseCheck,
+    check_passphrase,
+    hash_passphrase,
+)
+from gateway.domain.refusal import Refusal, RefusalReason
 
 
 class Verifier:
@@ -115,3 +124,73 @@ async def test_the_doors_share_one_check():
     assert not await passphrase.verify_passphrase(phc, "another passphrase")
     assert await passphrase.verify_passphrase(phc, "a passphrase of this test")
     assert passphrase.known(phc, "a passphrase of this test")
+
+
+async def test_a_storm_of_guesses_is_refused_beyond_a_few_that_wait():
+    """P16: what waits for a hash counts as under way, and would have everybody else refused."""
+    going = threading.Event()
+
+    def slow(phc: str, text: str) -> bool:
+        going.wait()
+        return False
+
+    check = PassphraseCheck(verify=slow)
+    outcomes: list[object] = []
+
+    async def guess(number: int) -> None:
+        try:
+            outcomes.append(await check.matches("hash", f"guess {number}"))
+        except Refusal as refusal:
+            outcomes.append((refusal.reason, refusal.retry_after))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(guess, number)
+        while len(outcomes) < 40 - MOST_AT_ONCE - MOST_WAITING:
+            await trio.sleep(0.001)
+        assert set(outcomes) == {(RefusalReason.BUSY, 1)}
+        going.set()
+    assert outcomes.count(False) == MOST_AT_ONCE + MOST_WAITING
+
+
+async def test_a_fleet_with_one_passphrase_waits_for_one_check():
+    going = threading.Event()
+    calls: list[str] = []
+
+    def slow(phc: str, text: str) -> bool:
+        calls.append(text)
+        going.wait()
+        return True
+
+    check = PassphraseCheck(verify=slow)
+    right: list[bool] = []
+
+    async def device() -> None:
+        right.append(await check.matches("hash", "passphrase"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MOST_AT_ONCE + MOST_WAITING):
+            nursery.start_soon(device)
+        while len(calls) < MOST_AT_ONCE:
+            await trio.sleep(0.001)
+        going.set()
+    assert right == [True] * (MOST_AT_ONCE + MOST_WAITING)
+    assert len(calls) == MOST_AT_ONCE
+
+
+async def test_checks_have_what_others_leave_over_and_the_loop_keeps_its_priority():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def nice(phc: str, text: str) -> bool:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) > before
+
+    assert await PassphraseCheck(verify=nice).matches("a", "b")
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+async def test_what_goes_wrong_in_a_check_is_raised():
+    def broken(phc: str, text: str) -> bool:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        await PassphraseCheck(verify=broken).matches("a", "b")
