@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,7 +31,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bench.load.closed_loop import Client, run
+from bench import cores
+from bench.figure import Effort, Figure
+from bench.load.fixed import Fixed
+from bench.load.run import Plan, drivers
+from bench.load.trust import Trust
 from gateway.fronts.carry import ReplyResponse
 from gateway.fronts.limits import Limits, read_body
 from gateway.fronts.peer import peer
@@ -52,7 +57,6 @@ REQUEST: Final = (
     b"Accept: */*\r\nAccept-Encoding: gzip, deflate\r\nContent-Type: application/jose+json\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 )
-_END: Final = _ANSWER[-16:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,45 +129,43 @@ async def serve(folder: Path) -> None:
         print(json.dumps([*floors, *ports]), flush=True)
 
 
-def client(port: int, context: ssl.SSLContext | None) -> Client:
-    """One kept connection."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if context is not None:
-        connection = context.wrap_socket(connection)
-
-    def once() -> None:
-        connection.sendall(REQUEST)
-        data = b""
-        while not data.endswith(_END):
-            part = connection.recv(65536)
-            if not part:
-                raise ConnectionError("the server closed the connection")
-            data += part
-        if not data.startswith(b"HTTP/1.1 200"):
-            raise ConnectionError(data[:60].decode("latin-1"))
-
-    return Client(once, connection.close)
+def measure(effort: Effort) -> list[Figure]:
+    """P1, plain and over TLS."""
+    return [
+        Figure(
+            "P1",
+            f"one small POST through the whole front, {'plain' if row.way == 'plain' else 'TLS'}",
+            row.cpu_ms,
+            budget=row.budget_ms,
+            floor=row.floor_ms,
+            per_second=row.per_second,
+            conditions={"clients": CLIENTS, "loop": "closed"},
+        )
+        for row in taken(effort.seconds / 2, 3)
+    ]
 
 
-def measure(seconds: float, rounds: int) -> list[Row]:
-    """Run floors and front in turn."""
-    insecure = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    insecure.check_hostname, insecure.verify_mode = False, ssl.CERT_NONE
+def taken(seconds: float, rounds: int) -> list[Row]:
+    """Run floors and front in turn; `rounds` times each, so many seconds."""
+    halves = cores.halves()
+    plan = Plan(clients=CLIENTS, seconds=seconds, warm_up=0.3, cores=halves.load)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.front", "--serve", folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        with cores.on(halves.server):
+            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with server:
             assert server.stdout is not None
             try:
                 ports = json.loads(server.stdout.readline())
                 found: dict[int, list[tuple[float, float]]] = {port: [] for port in ports}
-                for _ in range(rounds):
-                    for port, context in zip(ports, (None, insecure, None, insecure), strict=True):
-                        clients = [client(port, context) for _ in range(CLIENTS)]
-                        figures = run(clients, server=server.pid, seconds=seconds, warm_up=0.3)
-                        if figures.failures:
-                            raise SystemExit(figures.first_failure)
-                        found[port].append((figures.cpu_ms, figures.per_second))
+                with ExitStack() as stack:
+                    ready = {port: stack.enter_context(drivers(_fleet(port, ports), plan)) for port in ports}
+                    for _ in range(rounds):
+                        for port, driving in ready.items():
+                            outcome = driving.run(server=server.pid)
+                            if outcome.tally.wrong:
+                                raise RuntimeError(outcome.tally.first_failure)
+                            found[port].append((outcome.cpu_ms, outcome.per_second))
             finally:
                 server.kill()
     cpu = {port: statistics.median(each[0] for each in rows) for port, rows in found.items()}
@@ -172,6 +174,12 @@ def measure(seconds: float, rounds: int) -> list[Row]:
         Row(way, cpu[ours], cpu[floor], BUDGETS[way], rate[ours])
         for way, floor, ours in (("plain", ports[0], ports[2]), ("tls", ports[1], ports[3]))
     ]
+
+
+def _fleet(port: int, ports: Sequence[int]) -> Fixed:
+    """Clients of one of the four; the second and the fourth speak TLS."""
+    scheme = "https" if ports.index(port) % 2 else "http"
+    return Fixed(f"{scheme}://127.0.0.1:{port}", Trust(insecure=True), REQUEST)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -196,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.serve is not None:
         trio.run(serve, options.serve)
         return 0
-    rows = measure(options.seconds, options.rounds)
+    rows = taken(options.seconds, options.rounds)
     print(table(rows))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
