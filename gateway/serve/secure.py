@@ -86,6 +86,11 @@ class SecureStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What came, at most one record of it; empty where the peer has closed."""
         waited = False
+        self._check()
+        if not self._in.pending and not self.conversation.pending():
+            # After an answer nothing is here yet. OpenSSL would say so too, by an exception as dear as the reading.
+            await self._fill()
+            waited = True
         while True:
             self._check()
             try:
