@@ -2,9 +2,9 @@
 
     python -m bench.rolling
 
-Clients of EST, REST and ACME keep their connections and enroll at fixed times of their own, whether or not anything else
-goes on. None of them tries anything again by itself: a connection that ends without a word is a failure, but for one
-that was idle when the server said goodbye. After the kill, what the inventory has is compared with what was answered.
+Clients of EST, REST and ACME keep their connections and enroll at fixed times of their own, whatever else goes on. None
+of them tries anything again by itself: a connection that ends without a word is a failure. What the inventory has is
+compared with what was answered.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bench.gateway import Quickstart, gateway
 from bench.load import acme, est, rest
 from bench.load.conversation import Ask, Conversation
 from bench.load.process_tree import descendants
+from bench.load.responder import Responder
 from bench.load.trust import Trust
 from bench.load.wire import Answer, Connection
 
@@ -100,10 +101,11 @@ class Load:
                 Client(at.est, at.root, device.enroll, pause, seen),
             ]
 
-    def accounts(self, at: Quickstart, seen: Seen, *, count: int, pause: float, key_authorizations: str) -> None:
+    def accounts(self, at: Quickstart, seen: Seen, *, count: int, pause: float, responder: Responder) -> None:
         """ACME clients with an account each, which prove their name once."""
         for _ in range(count):
-            fleet = acme.Acme(at.reuse_directory, Trust(at.root), key_authorizations=key_authorizations)
+            address = responder.address
+            fleet = acme.Acme(at.reuse_directory, Trust(at.root), names="localhost", key_authorizations=address)
             enrolling = fleet.players(1, 0)[0]
             client = Client(at.reuse_directory, at.root, enrolling.enroll, pause, seen)
             client.connection.play(enrolling.introduce())
@@ -170,9 +172,15 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.25, help="seconds between two enrollments of a client")
     parser.add_argument("--times", type=int, default=3, help="how often SIGHUP is sent")
     options = parser.parse_args()
-    with gateway(8089, "--workers", str(options.workers)) as at:
-        before, seen = inventory(at.data), Seen()
-        with Load(at, seen, each=options.clients, pause=options.pause):
+    with (
+        closing(Responder()) as responder,
+        gateway(responder.port, "--workers", str(options.workers)) as at,
+    ):
+        seen = Seen()
+        load = Load(at, seen, each=options.clients, pause=options.pause)
+        load.accounts(at, seen, count=options.clients, pause=options.pause, responder=responder)
+        before = inventory(at.data)
+        with load:
             time.sleep(2)
             done = roll(at, options.times)
         print(f"SIGHUP {options.times} times, {done} exchanges complete, {options.workers} workers")

@@ -191,7 +191,7 @@ async def _with_signer(house: House, resources: Resources, current: Current, fac
         publications=publications,
         validations=validations,
         statuses=statuses,
-        limits=limits(house.settings, house.memory.rates, told.rates),
+        limits=limits(house.settings, house.memory.rates, told.rates, house.memory.guesses),
         ready=partial(_ready, resources),
         measures=link.measured,
         readers=readers(house.settings.metrics),

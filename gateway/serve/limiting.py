@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from gateway.actions.authenticate import Guesses
 from gateway.fronts.admission import Admission
+from gateway.fronts.guessing import SharedThrottle
 from gateway.fronts.limits import Limits
 from gateway.fronts.rates import Allowed, Rates
 from gateway.fronts.rotation import Rotation
 from gateway.serve.settings import Settings
 
 
-def limits(settings: Settings, table: bytearray | memoryview | None = None, key: bytes = b"") -> Limits:
-    """Limits whose rates are counted in `table` under `key`, both shared by the workers of a machine, or alone."""
+def limits(
+    settings: Settings,
+    table: bytearray | memoryview | None = None,
+    key: bytes = b"",
+    guesses: bytearray | memoryview | None = None,
+) -> Limits:
+    """Limits whose rates are counted in `table` and whose wrong credentials in `guesses`, under `key`.
+
+    The workers of a machine share all three; without them a process counts alone.
+    """
     admission = Admission(settings.wait_seconds)
     allowed = Allowed(
         address=settings.address_rate,
@@ -22,4 +32,5 @@ def limits(settings: Settings, table: bytearray | memoryview | None = None, key:
     rotation = Rotation(prefix=settings.ipv6_prefix)
     # Where others have the processor too, a loop that starves looks idle; lines of those who wait do not lie.
     rates = Rates(table, key, allowed, pressed=lambda: admission.pressed or rotation.pressed)
-    return Limits(admission=admission, rates=rates, rotation=rotation)
+    wrong = Guesses() if guesses is None else Guesses(wrong=SharedThrottle(guesses, key))
+    return Limits(admission=admission, rates=rates, rotation=rotation, guesses=wrong)

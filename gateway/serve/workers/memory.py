@@ -1,4 +1,4 @@
-"""The memory that a machine's workers share, mapped: nonces' marks, who has how many connections, the table of rates.
+"""The memory that a machine's workers share, mapped: nonces' marks, numbers of connections, rates, wrong guesses.
 
 Never here: a secret, or a file that others could open.
 """
@@ -12,11 +12,14 @@ from functools import partial
 from typing import Final
 
 from gateway.fronts.acme.nonces import Region, size
-from gateway.fronts.rates import TABLE
+from gateway.fronts.guessing import TABLE as GUESSES
+from gateway.fronts.rates import TABLE as RATES
 from gateway.serve.workers.slots import LINE, SLOTS
 
 _NONCES: Final = SLOTS * LINE
 _RATES: Final = _NONCES + SLOTS * size()
+_GUESSES: Final = _RATES + RATES
+_WHOLE: Final = _GUESSES + GUESSES
 
 
 class Memory:
@@ -27,12 +30,13 @@ class Memory:
     """
 
     def __init__(self, descriptor: int) -> None:
-        os.ftruncate(descriptor, _RATES + TABLE)  # the same for all workers, so only the first one's changes anything
+        os.ftruncate(descriptor, _WHOLE)  # the same for all workers, so only the first one's changes anything
         self._descriptor = descriptor
         self._whole = memoryview(mmap.mmap(descriptor, 0))
         self.open = [self._whole[each * LINE : each * LINE + 8].cast("Q") for each in range(SLOTS)]
         self.present = [self._whole[each * LINE + 8 : each * LINE + 16].cast("Q") for each in range(SLOTS)]
-        self.rates = self._whole[_RATES:]
+        self.rates = self._whole[_RATES:_GUESSES]
+        self.guesses = self._whole[_GUESSES:]
 
     def regions(self) -> tuple[Region, ...]:
         """Each slot's nonces. A record lock on a mark's byte (fcntl(2), 2 us a pair) makes look and mark one step."""

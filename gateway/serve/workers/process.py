@@ -39,7 +39,7 @@ def start(passed: Collection[int]) -> Started:
     """Start a worker that inherits these descriptors; it loads what it needs and then waits for its orders."""
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
             command(),
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
