@@ -280,18 +280,24 @@ class Loop:
         # for that, and needs no descriptor above 1023 as the epoll is made first.
         if most:
             select.select([self._poll], [], [], most)
-        for number, _ in self._poll.poll(0):
+        ready = self._poll.poll(0)
+        now = time.perf_counter()
+        if now - self._swept > _SWEEP:
+            self._swept = now
+            self._give_up({number for number, _ in ready}, now)
+        for number, _ in ready:
             if (client := self._by_number.get(number)) is not None:
                 self._hear(client)
         now = time.perf_counter()
         while self._pauses and self._pauses[0][0] <= now:
             heapq.heappop(self._pauses)[2]()
-        if now - self._swept > _SWEEP:
-            self._swept = now
-            for each in self._clients:
-                if each.step is not None and now - each.since > PATIENCE:
-                    self._hang_up(each)
-                    self._ended(each, Lost(f"no answer in {PATIENCE:.0f} s"))
+
+    def _give_up(self, ready: set[int], now: float) -> None:
+        """End what has waited too long; whose answer is here was not read yet by this loop's own fault."""
+        for each in self._clients:
+            if each.step is not None and now - each.since > PATIENCE and each.line.number not in ready:
+                self._hang_up(each)
+                self._ended(each, Lost(f"no answer in {PATIENCE:.0f} s"))
 
     def _watch(self, client: Client) -> None:
         wanted = (client.line.number, client.line.wants)

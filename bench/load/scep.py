@@ -50,15 +50,18 @@ class Scep:
     fresh: bool = False
 
     def players(self, count: int, ahead: int) -> list[Player]:
-        """Devices that write their part of `ahead` when they have read the authority's certificates."""
-        each_ahead = -(-ahead // count)
-        return [Enrolling(self, each_ahead) for _ in range(count)]
+        """Devices that write their part of `ahead` when they have read the authority's certificates.
+
+        They have one key: to make a hundred would take longer than to use them, and no server looks.
+        """
+        each_ahead, key = -(-ahead // count), rsa_2048()
+        return [Enrolling(self, key, each_ahead) for _ in range(count)]
 
 
 class Messages:
     """What a device writes and reads: one RSA-2048 key with a self-signed certificate, encrypting to one RA.
 
-    `ca_answer` is the body of the answer to GetCACert.
+    `ca_answer` is the body of the answer to GetCACert; without a `key` one is made.
     """
 
     def __init__(
@@ -68,9 +71,10 @@ class Messages:
         digest: str = "sha256",
         cipher: str = "aes-128-cbc",
         names: str = ANY_NAME,
+        key: rsa.RSAPrivateKey | None = None,
     ) -> None:
         self._digest, self._cipher = DIGESTS[digest], CIPHERS[cipher]
-        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.key = key or rsa_2048()
         self._template = Template(self.key, names, challenge or None)
         self._signer = read(self._self_signed())
         self._ra = _ra(ca_answer)
@@ -129,8 +133,8 @@ class Messages:
 class Enrolling:
     """One device: what it sends was written before, as far as that was asked for; no transaction comes twice."""
 
-    def __init__(self, fleet: Scep, ahead: int = 0) -> None:
-        self._fleet = fleet
+    def __init__(self, fleet: Scep, key: rsa.RSAPrivateKey, ahead: int = 0) -> None:
+        self._fleet, self._key = fleet, key
         self._origin = Origin(fleet.url)
         self._ahead = ahead
         self._prepared: list[bytes] = []
@@ -147,7 +151,7 @@ class Enrolling:
         url = f"{self._fleet.url}?operation=GetCACert" + (f"&message={about}" if about else "")
         answer = expect((yield self._origin.ask("GET", url)), 200)
         return Messages(
-            answer.body, self._fleet.challenge, self._fleet.digest, self._fleet.cipher, names=self._fleet.names
+            answer.body, self._fleet.challenge, self._fleet.digest, self._fleet.cipher, self._fleet.names, self._key
         )
 
     def enroll(self) -> Conversation[None]:
@@ -176,7 +180,7 @@ class Device:
     def __init__(self, url: str, challenge: str) -> None:
         self._challenge = challenge
         self._connection = Connection(url)
-        self._enrolling = Enrolling(Scep(url, Trust(), challenge))
+        self._enrolling = Enrolling(Scep(url, Trust(), challenge), rsa_2048())
         self._messages = self._connection.play(self._enrolling.acquainted())
 
     @property
@@ -204,7 +208,12 @@ class Device:
         """Go on with the same keys at another address."""
         self._connection.close()
         self._connection = Connection(url)
-        self._enrolling = Enrolling(Scep(url, Trust(), self._challenge))
+        self._enrolling = Enrolling(Scep(url, Trust(), self._challenge), self._messages.key)
+
+
+def rsa_2048() -> rsa.RSAPrivateKey:
+    """A device's key."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _ra(answer: bytes) -> Certificate:
