@@ -20,6 +20,8 @@ MAX_ELEMENTS: Final = 4096
 
 _CONSTRUCTED: Final = 0x20
 _INDEFINITE: Final = 0x80
+# Tags of one octet that may begin an element.
+_PLAIN: Final = frozenset(tag for tag in range(1, 256) if tag & 0x1F != 0x1F)
 
 
 @dataclass(slots=True)
@@ -66,13 +68,23 @@ class Element(NamedTuple):
                 raise Malformed(f"An ASN.1 element holds more than {limit} others.")
             return self.parts
         found: list[Element] = []
-        at = self.body
-        while at < self.end:
+        source, at, end, depth = self.source, self.body, self.end, self.depth + 1
+        octets = source.octets
+        while at < end:
             if len(found) == limit:
                 raise Malformed(f"An ASN.1 element holds more than {limit} others.")
-            element = _read(self.source, at, self.end, self.depth + 1)
+            # Most are short: with a length of one octet nothing can be wrong but what is asked here.
+            body = at + 2
+            stop = body + octets[at + 1] if body <= end else end + 1
+            short = stop <= end and octets[at + 1] < _INDEFINITE and octets[at] in _PLAIN
+            if short and source.left > 0 and depth <= MAX_DEPTH:
+                source.left -= 1
+                element = _made(Element, (source, octets[at], at, body, stop, stop, depth, None))
+            else:
+                element = _read(source, at, end, depth)
+                stop = element.stop
             found.append(element)
-            at = element.stop
+            at = stop
         return tuple(found)
 
     def octets(self) -> bytes:
@@ -100,6 +112,10 @@ class Element(NamedTuple):
         if self.tag != der.SEQUENCE:
             raise Malformed("An ASN.1 SEQUENCE is expected where something else stands.")
         return Fields(self.children())
+
+
+# A named tuple's own constructor is written in Python, and takes as long again.
+_made: Final = tuple.__new__
 
 
 class Fields:
@@ -183,7 +199,7 @@ def _read(source: _Source, at: int, limit: int, depth: int) -> Element:
     end = body + length
     if end > limit:
         raise Malformed("The message is truncated.")
-    return Element(source, tag, at, body, end, end, depth, None)
+    return _made(Element, (source, tag, at, body, end, end, depth, None))
 
 
 def _read_indefinite(source: _Source, at: int, limit: int, depth: int) -> Element:

@@ -5,7 +5,6 @@ Never here: a private key. `attributes` prepares what is to be signed, somebody 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -201,7 +200,7 @@ def verify(message: SignedMessage) -> Verdict:
     key = message.signer.key()
     if digest is None or key is None:
         return Verdict.UNSUPPORTED
-    hashed = hashlib.new(digest.name, message.content or b"", usedforsecurity=False).digest()
+    hashed = digest.of(message.content or b"")
     claimed = message.attributes.get(algorithms.MESSAGE_DIGEST, ())
     content_type = message.attributes.get(algorithms.CONTENT_TYPE, ())
     if len(claimed) != 1 or len(content_type) != 1 or content_type[0].received != message.content_type:
@@ -261,7 +260,7 @@ def attributes(content: bytes | None, digest: Digest, others: Iterable[bytes]) -
 
     `others` are Attributes beside contentType and messageDigest. Absent content is hashed as none.
     """
-    hashed = hashlib.new(digest.name, content or b"", usedforsecurity=False).digest()
+    hashed = digest.of(content or b"")
     return der.set_of(_CONTENT_TYPE_DATA, attribute(algorithms.MESSAGE_DIGEST, der.octet_string(hashed)), *others)
 
 

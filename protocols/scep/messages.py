@@ -39,6 +39,7 @@ SENDER_NONCE: Final = _attribute(5)
 RECIPIENT_NONCE: Final = _attribute(6)
 TRANSACTION_ID: Final = _attribute(7)
 
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _TEXT_STRINGS: Final = (der.PRINTABLE_STRING, der.UTF8_STRING, der.IA5_STRING, der.TELETEX_STRING)  # S54
 
 
@@ -61,7 +62,7 @@ def read(octets: bytes) -> PkiMessage:
     """Read a pkiMessage and the attributes that each must have (S42, S53, S54). Raises Malformed."""
     message = signed.parse(octets)
     tag, identifier = _text(message, TRANSACTION_ID, "transactionID")
-    if not 1 <= len(identifier) <= 255 or not all(0x20 <= octet < 0x7F for octet in identifier):
+    if not 1 <= len(identifier) <= 255 or identifier.translate(None, _PRINTABLE):
         raise Malformed("The transactionID must be 1 to 255 printable characters.", field="transactionID")
     _, number = _text(message, MESSAGE_TYPE, "messageType")
     nonce = _value(message, SENDER_NONCE, "senderNonce")

@@ -61,6 +61,7 @@ def test_an_order_that_is_ready_is_finalized():
         (request("A.Example", common_name="A.EXAMPLE"), "a.example"),
         (request(common_name="A.Example"), "a.example"),
         (request(ips=("2001:db8::1",), common_name="2001:DB8:0::1"), "2001:db8::1"),
+        (request("Beef.cafe", common_name="Beef.CAFE"), "beef.cafe"),  # an address's letters, and no address
     ],
 )
 def test_the_common_name_is_spelled_as_the_san(asked, spelled):

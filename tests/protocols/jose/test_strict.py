@@ -96,6 +96,58 @@ def test_a_shape_names_the_member_that_is_wrong():
         strict.shape({}, Shape, field="payload")
 
 
+SEEDS = (
+    b'{"a":"b","c":{"d":["e",null,true,{"f":"g"}]}}',
+    b'{"identifiers":[{"type":"dns","value":"a.example"}],"x":12}',
+    b'{"a":"\xc3\xa4","a ":"\\u0061"}',
+    b'{"a":1,"b":{"a":"x","a":"y"}}',
+    b"[1.5,-0,1e5,123456789012345678901234567890]",
+)
+INSERTS = st.sampled_from(
+    [*(bytes((octet,)) for octet in b'"{}[],:\\ \0\x1f\x7f\x80\xffabn01.-+eE/\t\r\n'), b'"a":"b",', b"\xed\xa0\x80"]
+)
+
+
+def twice_seen(text: bytes) -> object:
+    """What the standard library reads, or None for what is no JSON, has a member twice or a number that is none."""
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) != len(pairs) or len(pairs) > strict.MEMBERS:
+            raise ValueError
+        return dict(pairs)
+
+    def none(text: str) -> object:
+        raise ValueError
+
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=members, parse_constant=none)
+        json.dumps(value, ensure_ascii=False).encode()
+    except ValueError:
+        return None
+    return (value,)
+
+
+@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 60), INSERTS | st.none()), max_size=4))
+def test_two_readers_agree_on_every_text_and_on_what_it_says(text, damage):
+    # A17: what the quick reader takes is what one that sees every member takes, and as the same value.
+    for place, octets in damage:
+        text = text[:place] + (text[place + 1 :] if octets is None else octets + text[place:])
+    try:
+        found: object = (strict.read(text, field="payload"),)
+    except Malformed:
+        found = None
+    assert repr(found) == repr(twice_seen(text))
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [b'{"a":"b","a":"b"}', b'{"a":{"b":"c","b":"d"}}', b'[{"a":["x"],"a":["y"]}]', b'{"":"","":""}', b'{"a":1,"a":1}'],
+)
+def test_a_member_twice_is_seen_wherever_it_stands(twice):
+    with pytest.raises(Malformed, match="twice"):
+        strict.read(twice, field="payload")
+
+
 @given(st.binary(max_size=100))
 def test_octets_have_one_spelling(octets):
     text = base64url.encode(octets)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.exchange import Reason, Refused
 from protocols.pkix import keys
@@ -111,3 +112,28 @@ def test_a_loaded_key_is_judged_like_its_numbers():
     sound = rsa2048().public_key().public_numbers().n
     with pytest.raises(Refused):
         keys.judge(rsa.RSAPublicNumbers(65537, 127 * sound).public_key())
+
+
+def test_each_of_the_candidates_is_tried_and_the_next_is_not():
+    # CVE-2022-26320: whatever residues the modulus has. n = a^2 - b^2, found at the candidate that a is.
+    tried = set()
+    for half in range(1 << 40, (1 << 40) + 4000):
+        a = half * 2
+        b = math.isqrt(2 * a * (half % 130 + 1))
+        n = a * a - b * b
+        rounds = a - math.isqrt(n) - 1
+        tried.add(rounds)
+        assert keys._has_close_factors(n) == (rounds < keys.FERMAT_ROUNDS), (a, b)
+    assert set(range(keys.FERMAT_ROUNDS + 20)) <= tried
+
+
+def test_a_key_that_is_known_by_its_octets_is_judged_the_same():
+    for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP256K1()):
+        key = ec.generate_private_key(curve).public_key()
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        assert (keys.kind_of(spki) is None) == (curve.name != "secp256r1")
+    known = ec.generate_private_key(ec.SECP256R1()).public_key()
+    spki = known.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert keys.kind_of(spki) == keys.judge(known)
+    compressed = known.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    assert keys.kind_of(spki[:23] + b"\x03" + spki[26:27] + compressed) is None
