@@ -1,0 +1,108 @@
+"""Figures beside budget and floor: what the table shows, what its file holds, and that one piece cannot hide another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as bench
+from bench.commits import transactions
+from bench.figure import Effort, Figure
+from bench.load.process_tree import descendants, used
+from bench.table import machine, missed, printed, write
+
+WITHIN = Figure("P8", "REST", 0.4, budget=0.5, floor=0.2, per_second=2000.0, p50_ms=1.25)
+OVER = Figure("P3", "ACME", 0.9, budget=0.8)
+TOO_FEW = Figure("P15", "two workers", 1.5, "x", 1.8, at_least=True)
+
+
+def test_a_row_shows_figure_budget_floor_and_share():
+    line = printed([WITHIN]).splitlines()[1]
+    assert line.split()[:2] == ["P8", "REST"]
+    assert {"0.40", "0.50", "0.20", "50%", "2,000", "1.25"} <= set(line.split())
+
+
+def test_what_is_over_a_budget_or_under_one_that_is_a_least_is_marked():
+    assert [missed(each) for each in (WITHIN, OVER, TOO_FEW)] == [False, True, True]
+    assert "0.90*" in printed([OVER])
+    assert not missed(Figure("P9", "nothing was done", float("nan"), budget=0.1))
+
+
+def test_failures_are_told_with_the_first_ones_sentence():
+    assert "3 failed; 500 b'oops'" in printed([Figure("P8", "REST", 1.0, failures=3, note="500 b'oops'")])
+
+
+def test_the_file_is_json_without_nan_and_holds_machine_and_trouble(tmp_path: Path):
+    file = tmp_path / "results" / "bench.json"
+    write(file, machine(), [WITHIN, Figure("P9", "nothing", float("nan"))], ["bench.x: it broke"])
+    content = json.loads(file.read_text(), parse_constant=pytest.fail)
+    assert content["figures"][0]["share"] == 0.5
+    assert content["figures"][1]["figure"] is None
+    assert content["trouble"] == ["bench.x: it broke"]
+    assert {"date", "commit", "processor", "cores", "python", "cryptography"} <= set(content["machine"])
+
+
+def test_a_piece_that_breaks_is_told_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch):
+    fine, broken = types.ModuleType("fine"), types.ModuleType("broken")
+    fine.__dict__["measure"] = lambda _: [WITHIN, OVER]
+
+    def break_down(_: Effort) -> list[Figure]:
+        raise OSError("no room")
+
+    broken.__dict__["measure"] = break_down
+    pieces = (bench.Piece("broken", ("P1",)), bench.Piece("fine", ("P8", "P3")), bench.Piece("missing", ("P2",)))
+    monkeypatch.setattr(bench, "PIECES", pieces)
+    monkeypatch.setitem(sys.modules, "bench.fine", fine)
+    monkeypatch.setitem(sys.modules, "bench.broken", broken)
+    figures, trouble = bench.composed(Effort(), ())
+    assert [each.number for each in figures] == ["P3", "P8"]
+    assert [each.partition(":")[0] for each in trouble] == ["bench.broken", "bench.missing"]
+    assert bench.composed(Effort(), ["P8"]) == ([WITHIN], [])
+
+
+def test_sqlite_counts_its_transactions_where_the_bench_reads_them(tmp_path: Path):
+    # walformat.html of SQLite: iChange is "incremented each transaction".
+    file = tmp_path / "store.sqlite"
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE t (n)")
+    before = transactions(file)
+    for number in range(7):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (?)", (number,))
+        connection.execute("INSERT INTO t VALUES (?)", (number,))
+        connection.execute("COMMIT")
+    connection.execute("SELECT * FROM t").fetchall()
+    assert transactions(file) - before == 7
+    connection.close()
+
+
+PARENT = """
+import subprocess, sys, time
+burn = "import time; end = time.process_time() + 0.3\\nwhile time.process_time() < end: pass"
+subprocess.run([sys.executable, "-c", burn], check=True)
+child = subprocess.Popen([sys.executable, "-c", burn + "\\nprint('done', flush=True); time.sleep(60)"])
+time.sleep(60)
+"""
+
+
+def test_a_tree_counts_its_children_and_those_that_have_ended():
+    with subprocess.Popen([sys.executable, "-c", PARENT]) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while (found := used(process.pid)).seconds < 0.6 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert found.seconds >= 0.6
+            assert found.processes == 2
+        finally:
+            for pid in descendants(process.pid):
+                os.kill(pid, signal.SIGKILL)
