@@ -7,7 +7,7 @@ ARGS   ?=
 
 # Programs that tests drive: clients, a PostgreSQL server, a PKCS#11 module.
 SYSTEM := strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins postgresql softhsm2 opensc openssl curl \
-          gcc libc6-dev lego caddy acme-tiny uacme dehydrated apache2-bin ca-certificates
+          nginx-light haproxy gcc libc6-dev lego caddy acme-tiny uacme dehydrated apache2-bin ca-certificates
 
 .PHONY: install run test lint bench system clean
 
