@@ -7,13 +7,14 @@ others still do.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import os
 import runpy
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -40,22 +41,6 @@ PIECES: Final = (
     Piece("scaling", ("P15",)),
     Piece("overload", ("P13", "P16")),
 )
-DETAILS: Final[dict[str, str]] = {
-    "load": "drive any server of ACME, EST, SCEP, REST or OCSP",
-    "report": "drawings and tables from what was measured",
-    "fill": "a store with a million certificates",
-    "enrolling": "an enrollment without the network",
-    "doors": "each protocol's front alone",
-    "parsing": "parsers and writers",
-    "signing": "a signer's worker alone",
-    "storing": "the store alone",
-    "batching": "frames to the signer by the number of askers",
-    "fairness": "nine small applications beside a storm",
-    "storms": "honest clients beside hostile ones",
-    "rolling": "a rolling restart under load",
-    "failover": "SoftHSM2, and the loss of a token",
-    "listing": "revocation lists",
-}
 _EPILOG: Final = """one bench alone, with options of its own (--help):
 {details}
 
@@ -70,12 +55,12 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; 1 if anything could not run or failed."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    names = {*DETAILS, *(piece.module for piece in PIECES)}
-    if words and words[0] in names:
+    known = details()
+    if words and words[0] in known:
         sys.argv = [f"python -m bench {words[0]}", *words[1:]]
         runpy.run_module(f"bench.{words[0]}", run_name="__main__")
         return 0
-    options = _parser(sorted(names)).parse_args(words)
+    options = _parser(known).parse_args(words)
     effort = Effort(options.seconds, options.clients, options.full, _progress)
     about = machine()
     figures, trouble = composed(effort, options.only)
@@ -87,6 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for sentence in trouble:
         print(f"could not run: {sentence}", file=sys.stderr)
     return 1 if trouble or any(each.failures for each in figures) else 0
+
+
+def details() -> dict[str, str]:
+    """Every bench that runs alone, with what its file says of itself."""
+    here = Path(__file__).parent
+    found = {path.stem: path for path in here.glob("*.py")} | {
+        path.parent.name: path for path in here.glob("*/__main__.py")
+    }
+    texts = {name: path.read_text(encoding="utf-8") for name, path in found.items() if not name.startswith("__")}
+    return {name: _about(text) for name, text in texts.items() if '\nif __name__ == "__main__":' in text}
+
+
+def _about(text: str) -> str:
+    """The first sentence of a file's docstring, without its command."""
+    [line, *_] = (ast.get_docstring(ast.parse(text)) or "").splitlines()
+    return line.rpartition("`: ")[2]
 
 
 def composed(effort: Effort, only: Sequence[str]) -> tuple[list[Figure], list[str]]:
@@ -123,13 +124,11 @@ def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
-    known = {piece.module: " ".join(piece.numbers) for piece in PIECES} | DETAILS
-    details = "\n".join(f"  python -m bench {name:12} {known[name]}" for name in names)
+def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description=__doc__,
-        epilog=_EPILOG.format(details=details),
+        description="One table: every number of the performance plan, with its budget and its floor.",
+        epilog=_EPILOG.format(details="\n".join(f"  {name:12} {about}" for name, about in sorted(known.items()))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each row is measured (default 4)")

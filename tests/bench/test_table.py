@@ -69,6 +69,13 @@ def test_a_piece_that_breaks_is_told_and_the_others_are_measured(monkeypatch: py
     assert bench.composed(Effort(), ["P8"]) == ([WITHIN], [])
 
 
+def test_every_bench_that_runs_alone_is_listed_with_what_it_is():
+    known = bench.details()
+    assert {"load", "enrollments", "storing", "signing", "report"} <= set(known)
+    assert all(known.values())
+    assert "figure" not in known
+
+
 def test_sqlite_counts_its_transactions_where_the_bench_reads_them(tmp_path: Path):
     # walformat.html of SQLite: iChange is "incremented each transaction".
     file = tmp_path / "store.sqlite"
