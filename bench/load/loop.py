@@ -236,7 +236,7 @@ class Loop:
     def _hear(self, client: Client) -> None:
         """Something moved on a client's connection."""
         if client.step is None:
-            self._hang_up(client)
+            self._idle(client)
             return
         answer = None
         try:
@@ -255,6 +255,13 @@ class Loop:
         if answer is not None:
             client.step = None
             self._on(client, answer)
+
+    def _idle(self, client: Client) -> None:
+        """A connection that waits for nothing: TLS said something of its own (a ticket), or the server ended it."""
+        try:
+            client.line.go_on()
+        except (Lost, Failed):
+            self._hang_up(client)
 
     def _ended(self, client: Client, error: Exception | None) -> None:
         if client.conversation is not None:
