@@ -6,7 +6,7 @@ Never over plain HTTP (E9), never a redirect (E5, E6), and never the word of a h
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
@@ -74,14 +74,14 @@ class Est:
         if operation == "cacerts" and method in READ_ONLY:
             return await self._cacerts(pair, method, who)
         caller = Caller(secure=True, certificate=who.certificate, authorization=header(scope, b"authorization"))
-        asking = _Asking(operation, method, caller, header(scope, b"content-type"))
+        media_type = header(scope, b"content-type")
         if method in READ_ONLY:
-            return await self._operate(pair, who, asking)
+            return await self._operate(pair, who, _Asking(operation, method, caller, media_type))
         limits, application = self._front.limits, pair.application.id
         limits.admit(application)
         body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application):
-            return unstored(await self._operate(pair, who, replace(asking, body=body)))
+            return unstored(await self._operate(pair, who, _Asking(operation, method, caller, media_type, body)))
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
         """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""

@@ -41,8 +41,9 @@ def retry_after(seconds: int | None) -> tuple[tuple[str, str], ...]:
 
 def unstored(reply: Reply) -> Reply:
     """E21: what was made for one client belongs in nobody's cache."""
-    if any(name.lower() == "cache-control" for name, _ in reply.headers):
-        return reply
+    for name, _ in reply.headers:
+        if name.lower() == "cache-control":
+            return reply
     return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, NO_STORE))
 
 

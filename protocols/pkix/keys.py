@@ -19,13 +19,6 @@ RSA_MAXIMUM: Final = 8192
 
 FERMAT_ROUNDS: Final = 100
 
-_RSA_NAMES: Final = {2048: "RSA_2048", 3072: "RSA_3072", 4096: "RSA_4096"}
-_CURVES: Final = {
-    "secp256r1": ("EC_prime256v1", 256),
-    "secp384r1": ("EC_secp384r1", 384),
-    "secp521r1": ("EC_secp521r1", 521),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -45,7 +38,13 @@ class Kind:
         return self.algorithm.startswith("RSA_")
 
 
+_RSA: Final = {bits: Kind(f"RSA_{bits}", bits) for bits in (2048, 3072, 4096)}
 _P256: Final = Kind("EC_prime256v1", 256)
+_CURVES: Final = {
+    "secp256r1": _P256,
+    "secp384r1": Kind("EC_secp384r1", 384),
+    "secp521r1": Kind("EC_secp521r1", 521),
+}
 # RFC 5480, 2: id-ecPublicKey on secp256r1, and a point of 65 octets that is not compressed. Nothing else in it varies.
 _P256_PREFIX: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 _P256_LENGTH: Final = 91
@@ -69,12 +68,12 @@ def judge(key: object) -> Kind:
             known = _CURVES.get(key.curve.name)
             if known is None:
                 raise _bad(f"The key is on curve {key.curve.name}; use P-256, P-384 or P-521.")
-            return Kind(*known)
+            return known
         case rsa.RSAPublicKey():
             numbers = key.public_numbers()
             judge_rsa(numbers.n, numbers.e)
             bits = numbers.n.bit_length()
-            return Kind(_RSA_NAMES.get(bits, "RSA_OTHER"), bits)
+            return _RSA.get(bits) or Kind("RSA_OTHER", bits)
         case ed25519.Ed25519PublicKey():
             return _ED25519
         case ed448.Ed448PublicKey():
