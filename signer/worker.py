@@ -46,7 +46,7 @@ from signer.keystore.token import LazyTokens, tokens_of
 from signer.keystore.watch import Watch, unwatched
 from signer.opening import note_token, read_opening, read_orders
 
-_CONNECTIONS: Final = 64  # gateways' processes on one machine, with room to spare
+_CONNECTIONS: Final = 256  # of 64 gateway workers, while they are exchanged too: each has one for lists beside its own
 _READ: Final = 256 * 1024  # bytes
 _PATIENCE: Final = 0.001  # seconds; between two looks whether a gateway has read more of a list
 _STALLED: Final = 5.0  # seconds; a gateway that reads nothing for so long must not hold up the others

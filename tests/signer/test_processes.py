@@ -286,6 +286,40 @@ async def test_nothing_is_signed_twice_when_workers_are_killed_under_load(keys_f
         assert len(signed) > 300
 
 
+async def test_several_gateway_workers_ask_at_once_and_a_busy_one_does_not_shut_out_a_quiet_one(keys_folder):
+    with running_signer(keys_folder) as signer:
+        busy, quiet = SignerClient(signer.sockets), SignerClient(signer.sockets)
+        signed: Counter[str] = Counter()
+        beside: list[int] = []
+
+        async def asker(client: SignerClient, name: str) -> None:
+            ask = live_ask()
+            outcome = await client.ask(ask, share="app", deadline=trio.current_time() + 60)
+            assert isinstance(outcome, Certificate), outcome
+            serial = x509.load_der_x509_certificate(outcome.der).serial_number
+            assert serial == int.from_bytes(ask.serial, "big"), "each hears of its own asks"
+            signed[name] += 1
+
+        async def flood() -> None:
+            while True:
+                await asker(busy, "busy")
+
+        async with trio.open_nursery() as serving:
+            await serving.start(busy.run)
+            await serving.start(quiet.run)
+            for _ in range(64):
+                serving.start_soon(flood)
+            while signed["busy"] < 200:
+                await trio.sleep(0.01)
+            for _ in range(20):
+                before = signed["busy"]
+                await asker(quiet, "quiet")
+                beside.append(signed["busy"] - before)
+            serving.cancel_scope.cancel()
+        # A worker takes a frame from each connection in turn, and no frame of the busy one has more than its 64 asks.
+        assert sorted(beside)[10] <= 4 * 64, beside
+
+
 async def test_asks_wait_while_the_only_worker_is_away(keys_folder):
     with running_signer(keys_folder) as signer:
         client = SignerClient(signer.sockets)
