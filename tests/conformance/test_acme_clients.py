@@ -28,7 +28,9 @@ def free_port():
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
     port = free_port()
-    with running_gateway(tmp_path_factory.mktemp("clients") / "data", "--acme-http01-port", str(port)) as running:
+    with running_gateway(
+        tmp_path_factory.mktemp("clients") / "data", "--acme-http01-port", str(port), "--workers", "2"
+    ) as running:
         running.http01_port = port
         yield running
 

@@ -36,7 +36,9 @@ def free_port():
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
     port = free_port()
-    with running_gateway(tmp_path_factory.mktemp("more") / "data", "--acme-http01-port", str(port)) as running:
+    with running_gateway(
+        tmp_path_factory.mktemp("more") / "data", "--acme-http01-port", str(port), "--workers", "2"
+    ) as running:
         running.http01_port = port
         running.root = running.quickstart["root"]
         running.directory = running.quickstart["acmeDirectory"]

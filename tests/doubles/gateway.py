@@ -69,9 +69,12 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, without settings of a gateway that somebody may have in it."""
+    """This process's environment, without settings of a gateway that somebody may have in it.
+
+    One worker, where a test does not say: each more costs a second of CPU at each of a hundred starts.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **more}
+    return {**kept, "PYTHONPATH": str(ROOT), "MUSTER_WORKERS": "1", **more}
 
 
 def start_gateway(
