@@ -49,11 +49,20 @@ class Spenders:
 
     def lane(self, authorization: str | None, address: str) -> str:
         """The application that this Authorization was last used for, or else the address."""
-        return self._known.get(hash(authorization), address)
+        return self._known.get(self.key(authorization), address)
+
+    @staticmethod
+    def key(authorization: str | None) -> int:
+        """How an Authorization is known here: its hash, under this process's own random key."""
+        return hash(authorization)
+
+    def lane_of(self, key: int, address: str) -> str:
+        """As `lane`, for an Authorization whose `key` is known."""
+        return self._known.get(key, address)
 
     def learn(self, authorization: str | None, application_id: str) -> None:
         """A token was checked and used for this application; the one that was new the longest ago is forgotten."""
-        key = hash(authorization)
+        key = self.key(authorization)
         if self._known.get(key) == application_id:
             return
         self._known[key] = application_id

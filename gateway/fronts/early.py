@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -18,7 +19,7 @@ from gateway.actions.admit import admitted
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Protocol
 from gateway.fronts.acme.door import carries_on
-from gateway.fronts.admission import TOO_MUCH
+from gateway.fronts.admission import TOO_MUCH, Spenders
 from gateway.fronts.endpoint import Endpoint, Wording
 from gateway.fronts.front import Front
 from gateway.fronts.problem import retry_after
@@ -51,6 +52,50 @@ _COUNTED: Final = tuple(
     for each in (b"/acme/", b"/est/", b"/.well-known/est/", b"/scep/", b"/api/")
 )
 _GO_ON: Final = (0, "", 0)
+_LONGEST_HEAD: Final = 4096
+# Heads that are known again, and answers that are: a flood of others makes them be read anew, and holds no more.
+_HEADS: Final = 2048
+_ANSWERS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What a head says: `path` by its segments, `door` the first of them, `authorization` as `Spenders` knows it."""
+
+    method: str
+    door: str
+    path: list[str]
+    length: int
+    authorization: int
+
+
+class Heads:
+    """Heads that were read. Clients on kept connections send one over and over: to know it again costs a tenth.
+
+    Kept are hashes under this process's own random key, since heads hold tokens and passphrases.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, Plain] = {}
+
+    def plain(self, data: bytes) -> Plain | None:
+        """What the head says of the request that `data` is, whole and nothing behind it; None where that is not so
+        beyond doubt.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        if not 4 <= end <= _LONGEST_HEAD:
+            return None
+        head = data[:end]
+        key = hash(head)
+        plain = self._known.get(key)
+        if plain is None:
+            plain = _read(head)
+            if plain is None:
+                return None
+            if len(self._known) >= _HEADS:
+                self._known.clear()
+            self._known[key] = plain
+        return plain if end + plain.length == len(data) else None
 
 
 class Early:
@@ -61,24 +106,29 @@ class Early:
         self._admission = front.limits.admission
         self._rates = front.limits.rates
         self._told = told
+        self._heads = Heads()
+        self._written: dict[tuple[str, str, int, str, int], tuple[int, bytes]] = {}
         # Each door's own words, by the first segment of its addresses.
         self._wordings: dict[str, Wording] = {
             route.path.split("/", 2)[1]: route.endpoint.wording
             for route in reversed(list(routes))
             if isinstance(route, Route) and isinstance(route.endpoint, Endpoint)
         }
+        # ACME has a nonce in each of its answers.
+        self._constant = {
+            door for door, wording in self._wordings.items() if wording(503, "", ()) == wording(503, "", ())
+        }
 
     def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
         """The whole answer to the one whole request that `data` is, or None where the ordinary way is to be taken."""
         enrolls = data.startswith(_DOORS)
         judged = (enrolls and self._admission.crowded) or (data.startswith(_COUNTED) and self._rates.alert)
-        if judged and (whole := _whole(data)) is not None:
-            method, path = whole
-            status, sentence, seconds = self._judge(path, data, address, enrolls=enrolls, secure=secure)
+        if judged and (plain := self._heads.plain(data)) is not None:
+            status, sentence, seconds = self._judge(plain, address, enrolls=enrolls, secure=secure)
             if seconds:
-                reply = self._wordings[path.split("/", 2)[1]](status, sentence, retry_after(seconds))
-                self._told(reply.status)
-                return _written(reply, b"" if method == "HEAD" else reply.body)
+                status, answer = self._answer(plain, status, sentence, seconds)
+                self._told(status)
+                return answer
         if enrolls:
             self._admission.comes()
         return None
@@ -90,12 +140,23 @@ class Early:
         await self._front.limits.rotation.turn(address, HANDSHAKE)
         return True
 
-    def _judge(self, path: str, data: bytes, address: str, *, enrolls: bool, secure: bool) -> tuple[int, str, int]:
+    def _answer(self, plain: Plain, status: int, sentence: str, seconds: int) -> tuple[int, bytes]:
+        """Status and bytes of a refusal. Where the wording is the same each time, they are written once."""
+        key = plain.door, plain.method, status, sentence, seconds
+        known = self._written.get(key)
+        if known is None:
+            reply = self._wordings[plain.door](status, sentence, retry_after(seconds))
+            known = reply.status, _written(reply, b"" if plain.method == "HEAD" else reply.body)
+            if plain.door in self._constant and len(self._written) < _ANSWERS:
+                self._written[key] = known
+        return known
+
+    def _judge(self, plain: Plain, address: str, *, enrolls: bool, secure: bool) -> tuple[int, str, int]:
         """Status and sentence of a refusal, and after how many seconds to come again: 0 for what may go on."""
         if self._rates.alert and (seconds := self._rates.early(address)):
             return (503 if self._rates.reason is RefusalReason.BUSY else 429), TOO_OFTEN, seconds
         try:
-            known = self._lane(path, data, address, secure=secure) if enrolls else None
+            known = self._lane(plain, address, secure=secure) if enrolls else None
         except Refusal:
             known = None
         if known is None:
@@ -107,9 +168,9 @@ class Early:
             return 503, TOO_MUCH, self._admission.refusal(lane, begun=begun, from_socket=True)
         return _GO_ON
 
-    def _lane(self, path: str, data: bytes, address: str, *, secure: bool) -> tuple[str, bool] | None:
+    def _lane(self, plain: Plain, address: str, *, secure: bool) -> tuple[str, bool] | None:
         """Whose share a request uses and whether it carries on, or None for what is no enrollment of ours."""
-        match path.split("/"):
+        match plain.path:
             case ["", "acme", application, profile, *rest] if secure:
                 pair = admitted(self._catalogue.pair(application, profile), Protocol.ACME)
                 return pair.application.id, carries_on("/".join(rest))
@@ -119,10 +180,8 @@ class Early:
                 return admitted(self._catalogue.pair_by_label(label), Protocol.EST).application.id, False
             case ["", "scep", application, profile, *_]:
                 return admitted(self._catalogue.pair(application, profile), Protocol.SCEP).application.id, False
-            case _ if path == _CREATE and secure:
-                found = _AUTHORIZATION.search(data, 0, data.find(b"\r\n\r\n") + 2)
-                authorization = None if found is None else found[1].decode("latin-1")
-                return self._front.limits.spenders.lane(authorization, address), False
+            case ["", "api", "v1", "cert-manager", "certificates"] if secure:
+                return self._front.limits.spenders.lane_of(plain.authorization, address), False
         return None
 
     @property
@@ -130,12 +189,9 @@ class Early:
         return self._front.resources.catalogue()
 
 
-def _whole(data: bytes) -> tuple[str, str] | None:
-    """Method and path of the request that `data` is, whole and nothing behind it; None where that is not beyond doubt.
-
-    A GET or HEAD has no body.
-    """
-    head = _HEAD.match(data)
+def _read(data: bytes) -> Plain | None:
+    """What a head says, its last line included; None where that is not beyond doubt. A GET or HEAD has no body."""
+    head = _HEAD.fullmatch(data)
     if head is None:
         return None
     fields = head[3].lower()
@@ -148,9 +204,12 @@ def _whole(data: bytes) -> tuple[str, str] | None:
         if length is None or lengths != 1:
             return None
         said = int(length[1])
-    if head.end() + said != len(data) or (said and head[1] != b"POST"):
+    if said and head[1] != b"POST":
         return None
-    return head[1].decode("ascii"), head[2].decode("ascii")
+    path = head[2].decode("ascii").split("/")
+    found = _AUTHORIZATION.search(head[3])
+    spender = Spenders.key(None if found is None else found[1].decode("latin-1"))
+    return Plain(head[1].decode("ascii"), path[1], path, said, spender)
 
 
 def _written(reply: Reply, body: bytes) -> bytes:

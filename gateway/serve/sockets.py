@@ -16,6 +16,9 @@ from gateway.serve.settings import Settings, split_address
 
 # A burst of devices that wake together should wait in the kernel, not be refused; Linux caps it at somaxconn (4096).
 BACKLOG: Final = 4096
+# What the kernel keeps of answers that a peer does not read, each connection; Linux takes twice as much. The longest
+# answers, revocation lists, still go at two megabytes a second to a peer that is a tenth of a second away.
+UNREAD: Final = 128 * 1024
 # A URL without a port means these.
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _REASONS: Final = {
@@ -107,6 +110,8 @@ def _bind_one(family: int, host: str, port: int) -> socket.socket:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted sockets inherit it: answers are small and must not wait for the peer's delayed ACK.
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # So are these bounds: an answer that nobody reads is in the kernel's memory, which would grow to megabytes each.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)
         one.bind((host, port))
         # Two binds with SO_REUSEADDR succeed; only listening finds out that another program has the port.
         one.listen(BACKLOG)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.authority import AuthorityStatus
 from gateway.fronts.admission import Admission
-from gateway.fronts.early import Early, _whole
+from gateway.fronts.early import Early, Heads
 from gateway.fronts.limits import Limits
 from gateway.fronts.rates import Allowed, Rates, rate
 from gateway.fronts.routes import routes
@@ -156,10 +156,18 @@ async def test_rest_uses_the_share_of_the_tokens_application(house: House):
     assert heard == ["app", "192.0.2.1"]
 
 
+def whole(data: bytes) -> tuple[str, str] | None:
+    """Method and path of what is one whole request; the same when its head is known already."""
+    heads = Heads()
+    first, again = heads.plain(data), heads.plain(data)
+    assert first == again
+    return None if first is None else (first.method, "/".join(first.path))
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(data: bytes):
-    _whole(data)
-    _whole(b"POST /est/a/b/simpleenroll HTTP/1.1\r\nHost: a\r\n" + data)
+    whole(data)
+    whole(b"POST /est/a/b/simpleenroll HTTP/1.1\r\nHost: a\r\n" + data)
 
 
 @given(
@@ -169,11 +177,36 @@ def test_no_bytes_raise(data: bytes):
 )
 def test_only_a_length_that_is_true_makes_it_whole(field: str, said: int, came: int):
     head = f"POST /scep/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: {said}\r\n\r\n".encode()
-    assert (_whole(head + b"x" * came) == ("POST", "/scep/a/b")) is (said == came)
-    found = _whole(head.replace(b"Host: a", f"Host: a\r\nX: {field}".encode()) + b"x" * said)
+    assert (whole(head + b"x" * came) == ("POST", "/scep/a/b")) is (said == came)
+    found = whole(head.replace(b"Host: a", f"Host: a\r\nX: {field}".encode()) + b"x" * said)
     assert found in {None, ("POST", "/scep/a/b")}
     if "\n" in field:
         assert found is None or "\r\n" in field
+
+
+def test_a_head_that_is_known_still_needs_all_of_its_body_and_nothing_more():
+    heads = Heads()
+    one = request("/scep/a/b")
+    assert heads.plain(one) is not None
+    assert heads.plain(one[:-1]) is heads.plain(one + b"x") is heads.plain(one + one) is None
+
+
+def test_a_flood_of_heads_is_not_kept():
+    heads = Heads()
+    for number in range(5000):
+        assert heads.plain(request("/scep/a/b", fields=f"X: {number}\r\n")) is not None
+    assert len(heads._known) <= 2048
+    assert heads.plain(request("/scep/a/b", fields=f"X: {'a' * 5000}\r\n")) is None
+
+
+async def test_each_answer_of_acme_has_a_nonce_of_its_own(house: House):
+    """A6: what is written once is not ACME's."""
+    short, _ = early(house)
+    path = "/acme/demo/device/new-order"
+    nonces = {read(short.answer(request(path), "192.0.2.1", secure=True))[1]["Replay-Nonce"] for _ in range(5)}
+    assert len(nonces) == 5
+    first, second = (short.answer(request("/scep/demo/device"), "192.0.2.1", secure=True) for _ in range(2))
+    assert first == second
 
 
 def often(allowed: Allowed) -> Rates:
