@@ -24,6 +24,9 @@ logger = logging.getLogger("muster.http1")
 
 # While the gateway ends: how long a connection may have been idle, and still be given the chance of one more request.
 YOUNG_SECONDS: Final = 1.0
+# Whoever was told to come again after a second or more is not heard before. Half of one: behind a proxy that keeps
+# connections it may be somebody else who comes, and the crowd may be gone.
+IMPATIENT_SECONDS: Final = 0.5
 
 _ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
 
@@ -99,11 +102,13 @@ class Connection:
                     # Whoever sends many at once must not keep all others waiting.
                     await trio.lowlevel.checkpoint()
         except Unreadable as refused:
-            self._verdict = refused
+            # Without its traceback, whose frames hold this connection: a flood of refusals must leave no cycles.
+            self._verdict = refused.with_traceback(None)
 
     async def _between(self) -> bytes:
         """The first bytes of the next request; b"" when the peer has gone."""
         hall, wire = self._hall, self._wire
+        told = -math.inf
         while True:
             now = trio.current_time()
             self.began = now
@@ -117,10 +122,16 @@ class Connection:
             if hall.early is None or hall.ending.is_set():
                 return data
             client = self._circumstances.client
+            if now - told < IMPATIENT_SECONDS and (rest := told + IMPATIENT_SECONDS - trio.current_time()) > 0:
+                # Told to come later, and here at once. To be heard late is the cheapest refusal of all: whoever does
+                # not wait by itself has two refusals a second for each connection, and not thousands.
+                await trio.sleep(rest)
+                self.due = math.inf
             answer = hall.early.answer(data, client[0] if client else "", secure=wire.secure)
             if answer is None:
                 return data
             await wire.write(answer, hall.patience.write)
+            told = trio.current_time()
 
     async def _slow_head(self, data: bytes) -> tuple[Head | None, bytes]:
         """A head that comes in pieces. It is to be whole in time, however diligently its pieces come."""

@@ -97,9 +97,9 @@ def read(data: bytes, *, secure: bool) -> Head | None:
     method, target, minor, block = match.groups()
     end, line = match.end(), match.start(4)
     if line > LINE_LIMIT:
-        raise _LINE_TOO_LONG
+        raise _line_too_long()
     if end - line > FIELDS_LIMIT:
-        raise _FIELDS_TOO_LONG
+        raise _fields_too_long()
     known = _METHODS.get(method)
     if known is None:
         raise Unreadable(501, "this method is not offered here")
@@ -127,11 +127,11 @@ def require_head_so_far(data: bytes | bytearray, looked: int) -> None:
         raise Unreadable(400, "this is no HTTP request")
     line = data.find(b"\r\n")
     if (line if line >= 0 else len(data)) > LINE_LIMIT:
-        raise _LINE_TOO_LONG
+        raise _line_too_long()
     if line >= 0:
         end = data.find(b"\r\n\r\n", max(line, looked - 4))
         if (end if end >= 0 else len(data)) - line > FIELDS_LIMIT:
-            raise _FIELDS_TOO_LONG
+            raise _fields_too_long()
         if end >= 0:
             return  # the grammar judges it
     if _STRAY.search(data, max(0, looked - 1), len(data)):
@@ -241,8 +241,12 @@ def _keeps(connection: bytes, *, modern: bool) -> bool:
     return b"close" not in options and (modern or b"keep-alive" in options)
 
 
-_LINE_TOO_LONG: Final = Unreadable(414, f"the request line is longer than {LINE_LIMIT} bytes")
-_FIELDS_TOO_LONG: Final = Unreadable(431, f"the header fields are longer than {FIELDS_LIMIT} bytes")
+def _line_too_long() -> Unreadable:
+    return Unreadable(414, f"the request line is longer than {LINE_LIMIT} bytes")
+
+
+def _fields_too_long() -> Unreadable:
+    return Unreadable(431, f"the header fields are longer than {FIELDS_LIMIT} bytes")
 
 
 def _broken(data: bytes) -> Unreadable:

@@ -107,7 +107,7 @@ class Turn:
         try:
             part = await self._next_part()
         except Unreadable as refused:
-            self.refused = refused
+            self.refused = refused.with_traceback(None)
             self.keeps = False
             self._given = True
             return {"type": "http.disconnect"}
@@ -139,18 +139,18 @@ class Turn:
             self._body_until = now + self._hall.patience.body
         if not self._asked:
             if self.begun:
-                raise _ANSWERED
+                raise Unreadable(400, "the body was not asked for")
             self._asked = True
             try:
                 await self._wire.write(CONTINUE, self._hall.patience.write)
             except Gone:
-                raise _BROKEN_OFF from None
+                raise Unreadable(400, "the body broke off") from None
         with trio.move_on_at(min(now + self._hall.patience.progress, self._body_until)):
             data = await self._wire.read()
             if not data:
-                raise _BROKEN_OFF
+                raise Unreadable(400, "the body broke off")
             return data
-        raise _TOO_SLOW
+        raise Unreadable(408, "the body did not arrive in time")
 
     async def send(self, message: Message) -> None:
         """ASGI's `send`. Raises RuntimeError or ValueError for what is no answer."""
@@ -242,8 +242,3 @@ class Turn:
             if self._owed < 0 or (self._owed and not more):
                 raise ValueError("an answer's body has not the length that its head says")
         return body
-
-
-_BROKEN_OFF: Final = Unreadable(400, "the body broke off")
-_TOO_SLOW: Final = Unreadable(408, "the body did not arrive in time")
-_ANSWERED: Final = Unreadable(400, "the body was not asked for")

@@ -50,7 +50,7 @@ def test_a_body_is_what_was_sent_however_it_comes_and_what_follows_is_left(body,
     assert chunked.rest == behind
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None)
 @given(
     bodies(), st.integers(0, 10_000), st.binary(min_size=1, max_size=3), st.lists(st.integers(0, 10_000), max_size=6)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 import struct
@@ -12,6 +13,7 @@ import trio.testing
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.serve.http1.hall import Patience
+from gateway.serve.http1.head import Unreadable
 from tests.doubles.http1 import HOST, Remembering, Served, everything, said, served, until
 
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -508,3 +510,115 @@ async def test_a_path_is_decoded_once_and_kept_raw():
     assert scope["scheme"] == "http"
     assert "tls" not in scope["extensions"]
     assert scope["client"][0] == "127.0.0.1"
+
+
+async def test_an_empty_line_between_requests_begins_none():
+    """RFC 9112, 2.2: old clients end a body with one. The connection is idle behind it, and ends as one."""
+    app = Remembering()
+    async with served(app, Patience(idle=0.4)) as server, await server.connect() as stream:
+        for pieces in ([b"\r\n", GET], [b"\r", b"\n", GET], [b"\r", b"\n" + GET[:5], GET[5:]], [b"\r\n"]):
+            for piece in pieces:
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                await stream.send_all(piece)
+        heard = await everything(stream)
+    assert heard.count(b"HTTP/1.1 200") == 3
+    assert b"408" not in heard
+
+
+async def test_a_head_that_breaks_off_is_nothing():
+    app = Remembering()
+    async with served(app) as server, await server.connect() as stream:
+        await stream.send_all(GET[:9])
+        await stream.send_eof()
+        assert await everything(stream) == b""
+    assert app.came == []
+
+
+async def test_options_of_the_server_reach_the_application():
+    """RFC 9112, 3.2.4."""
+    app = Remembering()
+    async with served(app) as server, await server.connect() as stream:
+        await said(stream, b"OPTIONS * HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
+    assert app.came == [("OPTIONS", b"*", b"")]
+
+
+async def test_an_application_that_waits_no_longer_for_a_body_is_heard():
+    """As the fronts do: 408 in their own words."""
+
+    async def impatient(scope: Scope, receive: Receive, send: Send) -> None:
+        with trio.move_on_after(0.2):
+            while (await receive())["more_body"]:
+                pass
+        await answering(408, b"mine")(scope, receive, send)
+
+    async with served(impatient) as server, await server.connect() as stream:
+        heard = await said(stream, b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nabc")
+    assert b"\r\nConnection: close\r\n" in heard
+    assert heard.endswith(b"mine")
+
+
+async def test_an_application_that_gives_up_sending_ends_the_connection():
+    """What was sent of the answer cannot be taken back: nothing may follow it."""
+    done = trio.Event()
+
+    async def impatient(scope: Scope, receive: Receive, send: Send) -> None:
+        with trio.move_on_after(0.2):
+            await answering(200, b"x" * 8_000_000)(scope, receive, send)
+        done.set()
+
+    async with served(impatient) as server, await server.connect() as stream:
+        await stream.send_all(GET + GET)
+        await done.wait()
+        heard = await everything(stream)
+    assert heard.count(b"HTTP/1.1 200") == 1
+    assert len(heard) < 8_000_000
+
+
+async def test_a_peer_that_stops_sending_while_it_hears_its_answer_is_not_cut_off():
+    app = answering(200, b"do", b"ne")
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        async def slowly(message: Message) -> None:
+            await send(message)
+            await trio.sleep(0.5)
+
+        await app(scope, receive, slowly)
+
+    async with served(slow, Patience(write=0.1)) as server, await server.connect() as stream:
+        await stream.send_all(LAST)
+        await stream.send_eof()
+        heard = await everything(stream)
+    assert heard.endswith(b"0\r\n\r\n")
+
+
+async def test_an_answer_before_100_says_so_to_an_application_that_asks_for_the_body_then():
+    """As the fronts do, to let in what is still coming: a client that waits for 100 sends nothing any more."""
+    heard: list[str] = []
+
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"Content-Length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no", "more_body": True})
+        heard.append((await receive())["type"])
+        await send({"type": "http.response.body", "body": b""})
+
+    async with served(refusing) as server, await server.connect() as stream:
+        answer = await said(stream, EXPECTING + b"Content-Length: 3\r\n\r\n")
+    assert heard == ["http.disconnect"]
+    assert answer.endswith(b"\r\n\r\nno")
+    assert b"100 Continue" not in answer
+
+
+async def test_refusals_leave_no_exception_behind():
+    """One that is raised again and again grows by a traceback each time; one that is kept with its frames is a cycle."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with served(Remembering()) as server:
+            for _ in range(20):
+                async with await server.connect() as stream:
+                    await said(stream, b"GET /" + b"a" * 70_000)
+            await server.until(0)
+            kept = [each for each in gc.get_objects() if isinstance(each, Unreadable)]
+    finally:
+        gc.enable()
+    assert len(kept) < 5  # the last connections may still be closing

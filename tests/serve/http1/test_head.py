@@ -133,7 +133,7 @@ def theirs(data: bytes) -> tuple[bytes, bytes, bool, list[tuple[bytes, bytes]], 
     return request.method, request.target, request.http_version == b"1.1", fields, body, bytes(rest)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(requests())
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nrest")
 @example(b"POST http://b/c HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /")
@@ -181,7 +181,7 @@ def test_is_refused_though_h11_takes_it(data: bytes):
         read(data, secure=False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(requests(), st.data())
 def test_a_head_in_pieces_is_the_head(data: bytes, draws: st.DataObject):
     """However it is cut, what was seen before never changes what is found at the end."""
