@@ -176,6 +176,7 @@ def _figure(work: Work, outcome: Outcome, floor: float, clients: int) -> Figure:
         "seconds": outcome.seconds,
         "done": tally.finished,
         "driver_share_of_a_core": tally.cpu,
+        "requests_each": tally.requests_each,
     }
     for name, seconds in outcome.by_name.items():
         conditions[f"cpu_ms {name}"] = seconds * 1000 / max(1, tally.finished)

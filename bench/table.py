@@ -83,7 +83,12 @@ def write(path: Path, about: About, figures: Sequence[Figure], trouble: Sequence
 def _record(figure: Figure) -> dict[str, object]:
     # JSON has no nan: what could not be measured is null.
     fields = {**asdict(figure), "share": figure.share, "of_budget": figure.of_budget}
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in fields.items()}
+    fields["conditions"] = {name: _known(value) for name, value in figure.conditions.items()}
+    return {name: _known(value) for name, value in fields.items()}
+
+
+def _known(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _number(value: float | None) -> str:

@@ -84,6 +84,7 @@ class Loop:
         self._busy = 0
         self._swept = 0.0
         self._again = 0
+        self._asked = 0
         self.take(players)
 
     def take(self, players: Sequence[Player]) -> None:
@@ -116,7 +117,7 @@ class Loop:
     def run(self, arrivals: Arrivals, span: Span, seed: int = 0) -> Tally:
         """Work until `span` ends, and let what is under way end too, within its patience."""
         tally = Tally()
-        again = self._again
+        again, asked = self._again, self._asked
         while (now := time.perf_counter()) < span.start:
             time.sleep(min(0.1, span.start - now))
         cpu, began = time.process_time(), now
@@ -125,13 +126,14 @@ class Loop:
                 self._closed(tally, span)
             case Open():
                 self._open(arrivals, tally, span, seed)
-        tally.again = self._again - again
+        tally.again, tally.asked = self._again - again, self._asked - asked
         tally.cpu = (time.process_time() - cpu) / (time.perf_counter() - began)
         return tally
 
     def _closed(self, tally: Tally, span: Span) -> None:
         def ended(client: Client, error: Exception | None) -> None:
             now = time.perf_counter()
+            tally.all_done += error is None
             if span.counts <= now < span.ends:
                 tally.arrived += 1
                 _note(tally, error, now - client.due)
@@ -160,6 +162,7 @@ class Loop:
 
         def ended(client: Client, error: Exception | None) -> None:
             now = time.perf_counter()
+            tally.all_done += error is None
             if span.counts <= client.due < span.ends:
                 _note(tally, error, now - client.due)
             tally.finished += error is None and span.counts <= now < span.ends
@@ -206,6 +209,7 @@ class Loop:
                 self._later(step.seconds, lambda: self._on(client, NOTHING))
                 return
             client.step, client.again = step, False
+            self._asked += 1
             self._say(client, step)
         except StopIteration:
             self._ended(client, None)

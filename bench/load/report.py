@@ -39,7 +39,9 @@ def row(outcome: Outcome) -> str:
 def warnings(outcome: Outcome) -> Sequence[str]:
     """Sentences that a reader of the figures must know."""
     tally = outcome.tally
-    said = []
+    said: list[str] = []
+    if tally.requests_each > 1.05:
+        said.append(f"{tally.requests_each:.1f} requests each")
     if tally.cpu > _BUSY:
         said.append(f"a driver process used {tally.cpu:.0%} of a core: it is the limit; give it more --processes")
     if tally.behind > _BEHIND:
@@ -73,6 +75,7 @@ def record(outcome: Outcome) -> dict[str, object]:
         "failed": tally.failed,
         "lost": tally.lost,
         "sent_again": tally.again,
+        "requests_each": None if math.isnan(tally.requests_each) else tally.requests_each,
         "first_failure": tally.first_failure,
         "waits": _histogram(tally.waits),
         "told_waits": _histogram(tally.told_waits),

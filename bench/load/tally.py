@@ -18,7 +18,8 @@ class Tally:
     In an open loop whatever was due in the time that counts is in exactly one of `done`, `told`, `late` (no client was
     free within its patience), `failed` and `lost` (the connection broke, or no answer came in time). In a closed loop
     what ended in that time counts. `finished` is what was done within that time, whenever it began: the server's CPU
-    time is divided by it. `again` are requests sent once more as the server had closed a kept connection.
+    time is divided by it. `again` are requests sent once more as the server had closed a kept connection. `asked` are
+    requests and `all_done` is completed work of the whole run, warm-up included: see `requests_each`.
     """
 
     arrived: int = 0
@@ -28,6 +29,8 @@ class Tally:
     lost: int = 0
     finished: int = 0
     again: int = 0
+    asked: int = 0
+    all_done: int = 0
     waits: Histogram = field(default_factory=Histogram)
     told_waits: Histogram = field(default_factory=Histogram)
     first_failure: str = ""
@@ -38,6 +41,11 @@ class Tally:
     def done(self) -> int:
         """Work that was completed."""
         return self.waits.count
+
+    @property
+    def requests_each(self) -> float:
+        """Requests that a piece of work took; more than the protocol needs where clients had to poll. Or nan."""
+        return self.asked / self.all_done if self.all_done else float("nan")
 
     @property
     def not_now(self) -> int:
@@ -68,6 +76,8 @@ class Tally:
         self.lost += other.lost
         self.finished += other.finished
         self.again += other.again
+        self.asked += other.asked
+        self.all_done += other.all_done
         self.waits.add(other.waits)
         self.told_waits.add(other.told_waits)
         self.first_failure = self.first_failure or other.first_failure
