@@ -23,6 +23,7 @@ from gateway.serve import ceremony, folder, telemetry, tls
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder
 from gateway.serve.guard import guard, ready
+from gateway.serve.proxies.trusted import require_consistent
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
 from gateway.serve.workers.count import workers
@@ -123,7 +124,8 @@ async def _reload(house: House, crew: Crew) -> None:
     try:
         wished = await trio.to_thread.run_sync(house.reload)
         settings = replace(wished, **{name: getattr(house.settings, name) for name in FIXED})
-        tls.require_pair(*folder.listener_pair(settings))
+        tls.require_shown(*folder.listener_pair(settings), settings.tls_folder)
+        require_consistent(settings)
         count = workers(settings)
     except CannotStart as mistake:
         logger.error("the settings stay as they were", extra={"cause": str(mistake)})  # noqa: TRY400 - a sentence

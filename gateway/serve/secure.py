@@ -69,6 +69,7 @@ class SecureStream(trio.abc.Stream):
 
     async def do_handshake(self) -> None:
         """Shake hands. Raises `BrokenResourceError`, once the peer was sent the alert that tells it why."""
+        await self._fill()  # the client speaks first
         while True:
             try:
                 self.conversation.do_handshake()
@@ -79,8 +80,10 @@ class SecureStream(trio.abc.Stream):
                 self._say()
                 raise self._break(error) from error
             else:
-                # With the last flight go the session tickets.
-                await self._flush()
+                # After a handshake of TLS 1.3 only its session ticket is to be sent, which goes with the first answer:
+                # to write to a socket costs as much as a signature.
+                if self.conversation.version() != "TLSv1.3":
+                    await self._flush()
                 return
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -96,9 +99,8 @@ class SecureStream(trio.abc.Stream):
             try:
                 data: bytes = self.conversation.read(RECORD if max_bytes is None else min(max_bytes, RECORD))
             except ssl.SSLWantReadError:
-                # A key update or the like may have to be answered (RFC 8446, 4.6.3).
-                if self._out.pending:
-                    await self._flush()
+                # What waits to be sent (a ticket, the answer to a key update) goes with the next answer, as RFC 8446,
+                # 4.6.3 allows: OpenSSL makes no more than one such answer, however often it is asked.
                 await self._fill()
                 waited = True
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):

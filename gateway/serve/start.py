@@ -20,7 +20,7 @@ from gateway.serve import ceremony, folder, signer_process, sockets, telemetry, 
 from gateway.serve import softhsm as soft_token
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder, State
-from gateway.serve.proxies.trusted import trusted
+from gateway.serve.proxies.trusted import require_consistent
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
 from gateway.serve.workers import process, slots
@@ -42,9 +42,8 @@ def serve(settings: Settings, reload: Callable[[], Settings], *, softhsm: bool =
     folder.refuse_if_held(Folder(settings.data))
     secret = folder.read_secret(settings)
     if settings.tls_certificate is not None or state is State.COMPLETE:
-        tls.require_pair(*folder.listener_pair(settings))
-    for at_https in (True, False):
-        trusted(settings, https=at_https)  # it refuses what would believe nobody
+        tls.require_shown(*folder.listener_pair(settings), settings.tls_folder)
+    require_consistent(settings)
     https = sockets.bind(settings.https, "--https")
     try:
         http = sockets.bind(settings.http, "--http")

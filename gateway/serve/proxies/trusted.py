@@ -49,6 +49,12 @@ class Trusted:
         return self.ours(found)
 
 
+def require_consistent(settings: Settings) -> None:
+    """Raises `CannotStart` for settings of proxies that contradict each other."""
+    for https in (True, False):
+        trusted(settings, https=https)
+
+
 def trusted(settings: Settings, *, https: bool) -> Trusted | None:
     """What holds at the HTTPS or the plain HTTP listener; None where nobody is believed.
 
