@@ -13,10 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bench import cores
+from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
 from bench.load import rest
 from bench.load.open_loop import Answers, Connections
@@ -92,6 +96,59 @@ def _beside(row: Row, before: Row, after: Row) -> Row:
     """The row with its shares of what the closed loops before and after it reached."""
     share = row.completed / ((before.completed + after.completed) / 2)
     return replace(row, of_capacity=share, by_cpu=(before.cpu_ms + after.cpu_ms) / 2 / row.cpu_ms)
+
+
+def measure(effort: Effort) -> list[Figure]:
+    """P13 and P16: 0.7 and 3 times the capacity, each between two closed loops that say what the capacity is."""
+    halves, connections = cores.halves(), 1000 if effort.full else 200
+    figures = []
+    with ExitStack() as stack:
+        with cores.on(halves.server):
+            at = stack.enter_context(gateway(1))
+        stack.enter_context(cores.on(halves.load))
+        closed = partial(measured, at, 2 * effort.clients, times=0.0, capacity=0.0, seconds=effort.seconds)
+        for times in (0.7, 3.0):
+            effort.say(f"arrivals at {times:.1f} x the capacity, {connections} connections ...")
+            before = closed()
+            row = measured(at, connections, times=times, capacity=before.completed, seconds=2 * effort.seconds)
+            figures.append(_figure(_beside(row, before, closed()), connections))
+    return figures
+
+
+def _figure(row: Row, connections: int) -> Figure:
+    """P13 for arrivals below the capacity, P16 for those above it."""
+    conditions = {**asdict(row), "connections": connections}
+    if row.times < 1:
+        told = f"{row.told:.1f} a second were told 503, {row.other} failed"
+        return Figure(
+            "P13",
+            f"p99 latency at {row.times:.0%} of capacity, against the median",
+            row.p99_ms / row.p50_ms,
+            "x",
+            10.0,
+            floor=1.0,
+            per_second=row.completed,
+            p50_ms=row.p50_ms,
+            p99_ms=row.p99_ms,
+            failures=row.other,
+            note=told,
+            conditions=conditions,
+        )
+    return Figure(
+        "P16",
+        f"completed at {row.times:.0f} x capacity, against capacity",
+        row.of_capacity,
+        "x",
+        BUDGET,
+        floor=1.0,
+        at_least=True,
+        per_second=row.completed,
+        p50_ms=row.p50_ms,
+        p99_ms=row.p99_ms,
+        failures=row.other,
+        note=f"{row.by_cpu:.2f} by CPU; {row.told:.0f} a second were told 503, {row.late:.0f} came too late",
+        conditions=conditions,
+    )
 
 
 def main() -> None:

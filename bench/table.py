@@ -30,7 +30,8 @@ _LIBRARIES: Final = ("cryptography", "trio", "hypercorn", "starlette", "httptool
 def printed(figures: Sequence[Figure]) -> str:
     """The rows as text; `*` marks what is over (or, for an `at_least`, under) its budget."""
     names = ("figure", "budget", "floor", "share", "/s", "p50 ms", "p95 ms", "p99 ms")
-    lines = [f"{'':4} {'work':52} {'unit':8} " + " ".join(f"{name:>8}" for name in names)]
+    wide = max([40, *(len(each.work) for each in figures)])
+    lines = [f"{'':4} {'work':{wide}} {'unit':8} " + " ".join(f"{name:>8}" for name in names)]
     for each in figures:
         share = "-" if each.share is None else f"{each.share:.0%}"
         mark = "*" if missed(each) else " "
@@ -42,7 +43,7 @@ def printed(figures: Sequence[Figure]) -> str:
             _number(each.per_second),
             *(_number(wait) for wait in (each.p50_ms, each.p95_ms, each.p99_ms)),
         )
-        lines.append(f"{each.number:4} {each.work:52.52} {each.unit:8} " + " ".join(f"{value:>8}" for value in values))
+        lines.append(f"{each.number:4} {each.work:{wide}} {each.unit:8} " + " ".join(f"{value:>8}" for value in values))
         if each.failures:
             lines.append(f"     {each.failures} failed; {each.note}")
         elif each.note:
