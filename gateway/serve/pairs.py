@@ -68,8 +68,12 @@ def read(chain: Path, key: Path, folder: Path | None) -> Shown:
     Raises:
         CannotStart: for the first pair that does not make a server, naming the file.
     """
-    default = _pair(chain, key, named=False)
-    return arrange(default, [_pair(*each, named=True) for each in _pairs_in(folder, strict=True)])
+    return arrange(_pair(chain, key, named=False), read_folder(folder))
+
+
+def read_folder(folder: Path | None) -> list[Pair]:
+    """The pairs of `folder` alone. Raises `CannotStart`."""
+    return [_pair(*each, named=True) for each in _pairs_in(folder, strict=True)]
 
 
 def arrange(default: Pair, pairs: Sequence[Pair]) -> Shown:

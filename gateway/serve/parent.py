@@ -124,7 +124,8 @@ async def _reload(house: House, crew: Crew) -> None:
     try:
         wished = await trio.to_thread.run_sync(house.reload)
         settings = replace(wished, **{name: getattr(house.settings, name) for name in FIXED})
-        tls.require_shown(*folder.listener_pair(settings), settings.tls_folder)
+        tls.require_pair(*folder.listener_pair(settings))
+        tls.require_folder(settings.tls_folder)
         require_consistent(settings)
         count = workers(settings)
     except CannotStart as mistake:

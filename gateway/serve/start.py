@@ -42,7 +42,8 @@ def serve(settings: Settings, reload: Callable[[], Settings], *, softhsm: bool =
     folder.refuse_if_held(Folder(settings.data))
     secret = folder.read_secret(settings)
     if settings.tls_certificate is not None or state is State.COMPLETE:
-        tls.require_shown(*folder.listener_pair(settings), settings.tls_folder)
+        tls.require_pair(*folder.listener_pair(settings))
+    tls.require_folder(settings.tls_folder)
     require_consistent(settings)
     https = sockets.bind(settings.https, "--https")
     try:

@@ -43,13 +43,12 @@ def require_pair(chain: Path, key: Path, *, folder: bool = False) -> None:
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key, _settings(folder=folder))
 
 
-def require_shown(chain: Path, key: Path, folder: Path | None) -> None:
-    """The same for everything that HTTPS shows, `tls.folder` included."""
-    require_pair(chain, key)
+def require_folder(folder: Path | None) -> None:
+    """The same for every pair in `tls.folder`."""
     if folder is not None:
         from gateway.serve import pairs  # it reads certificates' names, for which most starts need load nothing
 
-        pairs.read(chain, key, folder)
+        pairs.read_folder(folder)
 
 
 def server_context(chain: Path, key: Path, trusted: Iterable[bytes], *more: tuple[Path, Path]) -> ssl.SSLContext:
