@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -48,6 +48,8 @@ MOST_WAITING: Final = 4096
 # Of them for one host. Eight at a time, 20 s each: a stranger's silent host would hold all 4096 places for three hours.
 MOST_AT_ONE_TARGET: Final = 64
 
+_GLANCE: Final = 0.01  # seconds, while another process validates: its commit takes about as long
+
 # The store may be away for a moment just when a proof has been seen; a proof is worth repeating the write.
 _RECORD_PAUSES: Final = (0.1, 0.5, 2.0, 5.0)  # seconds
 
@@ -67,6 +69,18 @@ class Validation:
     def key(self) -> tuple[str, str]:
         """What makes two validations the same."""
         return (self.authorization.id, self.challenge.id)
+
+
+class Claims(Protocol):
+    """Keeps processes apart that may be asked for the same work; a claim ends with its process."""
+
+    def take(self, name: str) -> bool:
+        """Whether it is this process's from now on."""
+        ...
+
+    def give_back(self, name: str) -> None:
+        """It is nobody's."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -89,11 +103,18 @@ class Validations:
     """All validations of this process.
 
     `http01` proves http-01 challenges, by default over the real network. `patience` and `pauses` are in seconds.
+    `claims` keeps apart the processes that may be asked for the same ones.
     """
 
     def __init__(
-        self, http01: Prover | None = None, *, patience: float = PATIENCE, pauses: tuple[float, ...] = PAUSES
+        self,
+        http01: Prover | None = None,
+        *,
+        patience: float = PATIENCE,
+        pauses: tuple[float, ...] = PAUSES,
+        claims: Claims | None = None,
     ) -> None:
+        self._claims = claims
         self._http01 = http01 or Http01(NameResolver(secrets.token_bytes))
         self._patience = patience
         self._pauses = pauses
@@ -137,6 +158,8 @@ class Validations:
             if target is not None and target.present >= MOST_AT_ONE_TARGET:
                 raise Refusal(RefusalReason.BUSY, "too many validations of this name are waiting", retry_after=10)
             running = self.start(resources, asked)
+        if running is None:
+            return await self._elsewhere(resources, asked)
         try:
             with trio.move_on_after(self._patience):
                 await running.done.wait()
@@ -146,12 +169,14 @@ class Validations:
                     await _mark_processing(resources, asked)
         return running.outcome or _processing(asked)
 
-    def start(self, resources: Resources, asked: Validation) -> _Running:
-        """Start validating in the nursery. Raises Refusal as `begin` does."""
+    def start(self, resources: Resources, asked: Validation) -> _Running | None:
+        """Start validating in the nursery; None where another process does. Raises Refusal as `begin` does."""
         if self._nursery is None:
             raise Refusal(RefusalReason.UNAVAILABLE, "the gateway is not validating now", retry_after=5)
         if len(self._running) >= MOST_WAITING:
             raise Refusal(RefusalReason.BUSY, "too many validations are waiting", retry_after=10)
+        if self._claims is not None and not self._claims.take(_claim(asked)):
+            return None
         running = self._running[asked.key] = _Running()
         self._nursery.start_soon(self._validate, resources, asked, running)
         return running
@@ -165,13 +190,32 @@ class Validations:
 
     async def _validate(self, resources: Resources, asked: Validation, running: _Running) -> None:
         try:
-            running.outcome = await self._outcome(resources, asked)
+            running.outcome = await self._ended_elsewhere(resources, asked) or await self._outcome(resources, asked)
         except Exception:
             # A bug must end neither the other validations nor, by leaving it processing for ever, this one unseen.
             log.exception("validating %s failed", asked.authorization.id)
         finally:
             del self._running[asked.key]
+            if self._claims is not None:
+                self._claims.give_back(_claim(asked))
             running.done.set()
+
+    async def _ended_elsewhere(self, resources: Resources, asked: Validation) -> Authorization | None:
+        """What another process made of it between our caller's look and our claim."""
+        if self._claims is None:
+            return None
+        found = await _now(resources, asked)
+        return None if found is None or found.status is AuthorizationStatus.PENDING else found
+
+    async def _elsewhere(self, resources: Resources, asked: Validation) -> Authorization:
+        """What another process made of it, if it has done so within the wait."""
+        with trio.move_on_after(self._patience):
+            while True:
+                found = await _now(resources, asked)
+                if found is not None and found.status is not AuthorizationStatus.PENDING:
+                    return found
+                await trio.sleep(_GLANCE)
+        return _processing(asked)
 
     async def _outcome(self, resources: Resources, asked: Validation) -> Authorization | None:
         evidence = Evidence(())
@@ -251,6 +295,17 @@ async def resume(resources: Resources, validations: Validations, only: Collectio
                 resources, Validation(pair, each.account.thumbprint, each.authorization, challenge)
             )
     return len(unfinished)
+
+
+def _claim(asked: Validation) -> str:
+    return f"validation {asked.authorization.id} {asked.challenge.id}"
+
+
+async def _now(resources: Resources, asked: Validation) -> Authorization | None:
+    at = resources.now()
+    return await resources.store.read(
+        lambda unit: store.find_authorization(unit, asked.pair.id, asked.authorization.id, at)
+    )
 
 
 def _target(asked: Validation) -> Target:

@@ -61,6 +61,11 @@ class Folder:
         return self.path / "duty"
 
     @property
+    def claims(self) -> Path:
+        """Empty; its bytes are locked by the workers that have a piece of work (`workers.claims`)."""
+        return self.path / "claims"
+
+    @property
     def secret(self) -> Path:
         """The key store's unlock secret, unless the settings name another place."""
         return self.path / "unlock-secret"

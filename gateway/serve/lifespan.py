@@ -55,6 +55,7 @@ from gateway.serve.settings import Settings
 from gateway.serve.telemetry import Counters
 from gateway.serve.workers import orders
 from gateway.serve.workers.channel import Channel
+from gateway.serve.workers.claims import Claims
 from gateway.serve.workers.link import Link
 from gateway.serve.workers.memory import Memory
 from gateway.serve.workers.orders import Orders
@@ -180,7 +181,7 @@ async def _known(house: House, store: Store, urls: Urls) -> Secrets:
 async def _with_signer(house: House, resources: Resources, current: Current, facts: Quickstart, duty: Duty) -> None:
     publications = Publications()
     statuses = Statuses(memory=STATUS_SECONDS if house.settings.store_url.startswith("postgres") else 0.0)
-    validations = Validations(Http01(NameResolver(resources.dice)))
+    validations = Validations(Http01(NameResolver(resources.dice)), claims=Claims(house.folder.claims))
     counters = Counters()
     measured = Measured(resources, counters, publications, statuses, started())
     link, told = house.link, house.orders

@@ -320,3 +320,60 @@ async def test_nothing_begins_where_nobody_owns_the_nursery(tmp_path):
         with pytest.raises(Refusal) as refused:
             await here.validations.begin(here.resources, await here.asked())
     assert refused.value.reason is RefusalReason.UNAVAILABLE
+
+
+class SharedClaims:
+    """What the kernel keeps for several processes."""
+
+    taken: set[str]
+
+    def __init__(self, taken):
+        self.taken = taken
+
+    def take(self, name):
+        if name in self.taken:
+            return False
+        self.taken.add(name)
+        return True
+
+    def give_back(self, name):
+        self.taken.remove(name)
+
+
+async def test_two_workers_that_are_asked_for_the_same_validation_do_it_once(tmp_path):
+    # A61.
+    taken: set[str] = set()
+    prover, other = Prover(), Prover()
+    async with bench(tmp_path, prover, claims=SharedClaims(taken)) as here, trio.open_nursery() as nursery:
+        second = Validations(other, claims=SharedClaims(taken), patience=5)
+        await nursery.start(second.run)
+        prover.hold = trio.Event()
+        asked = await here.asked()
+        told = []
+
+        async def ask_second():
+            told.append(await second.begin(here.resources, asked))
+
+        processing = await here.validations.begin(here.resources, asked)
+        assert processing.challenges[0].status is ChallengeStatus.PROCESSING
+        nursery.start_soon(ask_second)
+        await trio.sleep(0.05)
+        assert told == []
+        prover.hold.set()
+        assert (await here.end(asked)).status is AuthorizationStatus.VALID
+        with trio.fail_after(5):
+            while not told:
+                await trio.sleep(0.01)
+        assert told[0].status is AuthorizationStatus.VALID, "the second says what came of it at the first"
+        nursery.cancel_scope.cancel()
+    assert (len(prover.targets), other.targets, taken) == (1, [], set())
+
+
+async def test_what_another_worker_validates_for_long_is_processing_here_too(tmp_path):
+    prover = Prover()
+    async with bench(tmp_path, prover, claims=SharedClaims(taken := set()), patience=0.05) as here:
+        asked = await here.asked()
+        taken.add(f"validation {asked.authorization.id} {asked.challenge.id}")
+        told = await here.validations.begin(here.resources, asked)
+        assert told.challenges[0].status is ChallengeStatus.PROCESSING
+    assert prover.targets == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.rolling import workers
 from gateway.serve import softhsm
 from gateway.serve.refusal import CannotStart
 from tests.conformance.test_rest_clients import Rest, managed
@@ -116,5 +117,8 @@ def test_bearer_tokens_are_made_listed_and_ended_and_the_old_words_say_where_the
 
 
 def mapped(gateway: RunningGateway, word: str) -> list[str]:
-    maps = Path(f"/proc/{gateway.process.pid}/maps").read_text()
+    """What the parent and its workers have mapped."""
+    pids = [gateway.process.pid, *workers(gateway.process.pid)]
+    assert len(pids) > 1
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)
     return [line for line in maps.splitlines() if word in line]
