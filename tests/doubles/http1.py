@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.secure import SecureStream
 
 HOST = b"Host: gateway.example\r\n"
+GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+LAST = b"GET /last HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
 
 
 @dataclass
@@ -130,3 +134,41 @@ async def until(stream: trio.abc.ReceiveStream, end: bytes, seconds: float = 15)
             assert part, heard
             heard += part
     return heard
+
+
+def answering(status: int, *parts: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> ASGIApp:
+    """Answers at once, without a look at the body."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for index, part in enumerate(parts, 1):
+            await send({"type": "http.response.body", "body": part, "more_body": index < len(parts)})
+
+    return app
+
+
+class Waiting:
+    """Waits for `go` before it answers, and says how its wait ended."""
+
+    def __init__(self) -> None:
+        self.began, self.go, self.ended = trio.Event(), trio.Event(), trio.Event()
+        self.how = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        self.began.set()
+        try:
+            await self.go.wait()
+            self.how = "answered"
+        except trio.Cancelled:
+            self.how = "cancelled"
+            raise
+        finally:
+            self.ended.set()
+        await answering(200, b"done")(scope, receive, send)
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Close as a process that dies with unread bytes does."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()

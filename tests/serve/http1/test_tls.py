@@ -11,8 +11,7 @@ from starlette.types import Receive, Scope, Send
 from bench.front import certificate
 from gateway.serve.http1.hall import Patience
 from gateway.serve.tls import server_context
-from tests.doubles.http1 import HOST, Remembering, everything, served, until
-from tests.serve.http1.test_connection import GET, LAST, Waiting, answering, reset
+from tests.doubles.http1 import GET, HOST, LAST, Remembering, Waiting, answering, everything, reset, served, until
 
 
 @pytest.fixture(scope="module")
