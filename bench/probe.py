@@ -9,6 +9,7 @@ knows nothing of it. May not happen here: anything in a process that is no gatew
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -80,6 +81,8 @@ def start(folder: Path) -> None:
     signal.signal(signal.SIGPROF, sample)
     signal.signal(signal.SIGUSR2, hand_over)
     signal.setitimer(signal.ITIMER_PROF, PERIOD, PERIOD)
+    # At its end Python gives signals their own meaning back, and that of SIGPROF is death.
+    atexit.register(signal.setitimer, signal.ITIMER_PROF, 0.0)
 
 
 def start_in_a_worker() -> None:

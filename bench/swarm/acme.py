@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from bench.load.acme import AccountKey
 from bench.load.conversation import Answer
 from bench.swarm import eab
-from bench.swarm.member import Ended, Member, few, wait
+from bench.swarm.member import Ended, Member
+from bench.swarm.told import few, wait
 
 _ERROR: Final = "urn:ietf:params:acme:error:"
 _BAD_NONCES: Final = 5  # in a row for one request; certbot gives up at the second, lego at the tenth

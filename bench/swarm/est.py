@@ -21,7 +21,8 @@ from bench.load.conversation import Answer
 from bench.load.requests import csr
 from bench.load.trust import Trust
 from bench.swarm.connection import Connections
-from bench.swarm.member import Member, few, wait
+from bench.swarm.member import Member
+from bench.swarm.told import few, wait
 
 _CONTENT: Final = ("Content-Type: application/pkcs10", "Content-Transfer-Encoding: base64")
 _ACCEPTED: Final = 10  # times that an enrollment is accepted for later, before its client gives up

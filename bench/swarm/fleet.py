@@ -17,10 +17,11 @@ from bench.swarm.acme import AcmeUser
 from bench.swarm.est import EstUser
 from bench.swarm.member import Member
 from bench.swarm.options import Options, WrongOption, from_environment
+from bench.swarm.ramp import Ramp
 from bench.swarm.responder import Responder
 from bench.swarm.rest import RestUser
 from bench.swarm.scep import ScepUser
-from bench.swarm.shapes import SHAPES, STEADY, Ramp
+from bench.swarm.shapes import SHAPES, STEADY
 
 __all__ = ["AcmeUser", "EstUser", "Ramp", "RestUser", "ScepUser"]  # what locust finds here
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -25,12 +24,11 @@ from bench.load.requests import elliptic
 from bench.swarm.connection import Connections
 from bench.swarm.options import Options
 from bench.swarm.responder import Responder
+from bench.swarm.told import of_the_network, wait
 
 log = logging.getLogger("swarm")
 
 MOST_TOLD: Final = 10  # times that one request is told to wait, before its client gives up
-LONGEST: Final = 60.0  # seconds of a Retry-After that are waited; a swarm is not there for hours
-UNSAID: Final = 5.0  # seconds to wait where a 503 says nothing
 _KEYS: Final = 256  # prepared; a certification request signs with another one each time
 
 _numbers = itertools.count(1)
@@ -107,7 +105,7 @@ class Member(User):
             try:
                 answer = connections.ask(method, url, body, headers)
             except (OSError, Failed) as trouble:
-                raise self.failed(what, began, _of_the_network(trouble)) from None
+                raise self.failed(what, began, of_the_network(trouble)) from None
             if answer.status in good:
                 self.note(what, began, len(answer.body))
                 return answer
@@ -160,22 +158,3 @@ class Member(User):
     def prepare(cls) -> None:
         """Make what is slow to make, before anybody is timed: making keys holds up every user of this process."""
         Member._keys = Member._keys or [elliptic() for _ in range(_KEYS)]
-
-
-def wait(answer: Answer) -> float:
-    """Seconds that an answer asks its client to wait (RFC 9110, 10.2.3), and up to a fifth more, so that not all come
-    back at one moment.
-    """
-    after = answer.headers.get("retry-after", "")
-    seconds = float(after) if after.isdigit() else UNSAID
-    return min(seconds, LONGEST) * random.uniform(1.0, 1.2)
-
-
-def few(text: str) -> str:
-    """Words that can be counted: numbers, ids and long tails would make every failure a row of its own."""
-    return re.sub(r"[0-9a-fA-F-]{8,}|\d+", "#", text)[:80]
-
-
-def _of_the_network(trouble: Exception) -> str:
-    words = few(str(trouble))
-    return f"{type(trouble).__name__}: {words}" if words else type(trouble).__name__

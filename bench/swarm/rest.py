@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.load.conversation import Answer
 from bench.load.requests import csr
-from bench.swarm.member import Member, few
+from bench.swarm.member import Member
+from bench.swarm.told import few
 
 
 class RestUser(Member):

@@ -1,15 +1,9 @@
-"""How many users there are when: steady, a working day's morning, or everybody at once after an outage.
-
-Pure but for locust's own class at the end, which asks the clock.
-"""
+"""How many users there are when: steady, a working day's morning, or everybody at once after an outage. Pure."""
 
 from __future__ import annotations
 
 import math
-import time
 from typing import Final
-
-from locust import LoadTestShape
 
 STEADY: Final = "steady"
 MORNING: Final = "morning"
@@ -40,34 +34,3 @@ def users_at(shape: str, elapsed: float, peak: int, length: float) -> int:
 def spawn_rate(shape: str, peak: int, asked: float) -> float:
     """Users that begin or end each second: after an outage nobody waits for his turn."""
     return float(max(peak, 1)) if shape == STORM else asked
-
-
-class Ramp(LoadTestShape):
-    """What `--shape` names, between `--users` at its peak and the night; `--run-time` is its length."""
-
-    use_common_options = True
-
-    def tick(self) -> tuple[int, float] | None:
-        """How many users now, and how fast to get there; None ends the run."""
-        if self.runner is None:
-            return None
-        parsed = self.runner.environment.parsed_options
-        shape = str(getattr(parsed, "shape", STEADY))
-        peak = int(getattr(parsed, "num_users", None) or 1)
-        asked = float(getattr(parsed, "spawn_rate", None) or 1)
-        limit = _seconds(getattr(parsed, "run_time", None))
-        elapsed = time.perf_counter() - self.start_time
-        if limit and elapsed > limit:
-            return None
-        return users_at(shape, elapsed, peak, limit or DAY), spawn_rate(shape, peak, asked)
-
-
-def _seconds(run_time: object) -> float:
-    """Locust's run time: seconds once it has read `10m`, or still the text in the web view's form."""
-    if isinstance(run_time, int | float):
-        return float(run_time)
-    if not isinstance(run_time, str) or not run_time:
-        return 0.0
-    from locust.util.timespan import parse_timespan
-
-    return float(parse_timespan(run_time))
