@@ -129,9 +129,9 @@ async def test_an_issuance_with_a_validation_costs_four_commits(here):
     commits = []
     write = here.house.store.write
 
-    async def counted(work):
+    async def counted(work, **how):
         commits.append(work)
-        return await write(work)
+        return await write(work, **how)
 
     object.__setattr__(here.house.resources, "store", Counting(here.house.store, counted))
     final = await here.issue("localhost")

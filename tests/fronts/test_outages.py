@@ -32,7 +32,7 @@ class StoreAway:
     async def read(self, work: object) -> object:
         raise self.error
 
-    async def write(self, work: object) -> object:
+    async def write(self, work: object, *, shielded: bool = False) -> object:
         raise self.error
 
 
