@@ -48,7 +48,7 @@ async def guard(settings: Settings, secret: str, runtime: Path, first: Popen[byt
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             signer_process.end(supervisor)
-            supervisor = signer_process.start(settings, secret, runtime)
+            supervisor = await _again(settings, secret, runtime)
             try:
                 await ready(supervisor, runtime)
             except CannotStart as trouble:
@@ -56,6 +56,15 @@ async def guard(settings: Settings, secret: str, runtime: Path, first: Popen[byt
     finally:
         # A second or two at most: it ends by itself, workers included, when its standard input closes.
         signer_process.end(supervisor)
+
+
+async def _again(settings: Settings, secret: str, runtime: Path) -> Popen[bytes]:
+    while True:
+        try:
+            return signer_process.start(settings, secret, runtime)
+        except OSError as trouble:  # no memory, no process, no space for the runtime folder just now
+            logger.error("the signer cannot be started", extra={"cause": str(trouble)})  # noqa: TRY400 - a sentence
+            await trio.sleep(LONGEST_PAUSE)
 
 
 async def _attend(supervisor: Popen[bytes]) -> None:

@@ -110,7 +110,7 @@ def _bind_one(family: int, host: str, port: int) -> socket.socket:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted sockets inherit it: answers are small and must not wait for the peer's delayed ACK.
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # So are these bounds: an answer that nobody reads is in the kernel's memory, which would grow to megabytes each.
+        # So are these bounds: an answer that nobody reads is in the kernel's memory, which would grow to megabytes.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)
         one.bind((host, port))
         # Two binds with SO_REUSEADDR succeed; only listening finds out that another program has the port.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -80,10 +80,22 @@ class Worker:
 
 
 class Crew:
-    """All workers. `renew` makes the listener's next certificate, signed by the key that it is told."""
+    """All workers. `renew` makes the listener's next certificate, signed by the key that it is told.
 
-    def __init__(self, ground: Ground, settings: Settings, count: int, renew: Callable[[str], Awaitable[bool]]) -> None:
+    `start` starts a process that inherits descriptors and waits for orders.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        settings: Settings,
+        count: int,
+        renew: Callable[[str], Awaitable[bool]],
+        *,
+        start: Callable[[Collection[int]], Started] = start,
+    ) -> None:
         self.settings = settings
+        self._start = start
         self._ground = ground
         self._count = count
         self._renew = renew
@@ -107,11 +119,14 @@ class Crew:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 first = None
-                with self._starting:
-                    first = await self._begin(early, first=True, made=made)
+                # An exchange that is asked for meanwhile finds the first one in its place.
+                async with self._rolling:
+                    with self._starting:
+                        first = await self._begin(early, first=True, made=made)
+                    if first is not None:
+                        announce(first.greeting)
+                        self._grow(first)
                 if first is not None:
-                    announce(first.greeting)
-                    self._grow(first)
                     await self._ending.wait()
                 async with trio.open_nursery() as drains:
                     for worker in tuple(self._alive.values()):
@@ -128,20 +143,32 @@ class Crew:
         self._starting.cancel()
 
     async def exchange(self, settings: Settings, count: int) -> None:
-        """Replace every worker by one with these settings, one after the other: at no time do fewer serve."""
+        """Replace every worker by one with these settings, one after the other: at no time do fewer serve.
+
+        Where not even one comes up with them, those before hold on, for workers that are started again as well.
+        """
+        before = self.settings, self._count
         self.settings, self._count = settings, count
         self._generation += 1
+        generation = self._generation
         async with self._rolling:
+            if self._ending.is_set():
+                return
             self._grow(None)
+            exchanged = 0
             for place, old in tuple(self._places.items()):
                 if self._ending.is_set():
                     return
                 if old is None:
-                    continue  # it is being started again, and with these settings
+                    continue  # it is being started again, and whoever does that sees to its settings
                 if place >= self._count:
                     await self._drain(old)
                 elif old.generation != self._generation and not await self._replace(place, old):
+                    if not exchanged and generation == self._generation:
+                        self.settings, self._count = before
+                        self._generation += 1
                     return
+                exchanged += 1
         logger.info("the workers have the settings of now", extra={"workers": self._count})
 
     def _grow(self, first: Worker | None) -> None:
@@ -155,10 +182,10 @@ class Crew:
     async def _keep(self, place: int) -> None:
         """See to it that somebody works at this place, for as long as it is wanted."""
         pause = FIRST_PAUSE
-        while place < self._count:
+        while place < self._count and not self._ending.is_set():
             worker = self._places[place]
             if worker is None:
-                worker = self._places[place] = await self._begin(None)
+                worker = await self._settle(place)
             if worker is not None:
                 await worker.ended.wait()
                 if self._places[place] is not worker:
@@ -174,12 +201,30 @@ class Crew:
             pause = min(2 * pause, LONGEST_PAUSE)
         del self._places[place]
 
+    async def _settle(self, place: int) -> Worker | None:
+        """Somebody new at a place that is nobody's, with the settings of now; None where nobody comes up."""
+        worker = await self._begin(None)
+        if worker is None:
+            return None
+        if place >= self._count or self._places[place] is not None:
+            # Meanwhile the place was given up, or an exchange has put somebody there.
+            await self._drain(worker)
+            return self._places[place]
+        self._places[place] = worker
+        if worker.generation != self._generation:
+            async with self._rolling:
+                # What an exchange passed over, since nobody was here yet.
+                if self._places[place] is worker and worker.generation != self._generation:
+                    await self._replace(place, worker)
+        return self._places[place]
+
     async def _replace(self, place: int, old: Worker) -> bool:
         successor = await self._begin(None)
         if successor is None:
-            logger.error("a worker with the new settings does not come up; the ones before it go on")
+            if not self._ending.is_set():
+                logger.error("a worker with the new settings does not come up; the ones before it go on")
             return False
-        if self._places[place] is None or self._places[place] is old:
+        if self._places.get(place) is old or (place in self._places and self._places[place] is None):
             self._places[place] = successor
             await self._drain(old)
         else:
@@ -192,8 +237,14 @@ class Crew:
         """A worker that is ready; None where it did not come up. Raises `CannotStart` for the first one."""
         assert self._nursery is not None
         slot = await self._free_slot()
+        if self._ending.is_set():
+            return None  # those that stand are draining; nobody would tell this one to
         ground, count = self._ground, self._count
-        started = early or start(ground.descriptors)
+        try:
+            started = early or self._start(ground.descriptors)
+        except OSError as trouble:  # no memory or no process is to be had just now
+            logger.error("no worker can be started", extra={"cause": str(trouble)})  # noqa: TRY400 - a sentence
+            return None
         worker = Worker(slot, self._generation, started, Channel(started.channel), trio.current_time())
         self._alive[slot] = worker
         self._nursery.start_soon(self._attend, worker)
@@ -225,7 +276,9 @@ class Crew:
             worker.started.process.kill()
             await worker.ended.wait()
         why = worker.sentence or f"a worker ended before it was ready ({worker.status})"
-        if first and not self._ending.is_set():
+        if self._ending.is_set():
+            return None
+        if first:
             raise CannotStart(why)
         logger.error("a worker does not come up", extra={"worker": slot, "cause": why})
         return None
