@@ -68,7 +68,7 @@ def steps(store: SoftKeyStore) -> None:
     rows: list[tuple[str, Callable[[], object]]] = [
         ("floor: a bare ECDSA P-256 signature", lambda: bare.sign(b"m" * 400, ec.ECDSA(hashes.SHA256()))),
         ("load the subject's key", lambda: load_der_public_key(ask.spki)),
-        ("ceiling", lambda: ceiling.check(issuer, ask, "EC_prime256v1")),
+        ("ceiling", lambda: ceiling.check(issuer, ask, ask.spki, "EC_prime256v1")),
         ("lint", lambda: lint.check(ask, "EC_prime256v1")),
         ("what is signed, in DER", lambda: leaf.tbs(issuer, ask, ask.spki)),
         ("sign it", lambda: signed(issuer.private_key, issuer.digest, tbs)),

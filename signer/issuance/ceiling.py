@@ -24,8 +24,12 @@ _COMMON_NAME: Final = "2.5.4.3"
 _EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 
 
-def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
-    """Raises `Refused` (CEILING, TERM) where the ask is beyond the issuer. `algorithm` is that of the subject's key."""
+def check(issuer: Issuer, ask: IssueCertificate, spki: bytes, algorithm: str) -> None:
+    """Raises `Refused` (CEILING, TERM) where the ask is beyond the issuer.
+
+    `spki` is the subject's key as it will stand in the certificate, DER, and `algorithm` its algorithm: a key has many
+    spellings (compressed and hybrid points, named and written-out curves), and the ask's may be any of them.
+    """
     ceiling = issuer.key.ceiling
     if ask.not_after - ask.not_before > ceiling.max_validity:
         _refuse(f"a validity of more than {ceiling.max_validity} seconds")
@@ -34,7 +38,7 @@ def check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
         raise Refused(SignerRefusal.TERM, "this issuer never signs a validity outside of its own")
     if ceiling.algorithms is not None and algorithm not in ceiling.algorithms:
         _refuse(f"a key of the algorithm {algorithm}")
-    if ask.spki == issuer.spki:
+    if spki == issuer.spki:
         _refuse("the issuer's own key as the subject's")
     if ask.ca:
         _check_authority(issuer, ask)

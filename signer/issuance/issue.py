@@ -48,7 +48,7 @@ def prepared(issuer: Issuer, ask: IssueCertificate) -> Prepared:
     if ask.ca:
         raise Refused(SignerRefusal.CEILING, "an authority is made by a ceremony, never for a gateway")
     spki, algorithm = _subject_key(ask.spki)
-    _check(issuer, ask, algorithm)
+    _check(issuer, ask, spki, algorithm)
     tbs = leaf.tbs(issuer, ask, spki)
     return Prepared(issuer, tbs, claim_of(issuer.key.name, ask.serial, ask.ticket, ask.deadline))
 
@@ -61,7 +61,7 @@ def certificate(made: Prepared) -> bytes:
 def prepare(issuer: Issuer, ask: IssueCertificate) -> x509.CertificateBuilder:
     """The same for a ceremony, which may add to it: no proof, no ticket, and authorities as well as leaves."""
     public_key, algorithm = _loaded(ask.spki)
-    _check(issuer, ask, algorithm)
+    _check(issuer, ask, _spelled(public_key), algorithm)
     return template.build(issuer, ask, public_key)
 
 
@@ -70,8 +70,8 @@ def sign(issuer: Issuer, certificate: x509.CertificateBuilder) -> bytes:
     return certificate.sign(issuer.private_key, issuer.digest).public_bytes(Encoding.DER)
 
 
-def _check(issuer: Issuer, ask: IssueCertificate, algorithm: str) -> None:
-    ceiling.check(issuer, ask, algorithm)
+def _check(issuer: Issuer, ask: IssueCertificate, spki: bytes, algorithm: str) -> None:
+    ceiling.check(issuer, ask, spki, algorithm)
     lint.check(ask, algorithm)
 
 
@@ -85,7 +85,11 @@ def _subject_key(spki: bytes) -> tuple[bytes, str]:
             raise Refused(SignerRefusal.LINT, _NO_KEY) from None
         return spki, "EC_prime256v1"
     key, algorithm = _loaded(spki)
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), algorithm
+    return _spelled(key), algorithm
+
+
+def _spelled(key: PublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _loaded(spki: bytes) -> tuple[PublicKey, str]:

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from signer.contract.messages import GeneralName, IssueCertificate
@@ -34,7 +35,7 @@ def build(issuer: Issuer, ask: IssueCertificate, public_key: PublicKey) -> x509.
     authority), key usage (critical), extended key usage, alternative names, CRL distribution points, AIA; each of the
     last five only where the ask speaks of it.
     """
-    extensions: Extensions = [issuer.identifier, _subject_key_identifier(ask.spki)]
+    extensions: Extensions = [issuer.identifier, _subject_key_identifier(public_key)]
     extensions.append(_authority(ask.path_length) if ask.ca else _LEAF)
     extensions.extend(_usages(tuple(ask.key_usages), tuple(ask.extended_key_usages)))
     if ask.sans:
@@ -86,13 +87,14 @@ def _utf8_string(value: str) -> bytes:
     return bytes((0x0C, 0x80 | len(octets))) + octets + content
 
 
-def _subject_key_identifier(spki: bytes) -> x509.Extension[x509.ExtensionType]:
+def _subject_key_identifier(public_key: PublicKey) -> x509.Extension[x509.ExtensionType]:
+    spki = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     identifier = x509.SubjectKeyIdentifier(key_identifier(spki))
     return x509.Extension(identifier.oid, False, identifier)
 
 
 def key_bits(spki: bytes) -> bytes:
-    """The key in the BIT STRING of a SubjectPublicKeyInfo; its DER has been read by the loader already."""
+    """The key in the BIT STRING of a SubjectPublicKeyInfo as cryptography writes it: its curve is named."""
     inside = 2 if spki[1] < 0x80 else 2 + (spki[1] & 0x7F)
     string = inside + 2 + spki[inside + 1]  # the algorithm's identifier takes fewer than 128 bytes
     length = spki[string + 1]

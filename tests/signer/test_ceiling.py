@@ -8,11 +8,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signer.ceremony import DAY
 from signer.contract.messages import GeneralName
 from signer.contract.refusal import SignerRefusal
+from signer.issuance import der
+from signer.issuance.issue import prepare, prepared
 from signer.issuance.issuer import issuer_of
+from signer.issuance.refused import Refused
 from signer.issuance.ticket import Tickets
 from signer.keystore.key import KeyKind, NameRange
 from tests.signer.kit import NOW, authority_ask, good_ask, issue, issued, issuer, refuses, root, spki, stored
@@ -151,3 +155,56 @@ def test_an_e_mail_address_in_the_subject_stays_within_the_ranges_too(address, w
         issued(ask, by=issuer(names=RANGES))
     else:
         refuses(SignerRefusal.CEILING, ask, by=issuer(names=RANGES))
+
+
+def spellings(spki: bytes) -> dict[str, bytes]:
+    """The same P-256 key as other SubjectPublicKeyInfos that a loader takes for it (RFC 5480, 2; SEC 1, 2.3.3; C.2)."""
+    x, y = spki[27:59], spki[59:]
+    field = bytes.fromhex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff")
+    a = bytes.fromhex("ffffffff00000001000000000000000000000000fffffffffffffffffffffffc")
+    b = bytes.fromhex("5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b")
+    order = bytes.fromhex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
+    generator = bytes.fromhex(
+        "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+        "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+    )
+    kind = der.object_identifier("1.2.840.10045.2.1")
+    named = der.sequence(kind, der.object_identifier("1.2.840.10045.3.1.7"))
+    written_out = der.sequence(
+        kind,
+        der.sequence(
+            der.integer(1),
+            der.sequence(der.object_identifier("1.2.840.10045.1.1"), der.integer(int.from_bytes(field, "big"))),
+            der.sequence(der.tagged(der.OCTET_STRING, a), der.tagged(der.OCTET_STRING, b)),
+            der.tagged(der.OCTET_STRING, generator),
+            der.integer(int.from_bytes(order, "big")),
+            der.integer(1),
+        ),
+    )
+    odd = y[-1] & 1
+    return {
+        "as ever": spki,
+        "compressed": der.sequence(named, der.bit_string(bytes((2 | odd,)) + x)),
+        "hybrid": der.sequence(named, der.bit_string(bytes((6 | odd,)) + x + y)),
+        "with its curve written out": der.sequence(written_out, der.bit_string(b"\x04" + x + y)),
+    }
+
+
+@pytest.mark.parametrize("spelling", ["as ever", "compressed", "hybrid", "with its curve written out"])
+def test_an_issuer_s_own_key_is_no_subject_s_however_it_is_spelled(spelling):
+    """A leaf with it would let its owner pass for the issuer wherever keys alone are compared."""
+    ours = spellings(issuer().spki)[spelling]
+    assert load_der_public_key(ours) == load_der_public_key(issuer().spki)
+    assert "own key" in refuses(SignerRefusal.CEILING, good_ask(spki=ours))
+    builds = issuer(leaves=True)
+    with pytest.raises(Refused, match="own key"):
+        prepare(builds, good_ask(spki=ours))
+
+
+@pytest.mark.parametrize("spelling", ["compressed", "hybrid", "with its curve written out"])
+def test_a_ceremony_and_a_worker_write_a_key_and_its_identifier_alike_however_it_is_spelled(spelling):
+    """RFC 5480, 2.1.1: the curve by its name. RFC 5280, 4.2.1.2: one key, one identifier."""
+    ask = good_ask(spki=spellings(spki())[spelling])
+    built = prepare(issuer(), ask).sign(issuer().private_key, issuer().digest).tbs_certificate_bytes
+    assert prepared(issuer(), ask).tbs == built
+    assert built == prepared(issuer(), msgspec.structs.replace(ask, spki=spki())).tbs
