@@ -306,7 +306,7 @@ def configuration(settings: Settings) -> Config:
 def patience(settings: Settings) -> Patience:
     """How long HTTP/1.1 waits for its peers."""
     read = float(settings.read_seconds)
-    return Patience(settings.idle_seconds, read, read, BODY_READS * read, conversation.WRITE_SECONDS)
+    return Patience(settings.idle_seconds, settings.head_seconds, read, BODY_READS * read, conversation.WRITE_SECONDS)
 
 
 async def listen(

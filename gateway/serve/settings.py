@@ -187,6 +187,13 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
     Key("limits.handshake-seconds", Kind.COUNT, 15, "how long a TLS handshake may take"),
     Key("limits.idle-seconds", Kind.COUNT, 75, "how long a connection may stay open without a request"),
+    Key(
+        "limits.head-seconds",
+        Kind.COUNT,
+        30,
+        "how long the head of an HTTP/1.1 request may take to come, however steadily it does, and a new connection to"
+        " begin its first",
+    ),
     Key("limits.read-seconds", Kind.COUNT, 120, "how long one read may wait for a peer, within a request too"),
     Key(
         "limits.wait-seconds",
@@ -262,6 +269,7 @@ class Settings:
     connections: int
     handshake_seconds: int
     idle_seconds: int
+    head_seconds: int
     read_seconds: int
     drain_seconds: int
     wait_seconds: int
@@ -495,6 +503,7 @@ def _settings(values: Mapping[str, Value]) -> Settings:
         connections=number("limits.connections"),
         handshake_seconds=number("limits.handshake-seconds"),
         idle_seconds=number("limits.idle-seconds"),
+        head_seconds=number("limits.head-seconds"),
         read_seconds=number("limits.read-seconds"),
         drain_seconds=number("limits.drain-seconds"),
         wait_seconds=number("limits.wait-seconds"),

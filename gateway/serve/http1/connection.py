@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import select
 from typing import Final
 from urllib.parse import unquote
 
@@ -81,29 +82,31 @@ class Connection:
         data = b""
         try:
             while True:
+                if data == b"\r\n":
+                    data = b""  # RFC 9112, 2.2: an empty line before a request; it has not begun yet
                 if not data:
                     data = await self._between()
                     if not data:
                         return
-                    if data == b"\r\n":
-                        data = b""  # RFC 9112, 2.2: an empty line before a request; it has not begun yet
-                        continue
+                    continue
                 head = read(data, secure=wire.secure) if data[0] != 13 else None
                 if head is None:
                     head, data = await self._slow_head(data)
                     if head is None:
                         return
                 turn = Turn(wire, hall, head, data)
+                data = b""
                 await self._answer(head, turn)
                 if not turn.keeps:
                     return
                 data = turn.rest
+                # Whoever is idle holds nothing of the last request: thousands of them would be its body times as many.
+                del head, turn
                 if data:
                     # Whoever sends many at once must not keep all others waiting.
                     await trio.lowlevel.checkpoint()
         except Unreadable as refused:
-            # Without its traceback, whose frames hold this connection: a flood of refusals must leave no cycles.
-            self._verdict = refused.with_traceback(None)
+            self._verdict = refused.unraised()
 
     async def _between(self) -> bytes:
         """The first bytes of the next request; b"" when the peer has gone."""
@@ -111,9 +114,11 @@ class Connection:
         told = -math.inf
         while True:
             now = trio.current_time()
+            # Whoever connects has something to ask: a first request is as little waited for as the rest of a head.
+            seconds = hall.patience.idle if self.began else min(hall.patience.idle, hall.patience.head)
             self.began = now
             # Drained while it was at work: its answer said so, and there is no next request. A first one may come.
-            self.due = now + (YOUNG_SECONDS if hall.ending.is_set() else hall.patience.idle)
+            self.due = now + (YOUNG_SECONDS if hall.ending.is_set() else seconds)
             data = await wire.read()
             self.due = math.inf
             if not data:
@@ -197,7 +202,7 @@ class Connection:
         if not turn.over:
             turn.keeps = False
             if not turn.begun:
-                raise turn.refused or Unreadable(500, "something went wrong on this side")
+                raise turn.refused.unraised() if turn.refused else Unreadable(500, "something went wrong on this side")
             # A body without its end must not look whole.
             self._lingers = False
 
@@ -206,6 +211,9 @@ class Connection:
 
     def overdue(self) -> None:
         """As `Watched.overdue`."""
+        if self._idle() and self._has_come():
+            self.due += YOUNG_SECONDS
+            return
         self.due = math.inf
         if self._turn is not None and self._turn.begun:
             self._turn.lose()
@@ -238,10 +246,22 @@ class Connection:
 
     def drain(self, now: float) -> None:
         """As `Watched.drain`."""
-        if self._turn is not None or self._head_due:
+        if not self._idle():
             return
-        if now - self.began > YOUNG_SECONDS:
+        if now - self.began <= YOUNG_SECONDS:
+            self.due = self.began + YOUNG_SECONDS
+        elif self._has_come():
+            self.due = now + YOUNG_SECONDS
+        else:
             self._lingers = False
             self._scope.cancel()
-        else:
-            self.due = self.began + YOUNG_SECONDS
+
+    def _idle(self) -> bool:
+        """Whether it waits for a request of which nothing has been read."""
+        return self.due != math.inf and self._turn is None and not self._head_due
+
+    def _has_come(self) -> bool:
+        """Whether bytes wait to be read: a request that came when the time was up is answered, not reset."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(0))

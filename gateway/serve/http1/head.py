@@ -49,6 +49,12 @@ class Unreadable(Exception):
         self.status = status
         self.sentence = sentence
 
+    def unraised(self) -> Unreadable:
+        """The same, to be kept or raised: one that was raised has frames that hold whoever keeps it, and a flood of
+        refusals would leave as many cycles.
+        """
+        return Unreadable(self.status, self.sentence)
+
 
 class Head(NamedTuple):
     """One request's head. Names of fields are in lower case; `path` and `query` are raw bytes of the target.

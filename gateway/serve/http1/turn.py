@@ -107,7 +107,7 @@ class Turn:
         try:
             part = await self._next_part()
         except Unreadable as refused:
-            self.refused = refused.with_traceback(None)
+            self.refused = refused.unraised()
             self.keeps = False
             self._given = True
             return {"type": "http.disconnect"}

@@ -1,0 +1,157 @@
+"""What a stranger can hold of an HTTP/1.1 connection's memory and time, and requests that come just as time is up."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+
+import pytest
+import trio
+import trio.testing
+
+from gateway.serve.http1.connection import Connection
+from gateway.serve.http1.hall import Patience
+from gateway.serve.http1.head import Unreadable
+from gateway.serve.http1.turn import Turn
+from tests.doubles.http1 import GET, HOST, Remembering, Served, Waiting, answering, everything, served, until
+
+POST = b"POST /p HTTP/1.1\r\n" + HOST
+
+
+async def test_an_empty_line_in_the_same_read_as_a_body_begins_no_request() -> None:
+    """RFC 9112, 2.2: old clients end a body with one. The connection is idle behind it: no 408 when it stays so."""
+    app = Remembering()
+    async with served(app, Patience(idle=1.2, head=0.3)) as server, await server.connect() as stream:
+        await stream.send_all(POST + b"Content-Length: 1\r\n\r\na\r\n")
+        await until(stream, b"/p")
+        await trio.sleep(0.9)  # longer than a head may take
+        await stream.send_all(GET)
+        heard = await everything(stream)
+    assert b"200 OK" in heard
+    assert b"408" not in heard
+
+
+async def test_in_a_drain_whoever_ended_a_body_with_an_empty_line_is_idle_as_others() -> None:
+    async with served(Remembering()) as server, await server.connect() as stream:
+        await stream.send_all(POST + b"Content-Length: 1\r\n\r\na\r\n")
+        await until(stream, b"/p")
+        server.end()
+        assert await everything(stream, 5) == b""
+
+
+async def test_a_new_connection_must_begin_as_soon_as_a_head_must_end() -> None:
+    async with served(Remembering(), Patience(head=0.3)) as server, await server.connect() as stream:
+        assert await everything(stream) == b""
+
+
+async def test_whoever_has_asked_once_may_be_idle_for_longer_than_a_head_takes() -> None:
+    async with served(Remembering(), Patience(head=0.3)) as server, await server.connect() as stream:
+        for _ in range(2):
+            await stream.send_all(GET)
+            await until(stream, b"/")
+            await trio.sleep(1)
+
+
+async def _aged(server: Served, stream: trio.SocketStream) -> None:
+    """Have it answered once, and look as if that were long ago, with a request that waits to be read."""
+    await stream.send_all(GET)
+    await until(stream, b"/")
+    await trio.testing.wait_all_tasks_blocked(0.02)
+    (one,) = server.watch.open
+    one.began -= 5
+    # Nothing awaits from here on to the end of its time: the request lies in the socket, and nobody has read it.
+    os.write(stream.socket.fileno(), GET)
+    poll = select.poll()
+    poll.register(one.descriptor, select.POLLIN)
+    assert poll.poll(5000)
+
+
+@pytest.mark.parametrize("drains", [True, False])
+async def test_a_request_that_came_just_as_the_time_was_up_is_answered(drains: bool) -> None:
+    """A rolling restart fails nobody: the request lay in the socket when the connection was found idle."""
+    app = Remembering()
+    async with served(app) as server, await server.connect() as stream:
+        await _aged(server, stream)
+        if drains:
+            server.end()
+        else:
+            (one,) = server.watch.open
+            one.overdue()
+        heard = await until(stream, b"/")
+    assert heard.startswith(b"HTTP/1.1 200 OK")
+    assert (b"\r\nConnection: close\r\n" in heard) is drains
+
+
+async def test_in_a_drain_a_request_that_waits_behind_another_is_answered() -> None:
+    """RFC 9112, 9.3.2: they came together, before anybody said that the connection ends."""
+    app = Waiting()
+    async with served(app) as server, await server.connect() as stream:
+        await stream.send_all(GET + POST + b"Content-Length: 1\r\n\r\na")
+        await app.began.wait()
+        (one,) = server.watch.open
+        assert isinstance(one, Connection)
+        one.began -= 5
+        app.go.set()
+        while one._turn is not None:  # between the two
+            await trio.sleep(0)
+        one.drain(trio.current_time())
+        server.end()
+        heard = await everything(stream)
+    assert heard.count(b"HTTP/1.1 200") == 2
+
+
+class Early:
+    """Tells everybody to come later."""
+
+    def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
+        return b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n"
+
+
+async def test_in_a_drain_whoever_is_heard_late_is_heard() -> None:
+    """P16: its request was read, and waits for the moment at which it is judged."""
+    app, early = Remembering(), Early()
+    async with served(app, early=early) as server, await server.connect() as stream:  # type: ignore[arg-type]
+        await stream.send_all(GET)
+        await until(stream, b"\r\n\r\n")
+        await stream.send_all(GET)
+        await trio.sleep(0.1)
+        (one,) = server.watch.open
+        one.began -= 5
+        server.end()
+        assert b"503" in await everything(stream)
+
+
+async def test_an_idle_connection_holds_nothing_of_its_last_request() -> None:
+    async with served(answering(200, b"done")) as server, await server.connect() as stream:
+        await stream.send_all(POST + b"Content-Length: 30000\r\n\r\n" + b"x" * 30_000)
+        await until(stream, b"done")
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Turn)]
+
+
+REFUSED = {
+    "as a head": b"GET / HTTP/2.7\r\n\r\n",
+    "by llhttp": POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "as a body": POST + b"Transfer-Encoding: chunked\r\n\r\nx",
+    "as a body that ends": POST + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+async def test_refusals_leave_no_cycles_whatever_they_were_raised_for(data: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with served(Remembering()) as server:
+            for _ in range(20):
+                async with await server.connect() as stream:
+                    await stream.send_all(data)
+                    await stream.send_eof()
+                    await everything(stream)
+            await server.until(0)
+            kept = [each for each in gc.get_objects() if isinstance(each, Unreadable | Turn)]
+    finally:
+        gc.enable()
+    assert len(kept) < 5  # the last connections may still be closing
