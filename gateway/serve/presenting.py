@@ -18,8 +18,7 @@ import trio
 from gateway.serve import pairs
 from gateway.serve.pairs import Pair, Shown
 from gateway.serve.refusal import CannotStart
-from gateway.serve.secure import Conversation
-from gateway.serve.tls import blank_context, server_context
+from gateway.serve.tls import Conversation, blank_context, server_context
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs

@@ -13,39 +13,14 @@ from typing import Final
 
 import trio
 
+from gateway.serve.tls import Conversation
+
 # A record's largest plaintext (RFC 8446, 5.1); OpenSSL hands out no more than one at a time.
 RECORD: Final = 16 * 1024
-READ: Final = 64 * 1024
-
-
-class Conversation(ssl.SSLObject):
-    """OpenSSL's side of a connection, that remembers which name it was asked for (`tls.server_context` tells it)."""
-
-    asked: str | None = None
-
-    @property
-    def server_hostname(self) -> str | None:
-        """The server name indication (RFC 6066, 3) of the ClientHello, if there was one."""
-        return self.asked
-
-    def judged_chain(self) -> tuple[bytes, ...]:
-        """The client's chain as the handshake verified it, DER, leaf first, its trust anchor last.
-
-        The leaf alone on a resumed session, whose ticket holds no more, and where this Python has no such method.
-        """
-        # Public from 3.13 on. 3.11 and 3.12 have the same method a level below, and will not change any more.
-        found = getattr(self, "get_verified_chain", None)
-        if found is not None:
-            chain = tuple(bytes(each) for each in found())
-        else:
-            below = getattr(getattr(self, "_sslobj", None), "get_verified_chain", None)
-            chain = tuple(bytes(each.public_bytes(_DER)) for each in below() or ()) if below is not None else ()
-        leaf = self.getpeercert(binary_form=True)
-        return chain or ((leaf,) if leaf else ())
-
-
-# _ssl.ENCODING_DER, which has no public name.
-_DER: Final = 2
+# OpenSSL's buffers stay as large as they were once, for as long as the connection: whoever fetched a list of a megabyte
+# and kept its connection would hold a megabyte here.
+READ: Final = 2 * RECORD
+WRITE: Final = 2 * RECORD
 
 
 class SecureStream(trio.abc.Stream):
@@ -64,8 +39,10 @@ class SecureStream(trio.abc.Stream):
         assert isinstance(conversation, Conversation)
         self.conversation = conversation
         self._rest = b""
+        self._later: memoryview | bytes = b""
         self._sending = False
         self._broken = False
+        self._patient = RECORD
 
     async def do_handshake(self) -> None:
         """Shake hands. Raises `BrokenResourceError`, once the peer was sent the alert that tells it why."""
@@ -83,6 +60,7 @@ class SecureStream(trio.abc.Stream):
                 # After a handshake of TLS 1.3 only its session ticket is to be sent, which goes with the first answer:
                 # to write to a socket costs as much as a signature.
                 if self.conversation.version() != "TLSv1.3":
+                    self._patient = 0
                     await self._flush()
                 return
 
@@ -99,8 +77,11 @@ class SecureStream(trio.abc.Stream):
             try:
                 data: bytes = self.conversation.read(RECORD if max_bytes is None else min(max_bytes, RECORD))
             except ssl.SSLWantReadError:
-                # What waits to be sent (a ticket, the answer to a key update) goes with the next answer, as RFC 8446,
-                # 4.6.3 allows: OpenSSL makes no more than one such answer, however often it is asked.
+                # What waits to be sent on TLS 1.3 (a ticket, the answer to a key update) goes with the next answer, as
+                # RFC 8446, 4.6.3 allows. On TLS 1.2 it is the alert that refuses a renegotiation, one for each attempt:
+                # the peer waits for it, and one that never rests would have them kept here.
+                if self._out.pending > self._patient:
+                    await self._flush()
                 await self._fill()
                 waited = True
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -119,12 +100,24 @@ class SecureStream(trio.abc.Stream):
         self._check()
         if self._sending:
             raise trio.BusyResourceError("another task sends on this connection")
-        if data:
-            try:
-                self.conversation.write(data)
-            except ssl.SSLError as error:
-                raise self._break(error) from error
+        later, self._later = self._later, b""
+        for each in (later, data):
+            await self._send_in_parts(each)
         await self._flush()
+
+    async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                self.conversation.write(view[:WRITE])
+                view = view[WRITE:]
+                await self._flush()
+        except ssl.SSLError as error:
+            raise self._break(error) from error
+        except trio.Cancelled:
+            # What was not written yet is lost, and nothing may follow the gap.
+            self._broken = self._broken or bool(view)
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket may take something."""
@@ -134,8 +127,11 @@ class SecureStream(trio.abc.Stream):
     def send_now(self, data: bytes) -> bool:
         """Send what the socket takes of it at once; False where `send_all(b"")` has to send the rest."""
         self._check()
-        if self._sending or self._rest:
+        if self._sending or self._rest or self._later:
             raise trio.BusyResourceError("another task sends on this connection")
+        if len(data) > WRITE:
+            self._later = data
+            return False
         try:
             self.conversation.write(data)
             self._rest = self._out.read()
@@ -169,12 +165,13 @@ class SecureStream(trio.abc.Stream):
         return self.conversation.selected_alpn_protocol()
 
     async def _fill(self) -> None:
-        descriptor = self.fileno()
         try:
             while True:
-                await trio.lowlevel.wait_readable(descriptor)
+                await trio.lowlevel.wait_readable(self.fileno())
                 try:
-                    data = os.read(descriptor, READ)
+                    # Asked again: while this task was about to run, another may have closed the socket, and its number
+                    # may be a stranger's by now.
+                    data = os.read(self.fileno(), READ)
                     break
                 except BlockingIOError:
                     continue
@@ -188,7 +185,6 @@ class SecureStream(trio.abc.Stream):
     async def _flush(self) -> None:
         if self._sending:
             return  # the task that sends takes this along
-        descriptor = self.fileno()
         self._sending = True
         try:
             while True:
@@ -197,9 +193,9 @@ class SecureStream(trio.abc.Stream):
                         return
                     self._rest = self._out.read()
                 try:
-                    self._rest = self._rest[os.write(descriptor, self._rest) :]
+                    self._rest = self._rest[os.write(self.fileno(), self._rest) :]
                 except BlockingIOError:
-                    await trio.lowlevel.wait_writable(descriptor)
+                    await trio.lowlevel.wait_writable(self.fileno())
         except OSError as error:
             raise self._break(error) from error
         finally:

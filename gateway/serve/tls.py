@@ -1,7 +1,8 @@
 """TLS: the context that listens, and the facts about a peer that go into the scope.
 
 No header speaks here: what `extensions.tls` says comes from the handshake alone. No certificate is judged beyond its
-chain: revocation, pair and term are `actions/authenticate`'s affair.
+chain: revocation, pair and term are `actions/authenticate`'s affair. No trio is imported: the parent loads this
+before it starts its children.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from gateway.serve.refusal import CannotStart
-from gateway.serve.secure import Conversation
 
 # E10, E11: TLS 1.2 with forward secrecy and AEAD only; libest offers ECDHE-{ECDSA,RSA}-AES128-GCM and CHACHA20.
 # TLS 1.3's suites are all fit and not ruled by this.
@@ -33,6 +33,35 @@ _SUITES: Final = {
     str(cipher["name"]): int(str(cipher["id"])) & 0xFFFF
     for cipher in ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).get_ciphers()
 }
+
+# _ssl.ENCODING_DER, which has no public name.
+_DER: Final = 2
+
+
+class Conversation(ssl.SSLObject):
+    """OpenSSL's side of a connection, that remembers which name it was asked for (`presenting` tells it)."""
+
+    asked: str | None = None
+
+    @property
+    def server_hostname(self) -> str | None:
+        """The server name indication (RFC 6066, 3) of the ClientHello, if there was one."""
+        return self.asked
+
+    def judged_chain(self) -> tuple[bytes, ...]:
+        """The client's chain as the handshake verified it, DER, leaf first, its trust anchor last.
+
+        The leaf alone on a resumed session, whose ticket holds no more, and where this Python has no such method.
+        """
+        # Public from 3.13 on. 3.11 and 3.12 have the same method a level below, and will not change any more.
+        found = getattr(self, "get_verified_chain", None)
+        if found is not None:
+            chain = tuple(bytes(each) for each in found())
+        else:
+            below = getattr(getattr(self, "_sslobj", None), "get_verified_chain", None)
+            chain = tuple(bytes(each.public_bytes(_DER)) for each in below() or ()) if below is not None else ()
+        leaf = self.getpeercert(binary_form=True)
+        return chain or ((leaf,) if leaf else ())
 
 
 def require_pair(chain: Path, key: Path, *, folder: bool = False) -> None:
