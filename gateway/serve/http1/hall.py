@@ -19,8 +19,8 @@ Address: TypeAlias = tuple[str, int] | None
 class Patience:
     """Seconds: between two requests, for a whole head, for the next bytes of a body, for a whole body, and `write`.
 
-    A new connection has as long as a head to begin its first. `write` is for a peer that does not read its answer, or has
-    stopped sending while it waits for one.
+    A new connection has as long as a head to begin its first. `write` is for a peer that does not read its answer, or
+    has stopped sending while it waits for one.
     """
 
     idle: float = 75.0
