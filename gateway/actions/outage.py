@@ -6,11 +6,11 @@ from typing import Final, TypeAlias
 
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.outbound.signer import SignerBusy, SignerFailure, SignerRefused
-from gateway.store.unit import StoreBusy, StoreUnavailable
+from gateway.store.unit import StoreBusy, StoreUnavailable, SurveyTooLong
 
-Outage: TypeAlias = StoreBusy | StoreUnavailable | SignerFailure
+Outage: TypeAlias = StoreBusy | StoreUnavailable | SurveyTooLong | SignerFailure
 
-OUTAGES: Final = (StoreBusy, StoreUnavailable, SignerFailure)
+OUTAGES: Final = (StoreBusy, StoreUnavailable, SurveyTooLong, SignerFailure)
 
 
 def outage(error: Outage) -> Refusal:
@@ -18,6 +18,12 @@ def outage(error: Outage) -> Refusal:
     match error:
         case StoreBusy():
             return Refusal(RefusalReason.BUSY, "the store is busy; nothing was done", retry_after=1)
+        case SurveyTooLong():  # and it would again: no time to come back
+            return Refusal(
+                RefusalReason.UNAVAILABLE,
+                f"this search took longer than {error.seconds:g} seconds and was ended; "
+                "ask for less: one application, profile or status, or without a name",
+            )
         case SignerBusy():
             return Refusal(RefusalReason.BUSY, "the signer is busy; nothing was done", retry_after=error.retry_after)
         case SignerRefused() if error.retry_after:  # a token is left alone for so long

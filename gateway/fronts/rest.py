@@ -241,7 +241,7 @@ class _Host:
         if application_id is not None:
             visible = applications is None or application_id in applications
             applications = (application_id,) if visible else ()
-        rows, count = await self._resources.store.read(
+        rows, count = await self._resources.store.survey(
             lambda unit: requests.search(
                 unit,
                 application_ids=applications,

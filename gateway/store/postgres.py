@@ -24,7 +24,8 @@ from gateway.store.commit import Batches, Job, UnitFailed, Work, driven, run_uni
 from gateway.store.errands import Errands, Turns
 from gateway.store.migrate import migrate
 from gateway.store.postgres_connection import Again, Columns, Connection, PostgresUnit, connect, fail
-from gateway.store.unit import Store, StoreBusy, StoreUnavailable, Unit
+from gateway.store.surveys import Surveys, Watched
+from gateway.store.unit import SURVEY_SECONDS, Store, StoreBusy, StoreUnavailable, SurveyTooLong, Unit
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ T = TypeVar("T")
 READERS: Final = 4  # threads and connections: reads by key are short, and a batch of them shares a snapshot
 MOST_READS: Final = 32  # in one snapshot: the longest that the first of them waits for the others
 MOST_WAITING_READS: Final = 4096
+SURVEYS_AT_ONCE: Final = 2  # in each worker; connections, for as long as they take
 LONGEST_TURN: Final = 0.0005  # seconds: a thread here needs the interpreter after each statement
 
 # Seconds before a batch is tried again: after a serialization failure or a deadlock, or when the server was away.
@@ -76,8 +78,45 @@ class _Writing:
             fail(error)
 
 
+class PostgresSight:
+    """A connection for one survey. Told to end, the server goes on with a statement until its time is up, at most."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self._seconds = seconds
+        self._stopped = False
+        self._connection = connect(url, reads=True)
+
+    def read(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` in one transaction, each of its statements with a time of its own."""
+        try:
+            # A number of ours, which SET takes as no parameter.
+            limit = f"SET LOCAL statement_timeout = {max(1, int(self._seconds * 1000))}"
+            self._connection.execute(limit.encode(), prepare=False)
+            return work(Watched(PostgresUnit(self._connection, {}), self))
+        except psycopg.Error as error:
+            fail(error)
+        except StoreUnavailable as error:
+            if self._stopped or isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise SurveyTooLong(self._seconds) from error
+            raise
+
+    def require_asker(self) -> None:
+        """Raises SurveyTooLong once nobody waits any more."""
+        if self._stopped:
+            raise SurveyTooLong(self._seconds)
+
+    def stop(self) -> None:
+        """A cancellation would wait for the network: the server has the deadline itself."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Close, and end the transaction with it."""
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+
 class PostgresStore:
-    """A store on a server: one thread that writes, and some that read."""
+    """A store on a server: one thread that writes, some that read, and one for each survey under way."""
 
     def __init__(self, url: str, *, queue: int) -> None:
         self._url = url
@@ -87,10 +126,21 @@ class PostgresStore:
         self._columns: Columns = {}
         self._reads = _Readers(url, self.turns, self._columns)
         self.batches = Batches(self._carry_out, queue)
+        self._surveys = Surveys(lambda seconds: PostgresSight(url, seconds), at_once=SURVEYS_AT_ONCE)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
         """Run `work` on one of the readers' threads, in a snapshot that it shares with others that waited."""
         return await self._reads.submit(work)
+
+    async def survey(self, work: Callable[[Unit], T], *, seconds: float = SURVEY_SECONDS) -> T:
+        """Run `work` on a connection of its own: among the readers it would hold up those that share its snapshot."""
+        return await self._surveys.ask(work, seconds)
+
+    async def give_way(self) -> None:
+        """Let threads have the interpreter that work for the loop, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.turns.run)
+            nursery.start_soon(self._surveys.turns.run)
 
     @property
     def waiting(self) -> int:
@@ -299,7 +349,7 @@ async def open_postgres(url: str, *, queue: int, post: bool) -> AsyncIterator[St
     await trio.to_thread.run_sync(lambda: _migrate(url, post=post))
     store = PostgresStore(url, queue=queue)
     try:
-        async with driven(store.batches, store.turns.run, store) as ready:
+        async with driven(store.batches, store.give_way, store) as ready:
             yield ready
     finally:
         await store.close()

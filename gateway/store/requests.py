@@ -52,8 +52,12 @@ def search(
         "profile_id": profile_id,
         "status": None if status is None else status.value,
         "pattern": None if search is None else _pattern(search),
+        "rough": None if search is None else _pattern(encode_json(search).decode()[1:-1]),
     }
     rows = unit.all("requests.search", limit=limit, offset=offset, **parameters)
+    if len(rows) < limit and (rows or not offset):
+        # The last page, or the only one: to count would look at every request once more.
+        return [request(row) for row in rows], offset + len(rows)
     total = unit.one("requests.count", **parameters)
     return [request(row) for row in rows], 0 if total is None else total.integer("total")
 

@@ -25,7 +25,18 @@ from gateway.store.errands import Errands, Turns
 from gateway.store.hands import Hands
 from gateway.store.migrate import migrate
 from gateway.store.statements import Positional, for_sqlite, positional
-from gateway.store.unit import DamagedStore, Duplicate, Row, Store, StoreUnavailable, Unit, Value
+from gateway.store.surveys import Surveys, Watched
+from gateway.store.unit import (
+    SURVEY_SECONDS,
+    DamagedStore,
+    Duplicate,
+    Row,
+    Store,
+    StoreUnavailable,
+    SurveyTooLong,
+    Unit,
+    Value,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +63,11 @@ AUTOCHECKPOINT: Final = 20_000
 JOURNAL_LIMIT: Final = 64 * 1024 * 1024
 WRITER_CACHE: Final = 32 * 1024  # KiB, of the 150 MiB that a gateway may use (P12)
 READER_CACHE: Final = 16 * 1024  # KiB
+SURVEY_CACHE: Final = 8 * 1024  # KiB, while one is made; a scan reads each page once
+# In each worker: on the machine that enrolls, a second one would cost another core.
+SURVEYS_AT_ONCE: Final = 1
+# Steps of SQLite's machine, some 50 ms of a scan, after which it is asked whether anybody still waits for it.
+SURVEY_STEPS: Final = 1_000_000
 LONGEST_TURN: Final = 0.02  # seconds: an errand here is one wait for the disk or for a lock
 STATEMENTS: Final = 256  # more than there are queries, so that none is ever prepared twice
 
@@ -165,8 +181,45 @@ class _Writing:
             _fail(error)
 
 
+class SqliteSight:
+    """A connection for one survey, which ends when told so."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self._seconds = seconds
+        self._stopped = False
+        self._connection = _connect(path, SURVEY_CACHE)
+        self._connection.execute("PRAGMA query_only = ON")
+        # An interrupt that comes just before a statement is lost on it: that one ends itself.
+        self._connection.set_progress_handler(lambda: self._stopped, SURVEY_STEPS)
+
+    def read(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` in one transaction, which is all that sees it."""
+        try:
+            self._connection.execute("BEGIN")
+            return work(Watched(SqliteUnit(self._connection), self))
+        except sqlite3.Error as error:
+            if self._stopped:
+                raise SurveyTooLong(self._seconds) from error
+            _fail(error)
+
+    def require_asker(self) -> None:
+        """Raises SurveyTooLong once nobody waits any more."""
+        if self._stopped:
+            raise SurveyTooLong(self._seconds)
+
+    def stop(self) -> None:
+        """Interrupt the statement that is under way."""
+        self._stopped = True
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Close, and end the transaction with it."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+
 class SqliteStore:
-    """A store in one file, and the two connections to it."""
+    """A store in one file, and the two connections to it; a survey has one of its own for as long as it takes."""
 
     def __init__(self, path: Path, *, queue: int) -> None:
         self._writer = _connect(path, WRITER_CACHE)
@@ -183,6 +236,7 @@ class SqliteStore:
         self._hands = Hands(path.with_name(f"{path.name}-hands"))
         self._had_it = False  # whether this process was the last to write, as far as it knows
         self.batches = Batches(self._carry_out, queue, rest=self._rest)
+        self._surveys = Surveys(lambda seconds: SqliteSight(path, seconds), at_once=SURVEYS_AT_ONCE)
 
     async def read(self, work: Callable[[Unit], T]) -> T:
         """Run `work` at once, on this thread: a read by key takes 10 microseconds, a hop to a thread 75."""
@@ -195,6 +249,16 @@ class SqliteStore:
             return work(self._reading)
         finally:
             self._reader.execute("ROLLBACK")
+
+    async def survey(self, work: Callable[[Unit], T], *, seconds: float = SURVEY_SECONDS) -> T:
+        """Run `work` beside the loop: half a second's scan of a large table would hold every enrollment."""
+        return await self._surveys.ask(work, seconds)
+
+    async def give_way(self) -> None:
+        """Let threads have the interpreter that work for the loop, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.turns.run)
+            nursery.start_soon(self._surveys.turns.run)
 
     @property
     def waiting(self) -> int:
@@ -318,7 +382,7 @@ async def open_sqlite(path: str, *, queue: int, post: bool) -> AsyncIterator[Sto
             _remove(file)
         raise
     try:
-        async with driven(store.batches, store.turns.run, store) as ready:
+        async with driven(store.batches, store.give_way, store) as ready:
             yield ready
     finally:
         await store.close()

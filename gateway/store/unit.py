@@ -22,6 +22,10 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # hears `busy` at once instead of waiting for an answer that its client no longer wants.
 QUEUE: Final = 2048
 
+# How long a survey may take. A search by name among a million requests takes 2 to 5 s on slow hardware; who has many
+# more finds them by application, profile or status, or hears after this time that it was too much.
+SURVEY_SECONDS: Final = 15.0
+
 
 class StoreError(Exception):
     """Anything that the store says instead of doing a unit of work."""
@@ -56,6 +60,14 @@ class Duplicate(StoreError):
 
 class StateConflict(StoreError):
     """A row was not in the state that the change starts from: somebody else was quicker, or the caller has a bug."""
+
+
+class SurveyTooLong(StoreError):
+    """A survey took longer than it may, and was ended. Asked again, it would take as long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"a survey of the store took longer than {seconds:g} s")
+        self.seconds = seconds
 
 
 class Row:
@@ -162,6 +174,18 @@ class Store(Protocol):
         """Run `work` on a consistent snapshot that has everything acknowledged before. It must not change anything.
 
         Raises:
+            StoreUnavailable: the store cannot be read now.
+        """
+        ...
+
+    async def survey(self, work: Callable[[Unit], T], *, seconds: float = SURVEY_SECONDS) -> T:
+        """Run a read whose cost grows with the store: as `read`, but beside the loop, with few others at once.
+
+        It waits for its turn as long as it may then take; cancelled, it is ended as well.
+
+        Raises:
+            StoreBusy: too many others came first; nothing was read.
+            SurveyTooLong: it took more than `seconds`.
             StoreUnavailable: the store cannot be read now.
         """
         ...

@@ -1,6 +1,7 @@
 """Store, signer or authority out of reach: every front says so in its own form, and when to come back."""
 
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,13 +10,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from gateway.domain.access import Identity, IdentityKind, ProductRole
 from gateway.domain.authority import AuthorityStatus
 from gateway.fronts.est import est_routes
 from gateway.fronts.limits import Limits
 from gateway.fronts.rest import rest_routes
 from gateway.fronts.scep import scep_routes
 from gateway.outbound.signer import SignerUnreachable
-from gateway.store.unit import StoreBusy, StoreUnavailable
+from gateway.store import access
+from gateway.store.unit import Store, StoreBusy, StoreUnavailable, SurveyTooLong, Unit
 from tests.doubles.asgi import Answered
 from tests.doubles.house import CHALLENGE, PASSPHRASE, House, open_house, rsa_key
 from tests.doubles.requests import csr
@@ -83,6 +86,39 @@ async def test_a_store_that_is_away_is_a_503_in_the_fronts_own_form(house: House
     assert answer.header("Content-Type") == FORMS[door]
     assert "secret" not in answer.text
     assert house.signer.signed == house.signer.signed[:1]
+
+
+class Searched:
+    """A store whose reads by key are answered, and whose surveys fail."""
+
+    def __init__(self, store: Store, error: Exception) -> None:
+        self.read, self.write, self._error = store.read, store.write, error
+
+    async def survey(self, work: object, *, seconds: float = 0) -> object:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "after", "sentence"),
+    [(StoreBusy("full"), "1", "the store is busy"), (SurveyTooLong(15), None, "longer than 15 seconds and was ended")],
+)
+async def test_a_search_that_is_too_much_is_a_503_that_says_what_to_do(
+    house: House, error: Exception, after: str | None, sentence: str
+):
+    """P16: a search is a survey, so that it holds up nobody else, and it ends."""
+    digest = hashlib.sha256(b"mst_x").digest()
+
+    def admin(unit: Unit) -> None:
+        identity = Identity("admin", "admin", IdentityKind.MACHINE, ProductRole.PRODUCT_ADMIN)
+        access.create_identity(unit, identity, house.now)
+        access.create_token(unit, "token", identity_id="admin", sha256=digest, expires_at=None, at=house.now)
+
+    await house.store.write(admin)
+    house.set_front(resources=replace(house.resources, store=Searched(house.store, error)))
+    url = "/api/v1/cert-manager/certificate-requests?search=a"
+    answer = await house.ask("GET", url, headers={"Authorization": "Bearer mst_x"})
+    assert (answer.status, answer.header("Retry-After")) == (503, after)
+    assert sentence in json.loads(answer.text)["detail"]
 
 
 @pytest.mark.parametrize("door", ["est", "scep"])

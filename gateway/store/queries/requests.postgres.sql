@@ -6,7 +6,8 @@ WHERE (CAST(:applications AS TEXT) IS NULL
        OR application_id IN (SELECT json_array_elements_text(CAST(CAST(:applications AS TEXT) AS JSON))))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
   AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
+  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!'
+    OR lower(sans) LIKE :rough ESCAPE '!' AND EXISTS (
     SELECT 1 FROM json_array_elements(CAST(sans AS JSON)) AS san
     WHERE lower(san ->> 'value') LIKE :pattern ESCAPE '!'
   ))
@@ -18,7 +19,8 @@ WHERE (CAST(:applications AS TEXT) IS NULL
        OR application_id IN (SELECT json_array_elements_text(CAST(CAST(:applications AS TEXT) AS JSON))))
   AND (CAST(:profile_id AS TEXT) IS NULL OR profile_id = :profile_id)
   AND (CAST(:status AS TEXT) IS NULL OR status = :status)
-  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!' OR EXISTS (
+  AND (CAST(:pattern AS TEXT) IS NULL OR lower(subject) LIKE :pattern ESCAPE '!'
+    OR lower(sans) LIKE :rough ESCAPE '!' AND EXISTS (
     SELECT 1 FROM json_array_elements(CAST(sans AS JSON)) AS san
     WHERE lower(san ->> 'value') LIKE :pattern ESCAPE '!'
   ))
