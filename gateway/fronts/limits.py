@@ -11,6 +11,7 @@ import trio
 from starlette.types import Message, Receive, Scope
 
 from gateway.actions.authenticate import Guesses
+from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.admission import Admission, Spenders
 from gateway.fronts.rates import Rates
 from gateway.fronts.rotation import Rotation
@@ -28,6 +29,32 @@ SHORT_SECONDS = 0.5
 
 # An extension of the scope: all of the body came with its head. Nobody waits for it, and none of it is on its way.
 WHOLE = "muster.whole"
+
+
+# What is held of heads and bodies that are still coming, of a process: a stranger opens thousands of connections, 128
+# requests on each, and lets none of them come to its end. Above half of it only what is short goes on.
+COMING_BYTES = 64 * 1024 * KIB
+COMING_SHORT = 16 * KIB
+COMING_AGAIN = 2  # seconds until a body that found no room may be sent again
+NO_ROOM = "too much is on its way to this gateway just now; try again in a moment"
+
+
+class Coming:
+    """Octets of heads and bodies that are here, and wait for their ends. Whoever adds to `held` takes it off again."""
+
+    __slots__ = ("_most", "held")
+
+    def __init__(self, most: int = COMING_BYTES) -> None:
+        self._most = most
+        self.held = 0
+
+    def full(self, length: int) -> bool:
+        """Whether one of which `length` octets are here may not go on."""
+        return self.held > (self._most if length <= COMING_SHORT else self._most // 2)
+
+
+# The process's own, since its memory is what is bounded.
+COMING = Coming()
 
 
 class BodyRefused(Exception):
@@ -146,7 +173,7 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float) -> bytes:
+async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float, coming: Coming = COMING) -> bytes:
     """The whole body, if it is no longer than `cap` bytes and complete within `seconds`.
 
     A Content-Length above the cap is refused before anything is read (E20), a chunked body as soon as it passes it.
@@ -154,32 +181,41 @@ async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float)
     Raises:
         BodyRefused: 413 too long, 408 too slow.
         Disconnected: the peer went away.
+        Refusal: BUSY, where too much of too many bodies is here already.
     """
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > cap:
         raise _too_long(cap)
     if is_whole(scope):
         # No deadline for what is here: to set one up and take it down costs as much as a signature does.
-        return await _read(receive, cap)
+        return await _read(receive, cap, coming)
     with trio.move_on_after(seconds):
-        return await _read(receive, cap)
+        return await _read(receive, cap, coming)
     raise BodyRefused(408, f"the body did not arrive within {seconds:g} seconds")
 
 
-async def _read(receive: Receive, cap: int) -> bytes:
-    parts: list[bytes] = []
-    length = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Disconnected
-        part: bytes = message.get("body", b"")
-        length += len(part)
-        if length > cap:
-            raise _too_long(cap)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+async def _read(receive: Receive, cap: int, coming: Coming) -> bytes:
+    # One buffer: as many small parts as a stranger likes would take twenty times their size.
+    so_far = bytearray()
+    counted = 0
+    try:
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise Disconnected
+            part: bytes = message.get("body", b"")
+            length = len(so_far) + len(part)
+            if length > cap:
+                raise _too_long(cap)
+            if not message.get("more_body", False):
+                return bytes(so_far + part) if so_far else part
+            so_far += part
+            counted += len(part)
+            coming.held += len(part)
+            if coming.full(length):
+                raise Refusal(RefusalReason.BUSY, NO_ROOM, retry_after=COMING_AGAIN)
+    finally:
+        coming.held -= counted
 
 
 def _too_long(cap: int) -> BodyRefused:

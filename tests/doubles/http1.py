@@ -14,6 +14,7 @@ import trio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.early import Early
+from gateway.fronts.limits import Coming
 from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.watch import Watch
@@ -85,10 +86,11 @@ async def served(
     patience: Patience | None = None,
     *,
     early: Early | None = None,
+    coming: Coming | None = None,
     context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Served]:
     watch, ending = Watch(), trio.Event()
-    hall = Hall(asgi, watch, patience or Patience(), ending, early)
+    hall = Hall(asgi, watch, patience or Patience(), ending, early, coming or Coming())
 
     async def meet(stream: trio.SocketStream) -> None:
         client, server = stream.socket.getpeername(), stream.socket.getsockname()

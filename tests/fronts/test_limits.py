@@ -3,11 +3,14 @@
 import pytest
 import trio
 
+from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.limits import (
+    COMING_SHORT,
     DISCARD_BYTES,
     DISCARD_SECONDS,
     WHOLE,
     BodyRefused,
+    Coming,
     Disconnected,
     Incoming,
     header,
@@ -147,3 +150,21 @@ async def test_a_body_without_an_end_is_let_in_within_bounds(autojump_clock: tri
     began = trio.current_time()
     await Incoming(request(content_length="3"), nothing).discard()
     assert trio.current_time() - began == pytest.approx(DISCARD_SECONDS)
+
+
+async def test_bodies_that_do_not_end_share_so_much_memory_and_no_more():
+    """P16: a stranger may open thousands of requests. What is whole in one piece never waits for room."""
+    coming = Coming(2 * COMING_SHORT)
+    long = b"x" * (COMING_SHORT + 1)
+    cap = 10 * COMING_SHORT
+    with pytest.raises(Refusal) as refused:
+        await read_body(SCOPE, stream(long, b"x")[0], cap=cap, seconds=1, coming=coming)
+    assert refused.value.reason is RefusalReason.BUSY
+    assert refused.value.retry_after is not None
+    assert coming.held == 0
+    assert await read_body(SCOPE, stream(b"x" * 100, b"x")[0], cap=cap, seconds=1, coming=coming) == b"x" * 101
+    coming.held = 10 * COMING_SHORT
+    with pytest.raises(Refusal):
+        await read_body(SCOPE, stream(b"x" * 100, b"x")[0], cap=cap, seconds=1, coming=coming)
+    assert await read_body(SCOPE, stream(long)[0], cap=cap, seconds=1, coming=coming) == long
+    assert coming.held == 10 * COMING_SHORT

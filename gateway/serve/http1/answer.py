@@ -10,6 +10,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+from gateway.fronts.limits import COMING_AGAIN
 from gateway.serve.http1.head import Unreadable
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -53,6 +54,7 @@ def refusal(refused: Unreadable, date: bytes) -> bytes:
             _LINES[refused.status],
             b"Content-Type: text/plain; charset=us-ascii\r\nContent-Length: %d\r\n" % len(body),
             date,
+            b"Retry-After: %d\r\n" % COMING_AGAIN if refused.status == 503 else b"",
             b"Connection: close\r\n\r\n",
             body,
         )

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import trio
 from starlette.types import Scope
 
-from gateway.fronts.limits import WHOLE
+from gateway.fronts.limits import NO_ROOM, WHOLE
 from gateway.serve.http1.answer import refusal
 from gateway.serve.http1.hall import Circumstances, Hall
 from gateway.serve.http1.head import Head, Unreadable, read, require_head_so_far
@@ -142,25 +142,35 @@ class Connection:
         """A head that comes in pieces. It is to be whole in time, however diligently its pieces come."""
         self.due = trio.current_time() + self._hall.patience.head
         self._head_due = True
+        coming = self._hall.coming
         so_far = bytearray(data)
-        looked = 0
-        blank = so_far.startswith(b"\r")
-        while True:
-            if blank and len(so_far) > 1:
-                # RFC 9112, 2.2: one empty line before a request is ignored. Old clients end bodies with one.
-                if so_far.startswith(b"\r\n"):
-                    del so_far[:2]
-                blank = False
-            if so_far and not blank:
-                require_head_so_far(so_far, looked)
-                if so_far.find(b"\r\n\r\n", max(0, looked - 3)) >= 0:
-                    break
-                looked = len(so_far)
-            data = await self._wire.read()
-            if not data:
-                self._lingers = False
-                return None, b""
-            so_far += data
+        counted = len(data)
+        coming.held += counted
+        try:
+            looked = 0
+            blank = so_far.startswith(b"\r")
+            while True:
+                if blank and len(so_far) > 1:
+                    # RFC 9112, 2.2: one empty line before a request is ignored. Old clients end bodies with one.
+                    if so_far.startswith(b"\r\n"):
+                        del so_far[:2]
+                    blank = False
+                if so_far and not blank:
+                    require_head_so_far(so_far, looked)
+                    if so_far.find(b"\r\n\r\n", max(0, looked - 3)) >= 0:
+                        break
+                    looked = len(so_far)
+                if coming.full(looked):
+                    raise Unreadable(503, NO_ROOM)
+                data = await self._wire.read()
+                if not data:
+                    self._lingers = False
+                    return None, b""
+                so_far += data
+                counted += len(data)
+                coming.held += len(data)
+        finally:
+            coming.held -= counted
         self.due = math.inf
         self._head_due = False
         whole = bytes(so_far)

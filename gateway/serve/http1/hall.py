@@ -10,6 +10,7 @@ import trio
 from starlette.types import ASGIApp
 
 from gateway.fronts.early import Early
+from gateway.fronts.limits import COMING, Coming
 from gateway.serve.http1.watch import Watch
 
 Address: TypeAlias = tuple[str, int] | None
@@ -42,10 +43,14 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True)
 class Hall:
-    """What all connections of a listening process share. `early` answers what overload refuses before it is read."""
+    """What all connections of a listening process share. `early` answers what overload refuses before it is read.
+
+    `coming` counts what is held of heads that are not whole, together with the bodies that are not.
+    """
 
     asgi: ASGIApp
     watch: Watch
     patience: Patience
     ending: trio.Event
     early: Early | None = None
+    coming: Coming = COMING

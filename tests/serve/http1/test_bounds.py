@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from gateway.fronts.limits import COMING_SHORT, Coming
 from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Patience
 from gateway.serve.http1.head import Unreadable
@@ -155,3 +156,27 @@ async def test_refusals_leave_no_cycles_whatever_they_were_raised_for(data: byte
     finally:
         gc.enable()
     assert len(kept) < 5  # the last connections may still be closing
+
+
+async def test_heads_that_do_not_end_share_so_much_memory_and_no_more() -> None:
+    """P16: above half of it the long ones are refused, above all of it every one; whole requests are none of them."""
+    coming = Coming(8 * COMING_SHORT)
+    long = b"GET /" + b"a" * 2 * COMING_SHORT
+    async with served(Remembering(), coming=coming) as server:
+        streams = [await server.connect() for _ in range(3)]
+        await streams[0].send_all(long)
+        with trio.fail_after(10):
+            while coming.held < len(long):
+                await trio.sleep(0.01)
+        await streams[1].send_all(long)
+        heard = await everything(streams[1])
+        assert heard.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 2\r\n" in heard
+        for piece in (GET[:9], GET[9:]):
+            await streams[2].send_all(piece)
+            await trio.sleep(0.05)
+        assert (await until(streams[2], b"/")).startswith(b"HTTP/1.1 200 ")
+        for each in streams:
+            await each.aclose()
+        await server.until(0)
+    assert coming.held == 0
