@@ -157,7 +157,7 @@ def test_a_token_that_was_ended_is_refused_by_all_at_once(gateway: RunningGatewa
     data = ("--data", str(gateway.folder))
     made = muster("bearer", "create", "--name", "brief", "--application", "demo", "--role", "operator", *data)
     assert made.returncode == 0, made.stderr
-    kept = connections(gateway, 12)
+    kept = connections(gateway, 9)  # after ten wrong ones an address is told 429, by all workers
     body = json.dumps(
         {"applicationName": "demo", "profileName": "tls-server", "attributes": {"commonName": "a.example.com"}}
     ).encode()
@@ -170,7 +170,7 @@ def test_a_token_that_was_ended_is_refused_by_all_at_once(gateway: RunningGatewa
         assert identity is not None, listed
         ended = muster("bearer", "revoke", identity[1], *data)
         assert ended.returncode == 0, ended.stderr
-        assert [ask(one, "POST", path, body, **how)[0] for one in kept] == [401] * 12
+        assert [ask(one, "POST", path, body, **how)[0] for one in kept] == [401] * 9
     finally:
         for one in kept:
             one.close()
