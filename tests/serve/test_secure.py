@@ -106,9 +106,9 @@ async def test_a_socket_closed_at_the_last_moment_is_not_read_by_its_number(cont
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 await trio.testing.wait_all_tasks_blocked()
-                await peer.send_all(b"hello")
+                os.write(peer.transport_stream.socket.fileno(), b"hello")
                 await trio.sleep(0)
-                await trio.aclose_forcefully(server)
+                server.transport_stream.socket.close()
                 os.dup2(ours.fileno(), number)
                 theirs.send(b"a stranger's")
                 await taken.wait()

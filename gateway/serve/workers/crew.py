@@ -20,7 +20,7 @@ from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings
 from gateway.serve.workers import orders, slots, sums
 from gateway.serve.workers.channel import Channel
-from gateway.serve.workers.orders import Ask, Figure, Orders, Ready, Refused, Renew, Renewed, Report, Sample, Say, Told
+from gateway.serve.workers.orders import Ask, Figure, Orders, Ready, Refused, Renew, Report, Sample, Say, Told
 from gateway.serve.workers.process import REFUSED, Started, how, start
 
 logger = logging.getLogger("muster.workers")
@@ -335,9 +335,7 @@ class Crew:
         if self._renewing.locked():
             return
         async with self._renewing:
-            if await self._renew(issuer):
-                for worker in tuple(self._alive.values()):
-                    await worker.channel.send(orders.line(Renewed()))
+            await self._renew(issuer)  # each worker sees the new files for itself
 
     async def _tell(self, asker: Worker) -> None:
         """What the others say now; of one that is busy, what it said within the last second."""

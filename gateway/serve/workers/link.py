@@ -12,7 +12,7 @@ import trio
 from gateway.fronts.exposition import Family
 from gateway.serve.workers import orders, sums
 from gateway.serve.workers.channel import Channel
-from gateway.serve.workers.orders import Ask, Orders, Ready, Refused, Renew, Renewed, Report, Say, Told
+from gateway.serve.workers.orders import Ask, Orders, Ready, Refused, Renew, Report, Say, Told
 
 logger = logging.getLogger("muster.workers")
 
@@ -22,10 +22,7 @@ NOBODY: Final = Told([], [])
 
 
 class Link:
-    """The pair, from the worker's side. `measure` and `validations` give this worker's of the moment.
-
-    `renewed` is told that the listener has another certificate.
-    """
+    """The pair, from the worker's side. `measure` and `validations` give this worker's of the moment."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -34,7 +31,6 @@ class Link:
         self._told = NOBODY
         self.measure: Callable[[], Sequence[Family]] = tuple
         self.validations: Callable[[], list[str]] = list
-        self.renewed: Callable[[], None] = lambda: None
 
     async def hear(self, gone: Callable[[], None]) -> None:
         """Hear the parent until it is gone, and say so to `gone`."""
@@ -48,8 +44,6 @@ class Link:
                 case Told():
                     self._told = message
                     self._answered.set()
-                case Renewed():
-                    self.renewed()
                 case Say():
                     await self.report()
                 case Orders():

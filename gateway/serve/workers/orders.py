@@ -54,10 +54,6 @@ class Orders(msgspec.Struct, frozen=True, tag=True):
     made: Manifest | None = None
 
 
-class Renewed(msgspec.Struct, frozen=True, tag=True):
-    """The listener has another certificate: read it again."""
-
-
 class Told(msgspec.Struct, frozen=True, tag=True):
     """The answer to `Ask`: the figures of all others, gone ones included, and the validations that they have."""
 
@@ -98,7 +94,7 @@ class Say(msgspec.Struct, frozen=True, tag=True):
     """Report now: somebody asks."""
 
 
-ToWorker: TypeAlias = Orders | Renewed | Told | Say
+ToWorker: TypeAlias = Orders | Told | Say
 ToParent: TypeAlias = Ready | Refused | Report | Ask | Renew
 
 
