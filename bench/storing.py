@@ -223,7 +223,8 @@ def _bare(connection: sqlite3.Connection, number: int) -> None:
         (key, digest.digest()),
     )
     connection.execute(
-        "INSERT INTO serials VALUES ('authority',?,'reserved',?,NULL,?,1)", (digest.hexdigest()[:32], key, b"p" * 500)
+        "INSERT INTO serials VALUES ('authority',?,'reserved',?,NULL,?,1,NULL)",
+        (digest.hexdigest()[:32], key, b"p" * 500),
     )
     connection.execute(
         "INSERT INTO audit VALUES (?,1,'acme-order:account','certificate.request',?,'success','a','','','',?)",

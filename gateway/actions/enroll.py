@@ -227,6 +227,7 @@ async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Ex
             issuer_id=pair.authority.id,
             plan=encoded,
             at=at,
+            holder=resources.holder,
         )
         if isinstance(reserved, store.Reserved):
             if attempt.hooks.with_reserve is not None:

@@ -6,7 +6,6 @@ What is judged, signed and recorded is `enroll`'s; no second way to a certificat
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 
@@ -96,7 +95,7 @@ class _Claim:
             request_hash=self._csr.sha256,
             evidence=self._order.authorization_ids,
         )
-        same = hashlib.sha256(b"acme-order:" + self._order.id.encode()).digest()
+        same = b"acme-order:" + self._order.id.encode()  # as it is: orders sort by time, and so does this in its index
         # A86: clients write usages into every CSR and ask nobody (acme.sh: serverAuth and clientAuth); RFC 8555 has no
         # way to agree on them. The profile says what its certificates are for.
         return asked.from_csr(
@@ -114,7 +113,8 @@ class _Claim:
         An enrollment whose signer died reserves again while the order is still ours. Nobody else can be in between:
         the reservation is refused to a twin for as long as a request of this order is being signed.
         """
-        if store.claim_order(unit, self._order.id, self._csr.sha256, self._resources.now()):
+        resources = self._resources
+        if store.claim_order(unit, self._order.id, self._csr.sha256, resources.now(), resources.holder):
             self.taken = True
         elif not self.taken:
             raise Refusal(RefusalReason.CONFLICT, "the order is not ready to be finalized")

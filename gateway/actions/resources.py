@@ -16,7 +16,8 @@ from gateway.store.unit import Store
 class Resources:
     """Store, signer, the current catalogue, the time (aware, UTC) and dice (that many random bytes).
 
-    `enrollments` counts by protocol and outcome what was asked of `enroll` since the start.
+    `enrollments` counts by protocol and outcome what was asked of `enroll` since the start. `holder` names this process
+    in what it has under way (`store.duty`); None where nobody could ask whether it lives.
     """
 
     store: Store
@@ -25,3 +26,4 @@ class Resources:
     now: Callable[[], datetime]
     dice: Callable[[int], bytes]
     enrollments: Counter[tuple[str, str]] = field(default_factory=Counter)
+    holder: int | None = None

@@ -30,7 +30,7 @@ from gateway.fronts.front import Front, Urls
 from gateway.fronts.readers import readers
 from gateway.fronts.routes import routes
 from gateway.jobs.publication import keep_published
-from gateway.jobs.recovery import OVERDUE, recover_overdue
+from gateway.jobs.recovery import OVERDUE, recover_abandoned, recover_overdue
 from gateway.jobs.retention import sweep
 from gateway.jobs.validations import take_up_abandoned, validate_challenges
 from gateway.jobs.vouching import keep_vouched
@@ -71,6 +71,8 @@ STATUS_SECONDS: Final = 1.0  # on PostgreSQL: a round trip costs more than an an
 READY_SECONDS: Final = 2.0  # a load balancer asks again in a few seconds
 # On one machine whose validation it is can be asked; of another's only its longest time is known.
 ELSEWHERE_SECONDS: Final = 360.0
+# Whether a process lives is a lock of its connection there, which is made anew within so long when it breaks.
+AWAY_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ async def _with_store(house: House, store: Store, duty: Duty) -> None:
             current = Current(store, await store.read(catalogue.load))
         if house.orders.first:
             warn_of_the_clock(current(), now())
-        resources = Resources(store, signer, current, now, secrets.token_bytes)
+        resources = Resources(store, signer, current, now, secrets.token_bytes, holder=duty.holder)
         pid = house.orders.parent
         facts = quickstart.facts(house.folder, known, https=urls.https, http=urls.http, pid=pid)
         await _with_signer(house, resources, current, facts, duty)
@@ -217,7 +219,7 @@ async def _with_signer(house: House, resources: Resources, current: Current, fac
         jobs.start_soon(keep_published, resources, publications)
         jobs.start_soon(keep_vouched, resources, statuses)
         jobs.start_soon(link.keep_reporting)
-        jobs.start_soon(_alone, duty, partial(_once, house, resources, current, validations))
+        jobs.start_soon(_alone, duty, partial(_once, house, resources, current, validations, duty=duty))
         async with trio.open_nursery() as serving:
             every = routes(front)
             early = Early(front, every, counters.told_early)
@@ -246,13 +248,21 @@ async def _alone(duty: Duty, work: Callable[[trio.Nursery], None]) -> None:
 
 
 def _once(
-    house: House, resources: Resources, current: Current, validations: Validations, nursery: trio.Nursery
+    house: House,
+    resources: Resources,
+    current: Current,
+    validations: Validations,
+    nursery: trio.Nursery,
+    *,
+    duty: Duty,
 ) -> None:
     """The jobs of one worker at a time. The others' lists are claimed in the store, one by one (`jobs.publication`)."""
+    shared = house.settings.store_url.startswith("postgres")
     nursery.start_soon(recover_overdue, resources)
+    nursery.start_soon(partial(recover_abandoned, resources, duty.gone, patience=AWAY_SECONDS if shared else 0.0))
     nursery.start_soon(sweep, resources)
     nursery.start_soon(keep_listener_certificate, house.settings, lambda: listener_issuer(current()), house.link.renew)
-    patience = ELSEWHERE_SECONDS if house.settings.store_url.startswith("postgres") else 0.0
+    patience = ELSEWHERE_SECONDS if shared else 0.0
     nursery.start_soon(partial(take_up_abandoned, resources, validations, house.link.validating, patience=patience))
 
 

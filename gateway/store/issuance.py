@@ -5,6 +5,7 @@ Never here: a signature. A serial is durable before anyone asks for one, and `co
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -57,11 +58,12 @@ def reserve(
     issuer_id: str,
     plan: bytes,
     at: datetime,
+    holder: int | None = None,
 ) -> Reserved | Existing:
     """Write the request as `signing` and reserve its serial, with the plan of what may be signed under it.
 
     Where the pair has a request with this `deduplication`: one that failed is taken up again under the new serial, any
-    other is given back, and nothing is written.
+    other is given back, and nothing is written. `holder` is the process that has it (`duty`).
 
     Raises:
         Duplicate: the serial was used before.
@@ -74,7 +76,15 @@ def reserve(
         if isinstance(found, Existing):
             return found
         request_id = found
-    unit.run("issuance.reserve", issuer_id=issuer_id, serial=serial, request_id=request_id, plan=plan, at=millis(at))
+    unit.run(
+        "issuance.reserve",
+        issuer_id=issuer_id,
+        serial=serial,
+        request_id=request_id,
+        plan=plan,
+        at=millis(at),
+        holder=holder,
+    )
     return Reserved(request_id)
 
 
@@ -132,9 +142,29 @@ def recover(unit: Unit, *, at: datetime, before: datetime | None = None) -> list
     `before` spares what was reserved or claimed since, which may be in a signer's hands just now; None spares nothing,
     and is for the start after a stop without warning. Gives the serials that were burnt.
     """
-    burnt: list[str] = []
     until = _ALWAYS if before is None else millis(before)
-    for row in unit.all("issuance.reserved", before=until):
+    burnt = _recovered(unit, unit.all("issuance.reserved", before=until), at)
+    unit.run("issuance.release_orders", before=until)
+    return burnt
+
+
+def recover_from(unit: Unit, holders: Collection[int], *, at: datetime) -> list[str]:
+    """The same for all that these processes, which are gone, had under way."""
+    rows = unit.all("issuance.reserved", before=_ALWAYS)
+    burnt = _recovered(unit, [row for row in rows if row.maybe_integer("holder") in holders], at)
+    for holder in holders:
+        unit.run("issuance.release_orders_of", holder=holder)
+    return burnt
+
+
+def holders(unit: Unit) -> set[int]:
+    """The processes that have a serial reserved or an order claimed, alive or not."""
+    return {row.integer("holder") for row in unit.all("issuance.holders", before=_ALWAYS)}
+
+
+def _recovered(unit: Unit, rows: Iterable[Row], at: datetime) -> list[str]:
+    burnt: list[str] = []
+    for row in rows:
         issuer_id, serial, request_id = row.text("issuer_id"), row.text("serial"), row.text("request_id")
         if not _give_up(unit, request_id=request_id, issuer_id=issuer_id, serial=serial, failure=STOPPED, at=at):
             continue  # on PostgreSQL: recorded, or burnt, since the line above read it
@@ -142,7 +172,6 @@ def recover(unit: Unit, *, at: datetime, before: datetime | None = None) -> list
             AuditEvent(at, "system", "certificate.request", request_id, "failed", detail=f"serial {serial} burnt")
         )
         burnt.append(serial)
-    unit.run("issuance.release_orders", before=until)
     return burnt
 
 

@@ -130,6 +130,7 @@ async def test_what_is_being_recorded_just_now_is_no_difference_and_later_is_one
             request_id="r",
             plan=b"",
             at=int(NOW.timestamp() * 1000),
+            holder=None,
         )
     )
     tally, told = await compared(waist, signed, now=NOW + timedelta(seconds=30))

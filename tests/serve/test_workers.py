@@ -8,18 +8,25 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import ssl
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.gateway import Quickstart, _quickstart
 from bench.load.acme import AccountKey
+from bench.load.process_tree import descendants
+from bench.load.requests import csr, elliptic
 from bench.rolling import Load, Seen, inventory, replaced, workers
 from tests.doubles.exposition import read
 from tests.doubles.gateway import RunningGateway, muster, running_gateway
@@ -221,6 +228,27 @@ def test_a_mistake_in_the_settings_is_told_and_changes_nothing(tmp_path: Path) -
         assert figure(gateway, "muster_signer_workers") == 2
 
 
+def enroll(gateway: RunningGateway, connection: http.client.HTTPSConnection) -> int:
+    request = x509.load_der_x509_csr(csr(elliptic(), "a.example.com")).public_bytes(Encoding.PEM).decode("ascii")
+    body = json.dumps({"applicationName": "demo", "profileName": "tls-server", "csr": request}).encode()
+    token = (gateway.folder / "admin-token").read_text().strip()
+    path = f"{urlsplit(gateway.quickstart['rest']).path}/certificates"
+    return ask(connection, "POST", path, body, Authorization=f"Bearer {token}", Content_Type="application/json")[0]
+
+
+def serials(data: Path) -> Counter[str]:
+    with closing(sqlite3.connect(f"file:{data / 'store.sqlite'}?mode=ro", uri=True)) as store:
+        return Counter(dict(store.execute("SELECT status, count(*) FROM serials GROUP BY status")))
+
+
+def signer_workers(parent: int) -> list[int]:
+    """The processes that sign: below the supervisor, which is below the parent."""
+    children = [pid for pid in descendants(parent) if b"signer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [
+        pid for pid in children if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) != parent
+    ]
+
+
 def test_a_killed_worker_costs_its_own_connections_and_nothing_else(tmp_path: Path) -> None:
     with running_gateway(tmp_path / "data", "--workers", "2") as gateway:
         all_there(gateway, 2)
@@ -238,6 +266,40 @@ def test_a_killed_worker_costs_its_own_connections_and_nothing_else(tmp_path: Pa
         assert seen.answered <= made <= seen.answered + sum(seen.failures.values())
         all_there(gateway, 2)
         assert figure(gateway, "muster_gateway_worker_ends_total") == 1
+        whole = muster("doctor", "--audit", "--data", str(gateway.folder))
+        assert whole.returncode == 0, whole.stderr
+
+
+def test_what_a_killed_worker_had_in_mid_signature_is_given_up_within_seconds(tmp_path: Path) -> None:
+    """A87: the client's next ask is not answered by a wait for the overdue rule, and gets one certificate."""
+    with running_gateway(tmp_path / "data", "--workers", "2") as gateway:
+        all_there(gateway, 2)
+        pids = workers(gateway.process.pid)
+        before, held = inventory(gateway.folder), {pid: sockets(pid) for pid in pids}
+        [connection] = connections(gateway, 1)
+        waited_for(lambda: any(sockets(pid) > held[pid] for pid in pids))
+        [asked] = [pid for pid in pids if sockets(pid) > held[pid]]
+        signers = signer_workers(gateway.process.pid)
+        assert signers
+        for each in signers:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                enrolling = pool.submit(enroll, gateway, connection)
+                waited_for(lambda: serials(gateway.folder)["reserved"] == 1)
+                os.kill(asked, signal.SIGKILL)
+                with pytest.raises((OSError, http.client.HTTPException)):
+                    enrolling.result()
+            # While they are stopped, and may have the request: the overdue rule would take three minutes.
+            waited_for(lambda: serials(gateway.folder)["burnt"] == 1, 30)
+        finally:
+            for each in signers:
+                os.kill(each, signal.SIGCONT)
+        [connection] = connections(gateway, 1)
+        waited_for(lambda: enroll(gateway, connection) in {200, 201})
+        connection.close()
+        assert inventory(gateway.folder) == before + 1
+        assert serials(gateway.folder)["reserved"] == 0
         whole = muster("doctor", "--audit", "--data", str(gateway.folder))
         assert whole.returncode == 0, whole.stderr
 

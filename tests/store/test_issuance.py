@@ -23,10 +23,21 @@ LATER = NOW + timedelta(seconds=5)
 
 
 def reserve(
-    unit: Unit, request: CertificateRequest, serial: str = "ab12", deduplication: bytes | None = None
+    unit: Unit,
+    request: CertificateRequest,
+    serial: str = "ab12",
+    deduplication: bytes | None = None,
+    holder: int | None = None,
 ) -> Reserved | Existing:
     return issuance.reserve(
-        unit, request=request, deduplication=deduplication, serial=serial, issuer_id="authority", plan=b"plan", at=NOW
+        unit,
+        request=request,
+        deduplication=deduplication,
+        serial=serial,
+        issuer_id="authority",
+        plan=b"plan",
+        at=NOW,
+        holder=holder,
     )
 
 
@@ -267,6 +278,31 @@ async def test_a_gateway_that_starts_spares_what_others_reserved_since(store: St
     assert await status() is OrderStatus.PROCESSING
     assert await store.write(lambda unit: issuance.recover(unit, at=LATER, before=LATER)) == ["01"]
     assert await status() is OrderStatus.READY
+
+
+async def test_what_a_process_had_that_is_gone_is_recovered_and_what_others_have_is_not(store: Store):
+    """A87: a client that asks again need not wait until its enrollment is overdue."""
+    account = things.account()
+    await store.write(lambda unit: acme.create_account(unit, account))
+    proofs = [things.authorization(account.id, status=AuthorizationStatus.VALID) for _ in range(2)]
+    orders = [things.order(account.id, (each,)) for each in proofs]
+    for order, proof, holder, serial in zip(orders, proofs, (7, 8), ("01", "02"), strict=True):
+        await store.write(lambda unit, it=order, by=proof: acme.create_order(unit, it, (by,), things.PAIR, NOW))
+        await store.write(lambda unit, it=order, by=holder: acme.claim_order(unit, it.id, b"csr", NOW, by))
+        await store.write(lambda unit, by=holder, at=serial: reserve(unit, things.request(), at, holder=by))
+    await store.write(lambda unit: reserve(unit, things.request(), "03"))
+    assert await store.read(issuance.holders) == {7, 8}
+
+    async def statuses() -> list[OrderStatus]:
+        found = [
+            await store.read(lambda unit, it=each: acme.find_order(unit, things.PAIR, it.id, NOW)) for each in orders
+        ]
+        return [each.status for each in found if each is not None]
+
+    assert await store.write(lambda unit: issuance.recover_from(unit, {8}, at=LATER)) == ["02"]
+    assert await statuses() == [OrderStatus.PROCESSING, OrderStatus.READY]
+    assert await store.read(issuance.holders) == {7}
+    assert await store.write(lambda unit: issuance.recover_from(unit, {8}, at=LATER)) == []
 
 
 async def test_recovery_passes_by_what_somebody_else_ended_since_it_looked(store: Store):

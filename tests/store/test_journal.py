@@ -11,7 +11,7 @@ from tests.store.things import NOW, certificate
 
 async def test_a_serial_is_found_as_it_stands(store: Store):
     def reserve(unit: Unit) -> None:
-        unit.run("issuance.reserve", issuer_id="ca", serial="a1", request_id="r", plan=b"p", at=0)
+        unit.run("issuance.reserve", issuer_id="ca", serial="a1", request_id="r", plan=b"p", at=0, holder=None)
         revocations.put(
             unit,
             issuer_id="ca",
@@ -22,8 +22,8 @@ async def test_a_serial_is_found_as_it_stands(store: Store):
             partition=None,
             revision=1,
         )
-        unit.run("issuance.reserve", issuer_id="ca", serial="a2", request_id="r", plan=b"p", at=0)
-        unit.run("issuance.reserve", issuer_id="ca", serial="a3", request_id="r", plan=b"p", at=0)
+        unit.run("issuance.reserve", issuer_id="ca", serial="a2", request_id="r", plan=b"p", at=0, holder=None)
+        unit.run("issuance.reserve", issuer_id="ca", serial="a3", request_id="r", plan=b"p", at=0, holder=None)
         revocations.put(
             unit,
             issuer_id="ca",

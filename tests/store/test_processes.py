@@ -91,6 +91,29 @@ async def test_one_process_at_a_time_has_the_turn_and_another_takes_it_over_when
         assert held.cancelled_caught
 
 
+async def test_who_lives_is_known_and_who_was_killed_too(url: str, tmp_path: Path):
+    async with open_store(url):
+        pass
+    file = tmp_path / "duty"
+    living = "print(duty.holder, flush=True); await trio.sleep_forever()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", TURN.replace('print("alone"', f'{living}; print("alone"'), url, str(file)],
+        env=environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    theirs = int(other.stdout.readline())
+    async with open_duty(url, file) as duty:
+        assert await duty.gone({duty.holder, theirs}) == set()
+        other.kill()
+        await trio.to_thread.run_sync(other.wait)
+        other.stdout.close()
+        with trio.fail_after(30):
+            while await duty.gone({theirs}) != {theirs}:
+                await trio.sleep(0.05)
+
+
 def test_a_raised_hand_is_seen_by_others_alone_and_goes_down_with_its_process(tmp_path: Path):
     file = tmp_path / "hands"
     ours = Hands(file)

@@ -87,7 +87,7 @@ WHERE status IN ('pending', 'ready') AND id IN (
 )
 
 -- claim_order --
-UPDATE acme_orders SET status = 'processing', csr_hash = :csr_hash, claimed_at = :at
+UPDATE acme_orders SET status = 'processing', csr_hash = :csr_hash, claimed_at = :at, holder = :holder
 WHERE id = :id AND status = 'ready' AND expires > :at
 
 -- finish_order --

@@ -1,6 +1,6 @@
 -- reserve --
-INSERT INTO serials (issuer_id, serial, status, request_id, plan, at)
-VALUES (:issuer_id, :serial, 'reserved', :request_id, :plan, :at)
+INSERT INTO serials (issuer_id, serial, status, request_id, plan, at, holder)
+VALUES (:issuer_id, :serial, 'reserved', :request_id, :plan, :at, :holder)
 
 -- take_up --
 UPDATE certificate_requests
@@ -9,7 +9,7 @@ SET status = 'signing', failure = NULL, updated_at = :at, proof_kind = :proof_ki
 WHERE id = :id AND status = 'failed'
 
 -- issue_serial --
-UPDATE serials SET status = 'issued', certificate_id = :certificate_id, plan = NULL, at = :at
+UPDATE serials SET status = 'issued', certificate_id = :certificate_id, plan = NULL, at = :at, holder = NULL
 WHERE issuer_id = :issuer_id AND serial = :serial AND status = 'reserved'
 
 -- issue_request --
@@ -32,8 +32,17 @@ SELECT serial, status, request_id, certificate_id, plan, at FROM serials
 WHERE issuer_id = :issuer_id AND serial = :serial
 
 -- reserved --
-SELECT issuer_id, serial, request_id FROM serials WHERE status = 'reserved' AND at < :before ORDER BY at, serial
+SELECT issuer_id, serial, request_id, holder FROM serials
+WHERE status = 'reserved' AND at < :before ORDER BY at, serial
+
+-- holders --
+SELECT holder FROM serials WHERE status = 'reserved' AND at < :before AND holder IS NOT NULL
+UNION SELECT holder FROM acme_orders WHERE status = 'processing' AND id > '' AND holder IS NOT NULL
 
 -- release_orders --
 UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL
 WHERE status = 'processing' AND claimed_at < :before
+
+-- release_orders_of --
+UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL
+WHERE status = 'processing' AND id > '' AND holder = :holder

@@ -121,6 +121,7 @@ CREATE TABLE serials (
   certificate_id TEXT,
   plan BLOB,
   at INTEGER NOT NULL,
+  holder INTEGER, -- the process that reserved it (`gateway.store.duty`), while it is reserved
   PRIMARY KEY (issuer_id, serial),
   CHECK ((status = 'issued') = (certificate_id IS NOT NULL))
 ) STRICT;
@@ -229,6 +230,7 @@ CREATE TABLE acme_orders (
   certificate_id TEXT,
   csr_hash BLOB,
   claimed_at INTEGER, -- when its finalize was accepted, while it is processing
+  holder INTEGER, -- and by which process
   CHECK ((status = 'valid') = (certificate_id IS NOT NULL))
 ) STRICT;
 CREATE INDEX orders_of_account ON acme_orders (account_id, id);
