@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.domain.application import Pair
 from gateway.domain.audit import AuditEvent
 from gateway.domain.certificate import Certificate
-from gateway.domain.identifier import new_id
+from gateway.domain.identifier import new_id, new_serial
 from gateway.domain.request import PROOF_PROTOCOL, CertificateRequest, ProofKind, RequestStatus, San, SanType
 from gateway.domain.revocation import RevocationReason
 from gateway.store import acme, certificates, issuance, revocations
@@ -157,7 +157,7 @@ class Population:
         pair = self.pairs[number % len(self.pairs)]
         kind = MIX[dice(1)[0] % len(MIX)]
         request = self._request(pair, kind, number, at, dice)
-        serial = b"\x40" + dice(15)
+        serial = new_serial(at, dice).to_bytes(16)
         issuance.reserve(
             unit,
             request=request,

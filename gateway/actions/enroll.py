@@ -23,7 +23,7 @@ from gateway.actions.resources import Resources
 from gateway.domain.application import Pair
 from gateway.domain.audit import AuditEvent
 from gateway.domain.certificate import Certificate
-from gateway.domain.identifier import new_id
+from gateway.domain.identifier import new_id, new_serial
 from gateway.domain.issuance import Issued, Pending, Plan, plan
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import CertificateRequest, EnrollmentRequest, RequestStatus, distinguished_name
@@ -55,8 +55,6 @@ GONE: Final = "the client went away before its certificate was signed; nothing w
 # An authority was renewed: its worker knows it up to 2.5 s before this process does (serve.authorities, serve.current),
 # and an ask that was planned with the dates before may be outside of the new ones. Two such pauses bridge that.
 RENEWAL_PAUSE: Final = 1.25  # seconds
-
-SERIAL_BYTES: Final = 16  # 126 random bits: D6 and the Baseline Requirements ask for 64; RFC 5280 allows 20 bytes
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -152,7 +150,7 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
     now = resources.now()
     try:
         # Judged before anything is written; each attempt below only changes the serial.
-        judged = plan(request, pair, serial=_new_serial(resources), now=now)
+        judged = plan(request, pair, serial=new_serial(now, resources.dice), now=now)
     except Refusal as refusal:
         await _record_refusal(attempt, refusal, now)
         raise
@@ -168,12 +166,13 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
             case store.Existing():
                 return await _twin(attempt, outcome)
             case _Again.DIED:
-                judged = replace(judged, serial=_new_serial(resources))
+                judged = replace(judged, serial=new_serial(resources.now(), resources.dice))
             case _Again.RENEWED:
                 await trio.sleep(RENEWAL_PAUSE)
                 pair = resources.catalogue().pair_by_id(pair.application.id, pair.profile.id) or pair
                 attempt = replace(attempt, pair=pair)
-                judged = plan(request, pair, serial=_new_serial(resources), now=resources.now())
+                now = resources.now()
+                judged = plan(request, pair, serial=new_serial(now, resources.dice), now=now)
     raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed repeatedly; nothing was issued", retry_after=5)
 
 
@@ -418,9 +417,3 @@ def _refusal(failure: SignerFailure) -> Refusal:
     if isinstance(failure, SignerRefused) and failure.about_the_request:
         return Refusal(RefusalReason.POLICY, failure.detail, violations=(failure.detail,))
     return outage(failure)
-
-
-def _new_serial(resources: Resources) -> int:
-    """Positive, of a fixed length, with 126 random bits (RFC 5280, 4.1.2.2; D6)."""
-    dice = int.from_bytes(resources.dice(SERIAL_BYTES), "big")
-    return (dice >> 2) | (1 << (SERIAL_BYTES * 8 - 2))

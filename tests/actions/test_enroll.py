@@ -89,10 +89,13 @@ async def test_what_the_client_gets_is_in_the_inventory_with_its_request_and_aud
     assert await waist.store.read(audit.verify) is None
 
 
-async def test_a_serial_is_positive_and_of_126_random_bits(waist: Waist):
-    await waist.enroll(asked())
-    (plan,) = waist.signer.signed
-    assert plan.serial.bit_length() == 127
+async def test_a_serial_is_positive_of_sixteen_bytes_and_not_the_same_twice(waist: Waist):
+    """D6; RFC 5280, 4.1.2.2."""
+    for _ in range(2):
+        await waist.enroll(asked())
+    one, other = (plan.serial for plan in waist.signer.signed)
+    assert one.bit_length() == other.bit_length() == 127
+    assert one % 2**80 != other % 2**80
 
 
 async def test_a_request_that_the_policy_refuses_is_recorded_and_never_reaches_the_signer(waist: Waist):

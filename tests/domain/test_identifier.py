@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import identifier
-from gateway.domain.identifier import InvalidName, canonical, dns_name, email, ip_address, new_id, quoted, upn, uri
+from gateway.domain.identifier import (
+    InvalidName,
+    canonical,
+    dns_name,
+    email,
+    ip_address,
+    new_id,
+    new_serial,
+    quoted,
+    upn,
+    uri,
+)
 from gateway.domain.request import SanType
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -35,6 +46,24 @@ def test_ids_sort_by_time():
     dice = [b"\xff" * 10, bytes(10)]
     ids = [new_id(NOW + timedelta(milliseconds=i), lambda _, i=i: dice[i % 2]) for i in range(300)]
     assert ids == sorted(ids)
+
+
+@given(
+    st.binary(min_size=10, max_size=10),
+    st.integers(0, 250_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
+)
+def test_a_serial_is_positive_of_sixteen_bytes_and_holds_80_random_bits(random, now):
+    """D6; RFC 5280, 4.1.2.2: at most 20 bytes, and the first bit of the first says that it is not negative."""
+    made = new_serial(now, lambda n: random[:n])
+    assert made.bit_length() == 127
+    assert made & (2**80 - 1) == int.from_bytes(random)
+
+
+def test_serials_sort_by_time_in_the_store_s_hexadecimal():
+    """So that those of one moment stand on one page of their index, whatever the dice say."""
+    dice = [b"\xff" * 10, bytes(10)]
+    serials = [f"{new_serial(NOW + timedelta(milliseconds=i), lambda _, i=i: dice[i % 2]):x}" for i in range(300)]
+    assert serials == sorted(serials)
 
 
 def test_a_name_in_a_sentence_is_escaped_and_short():
