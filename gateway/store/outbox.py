@@ -62,6 +62,11 @@ def mark(unit: Unit, event_id: str, status: OutboxStatus, *, due: datetime) -> b
     return unit.run("outbox.mark", id=event_id, status=status.value, due=millis(due)) == 1
 
 
+def forget(unit: Unit, *, before: datetime, limit: int = 500) -> int:
+    """Delete events that nobody has taken since they were due, before `before`, at most `limit`; how many."""
+    return unit.run("outbox.forget", before=millis(before), limit=limit)
+
+
 def collect(unit: Unit, *, before: datetime, limit: int = 500) -> int:
     """Delete settled events from before `before`, at most `limit`; how many were deleted."""
     return unit.run("outbox.collect", before=millis(before), limit=limit)
