@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from bench.load import opening
 from bench.load.conversation import Conversation, Failed, Origin, expect
 from bench.load.loop import Player
 from bench.load.requests import ANY_NAME, Template
@@ -32,6 +33,7 @@ from protocols.scep.messages import MESSAGE_TYPE, PKI_STATUS, SENDER_NONCE, TRAN
 DIGESTS: Final = {each.name: each for each in algorithms.DIGESTS.values()}
 CIPHERS: Final = {each.name: each for each in algorithms.CIPHERS.values()}
 _SUCCESS: Final = b"0"
+_SERIAL: Final = 1  # of a device's own certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +113,13 @@ class Messages:
         reply = signed.parse(body)
         if reply.attributes[PKI_STATUS][0].contents != _SUCCESS or reply.content is None:
             raise Failed("the reply is not a success")
-        envelope = enveloped.parse(reply.content)
-        recipient = envelope.recipient(self._signer)
-        if recipient is None:
-            raise Failed("the reply is for somebody else")
-        if envelope.cipher is None:
-            raise Failed("the reply's cipher is not one that is opened here: AES in CBC mode")
-        content_key = self.key.decrypt(recipient.wrapped, padding.PKCS1v15())
-        inside = enveloped.decrypt(envelope, envelope.cipher, content_key)
-        return _certificates(inside)[0]
+        return _certificates(opening.opened(reply.content, self.key, self._signer.issuer, _SERIAL))[0]
 
     def _self_signed(self) -> bytes:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench device")])
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder(
-            subject, subject, self.key.public_key(), 1, now - dt.timedelta(hours=1), now + dt.timedelta(days=7)
+            subject, subject, self.key.public_key(), _SERIAL, now - dt.timedelta(hours=1), now + dt.timedelta(days=7)
         )
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
