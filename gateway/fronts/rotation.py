@@ -23,6 +23,8 @@ AT_ONCE: Final = 8
 # A handshake costs a signature and a key exchange: as much as so many cheap requests.
 HANDSHAKE: Final = 4
 _PRESSED: Final = 0.25  # seconds
+# Whoever watches over this process ends it when it does not hear from it.
+_WATCHED: Final = frozenset({"/healthz", "/readyz"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,41 @@ class _Waiting:
     weight: int
 
 
+class _Lines:
+    """Who waits, an address after the other."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def append(self, whose: str, waiting: _Waiting) -> None:
+        line = self._lines.get(whose)
+        if line is None:
+            line = self._lines[whose] = deque()
+        line.append(waiting)
+
+    def remove(self, whose: str, waiting: _Waiting) -> None:
+        line = self._lines[whose]
+        line.remove(waiting)
+        if not line:
+            del self._lines[whose]
+
+    def pop(self) -> _Waiting:
+        """Whose turn it is; their address goes behind all others."""
+        whose, line = self._lines.popitem(last=False)
+        waiting = line.popleft()
+        if line:
+            self._lines[whose] = line
+        return waiting
+
+
 class Rotation:
     """Turns to begin, an address after the other; an IPv6 address stands for its network of `prefix` bits.
 
+    Those who ask for what enrolls nobody yet (a nonce, a list, a handshake) have a quarter of the turns while others
+    wait: a storm of such questions from everywhere is as many addresses as it likes.
     `run` gives the turns; while it does not run, nobody waits. `round_begins` is to be called once a round of the loop.
     """
 
@@ -41,7 +75,8 @@ class Rotation:
         self._at_once = at_once
         self._prefix = prefix
         self._left = at_once
-        self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._first = _Lines()
+        self._then = _Lines()
         self._usher: trio.lowlevel.Task | None = None
         self._running = False
         self._pressed_until = -math.inf
@@ -54,20 +89,19 @@ class Rotation:
 
     def round_begins(self) -> None:
         """The loop begins another round: as many may begin again."""
-        if not self._lines:
+        if not self.waiting:
             self._left = self._at_once
 
-    async def turn(self, address: str, weight: int = 1) -> None:
-        """Wait until it is the turn of this address. Cancelled, it has had none."""
-        if not self._running or (self._left > 0 and not self._lines):
+    async def turn(self, address: str, weight: int = 1, *, first: bool = False) -> None:
+        """Wait until it is the turn of this address. Cancelled, it has had none. `first`: it goes before questions."""
+        lines = self._first if first else self._then
+        # Who goes first need not wait for those who do not, only for their own.
+        if not self._running or (self._left > 0 and not (self._first if first else self.waiting)):
             self._left -= weight
             return
         whose = guesser(address, self._prefix)
-        line = self._lines.get(whose)
-        if line is None:
-            line = self._lines[whose] = deque()
         waiting = _Waiting(trio.lowlevel.current_task(), weight)
-        line.append(waiting)
+        lines.append(whose, waiting)
         self._pressed_until = trio.current_time() + _PRESSED
         self.waiting += 1
         if self._usher is not None:
@@ -75,10 +109,8 @@ class Rotation:
             self._usher = None
 
         def leave(_: object) -> trio.lowlevel.Abort:
-            line.remove(waiting)
+            lines.remove(whose, waiting)
             self.waiting -= 1
-            if not line:
-                del self._lines[whose]
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(leave)
@@ -88,23 +120,23 @@ class Rotation:
         self._running = True
         try:
             while True:
-                if self._lines:
+                if self.waiting:
                     await trio.lowlevel.checkpoint()  # one round of the loop
                     self._admit(self._at_once)
                 else:
                     await self._rest()
         finally:
             self._running = False
-            while self._lines:
+            while self.waiting:
                 self._admit(self._at_once)
 
     def around(self, asgi: ASGIApp) -> ASGIApp:
         """The application, each of whose requests waits for its address's turn."""
 
         async def in_turn(scope: Scope, receive: Receive, send: Send) -> None:
-            if self._left <= 0 or self._lines:
+            if self._left <= 0 or self.waiting:
                 client: tuple[str, int] | None = scope.get("client")
-                await self.turn(client[0] if client else "")
+                await self.turn(client[0] if client else "", first=not _asks(scope))
             else:
                 self._left -= 1
             await asgi(scope, receive, send)
@@ -112,15 +144,18 @@ class Rotation:
         return in_turn
 
     def _admit(self, room: int) -> None:
-        while room > 0 and self._lines:
-            whose, line = self._lines.popitem(last=False)
-            waiting = line.popleft()
-            if line:
-                self._lines[whose] = line  # behind all others
+        room -= self._admit_of(self._then, max(1, room // 4) if self._first else room)
+        self._left = room - self._admit_of(self._first, room)
+
+    def _admit_of(self, lines: _Lines, room: int) -> int:
+        """Let as many begin; gives what they weigh."""
+        weight = 0
+        while weight < room and lines:
+            waiting = lines.pop()
             self.waiting -= 1
-            room -= waiting.weight
+            weight += waiting.weight
             trio.lowlevel.reschedule(waiting.task, Value(None))
-        self._left = room
+        return weight
 
     async def _rest(self) -> None:
         self._usher = trio.lowlevel.current_task()
@@ -130,3 +165,9 @@ class Rotation:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(leave)
+
+
+def _asks(scope: Scope) -> bool:
+    """Whether it is a question of a kind that any stranger may ask and that is dearer than health is."""
+    path: str = scope.get("path", "")
+    return scope.get("method") != "POST" and path not in _WATCHED

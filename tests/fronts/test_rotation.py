@@ -140,3 +140,54 @@ async def test_every_request_of_an_application_waits_for_its_turn():
                 coming.start_soon(app, {"type": "http", "client": (address, 1)}, None, None)
         nursery.cancel_scope.cancel()
     assert len(served) == 51
+
+
+async def test_questions_leave_room_for_enrollments_from_however_many_addresses_they_come():
+    """P16: a storm of newNonce from everywhere is as many addresses as it likes, each with its turn."""
+    rotation, order = Rotation(8), []
+
+    async def asgi(scope, receive, send) -> None:
+        order.append(scope["method"])
+
+    app = rotation.around(asgi)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rotation.run)
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as coming:
+            for number in range(400):
+                nonce = {"type": "http", "method": "HEAD", "path": "/acme/a/b/new-nonce", "client": (f"s{number}", 1)}
+                coming.start_soon(app, nonce, None, None)
+            await wait_for_queue(rotation, 300)
+            began = len(order)
+            for _ in range(30):
+                enrollment = {"type": "http", "method": "POST", "path": "/est/a/b/simpleenroll", "client": ("one", 1)}
+                coming.start_soon(app, enrollment, None, None)
+        nursery.cancel_scope.cancel()
+    assert len(order) == 430
+    last = max(at for at, method in enumerate(order) if method == "POST")
+    # Six of eight turns are theirs, and they stand in the line of one address.
+    assert last - began < 100
+    assert order[began : last + 1].count("HEAD") > 5  # and questions are answered
+
+
+async def test_whoever_watches_over_the_process_is_heard_in_a_storm_of_questions():
+    rotation, order = Rotation(2), []
+
+    async def asgi(scope, receive, send) -> None:
+        order.append(scope["path"])
+
+    app = rotation.around(asgi)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rotation.run)
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as coming:
+            for number in range(200):
+                directory = {"type": "http", "method": "GET", "path": "/acme/a/b/directory", "client": (str(number), 1)}
+                coming.start_soon(app, directory, None, None)
+            await wait_for_queue(rotation, 150)
+            began = len(order)
+            coming.start_soon(
+                app, {"type": "http", "method": "GET", "path": "/healthz", "client": ("w", 1)}, None, None
+            )
+        nursery.cancel_scope.cancel()
+    assert order.index("/healthz") - began < 20

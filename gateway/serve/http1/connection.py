@@ -28,6 +28,9 @@ YOUNG_SECONDS: Final = 1.0
 # Whoever was told to come again after a second or more is not heard before. Half of one: behind a proxy that keeps
 # connections it may be somebody else who comes, and the crowd may be gone.
 IMPATIENT_SECONDS: Final = 0.5
+# Bytes of answers that may be on their way to a peer when its next request is begun: several short ones, so that
+# whoever sends many together is not held up by their way there.
+UNHEARD: Final = 8 * 1024
 
 _ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
 
@@ -41,6 +44,7 @@ class Connection:
         "_head_due",
         "_lingers",
         "_scope",
+        "_told",
         "_turn",
         "_verdict",
         "_wire",
@@ -58,6 +62,7 @@ class Connection:
         self._verdict: Unreadable | None = None
         self._lingers = True
         self._head_due = False
+        self._told = -math.inf  # when its last answer told it to come later
         self.descriptor = wire.descriptor
         self.due = math.inf
         self.began = 0.0
@@ -99,19 +104,22 @@ class Connection:
                 await self._answer(head, turn)
                 if not turn.keeps:
                     return
+                if turn.later:
+                    self._told = trio.current_time()
                 data = turn.rest
                 # Whoever is idle holds nothing of the last request: thousands of them would be its body times as many.
                 del head, turn
                 if data:
                     # Whoever sends many at once must not keep all others waiting.
                     await trio.lowlevel.checkpoint()
+                    await self._hear_late(trio.current_time())
+                    await self._until_heard()
         except Unreadable as refused:
             self._verdict = refused.unraised()
 
     async def _between(self) -> bytes:
         """The first bytes of the next request; b"" when the peer has gone."""
         hall, wire = self._hall, self._wire
-        told = -math.inf
         while True:
             now = trio.current_time()
             # Whoever connects has something to ask: a first request is as little waited for as the rest of a head.
@@ -126,17 +134,44 @@ class Connection:
                 return b""
             if hall.early is None or hall.ending.is_set():
                 return data
+            await self._until_heard()
+            await self._hear_late(now)
             client = self._circumstances.client
-            if now - told < IMPATIENT_SECONDS and (rest := told + IMPATIENT_SECONDS - trio.current_time()) > 0:
-                # Told to come later, and here at once. To be heard late is the cheapest refusal of all: whoever does
-                # not wait by itself has two refusals a second for each connection, and not thousands.
-                await trio.sleep(rest)
-                self.due = math.inf
             answer = hall.early.answer(data, client[0] if client else "", secure=wire.secure)
             if answer is None:
                 return data
             await wire.write(answer, hall.patience.write)
-            told = trio.current_time()
+            self._told = trio.current_time()
+
+    async def _hear_late(self, since: float) -> None:
+        """Let a client wait that was told to come later, and is here at once; it has been idle since `since`.
+
+        To be heard late is the cheapest refusal of all: whoever does not wait by itself has two refusals a second for
+        each connection, and not thousands.
+        """
+        # Behind proxies whose requests are heard by their headers, a connection is everybody's: nobody waits there.
+        if since - self._told < IMPATIENT_SECONDS and self._hall.early is not None:
+            rest = self._told + IMPATIENT_SECONDS - trio.current_time()
+            if rest > 0:
+                await trio.sleep(rest)
+                self.due = math.inf
+
+    async def _until_heard(self) -> None:
+        """Wait while the peer leaves its answers unread. Raises `Gone` when it has for too long.
+
+        Whoever asks and does not read would be answered until the kernel takes no more: a hundred answers, each
+        connection, for a few packets of questions.
+        """
+        wire = self._wire
+        if wire.unsent() <= UNHEARD:
+            return
+        until = trio.current_time() + self._hall.patience.write
+        pause = 0.005
+        while wire.unsent() > UNHEARD:
+            if trio.current_time() > until:
+                raise Gone
+            await trio.sleep(pause)
+            pause = min(2 * pause, 0.25)
 
     async def _slow_head(self, data: bytes) -> tuple[Head | None, bytes]:
         """A head that comes in pieces. It is to be whole in time, however diligently its pieces come."""

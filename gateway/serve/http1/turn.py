@@ -17,6 +17,7 @@ from gateway.serve.http1.hall import Hall
 from gateway.serve.http1.head import Head, Unreadable
 from gateway.serve.http1.wire import Gone, Wire
 
+_LATER: Final = frozenset({429, 503})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -87,6 +88,11 @@ class Turn:
     def whole(self) -> bool:
         """Whether all of the body is here, so that nobody will wait for it."""
         return self._left == 0
+
+    @property
+    def later(self) -> bool:
+        """Whether the answer told its client to come again later."""
+        return self._status in _LATER
 
     def lose(self) -> None:
         """The peer has gone; an application that waits to hear of it does."""

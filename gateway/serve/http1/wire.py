@@ -5,7 +5,10 @@ Nothing of HTTP is known here. A wire is used by one task at a time, and whoever
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 from abc import ABC, abstractmethod
 from typing import Final
 
@@ -19,6 +22,7 @@ READ: Final = 64 * 1024
 # connection, and a reset overtakes the answer: the client would never hear it (RFC 9112, 9.6).
 LINGER_BYTES: Final = 1024 * 1024
 LINGER_SECONDS: Final = 2.0
+_INT: Final = bytes(4)
 
 
 class Gone(Exception):
@@ -40,6 +44,13 @@ class Wire(ABC):
     @abstractmethod
     async def write(self, data: bytes, seconds: float) -> None:
         """Send `data`; what the kernel does not take at once may take `seconds`. Raises `Gone`."""
+
+    def unsent(self) -> int:
+        """Bytes of answers that the peer has not taken yet, as far as the kernel says."""
+        try:
+            return int.from_bytes(fcntl.ioctl(self.descriptor, termios.TIOCOUTQ, _INT), sys.byteorder)
+        except OSError:
+            return 0
 
     @abstractmethod
     async def end(self, *, linger: bool) -> None:
