@@ -45,13 +45,15 @@ class Reply:
     """A whole HTTP answer.
 
     `media_type` goes out exactly as written, without parameters added (sscep and libest compare it byte
-    for byte); None sends no Content-Type. Content-Length is added by the host.
+    for byte); None sends no Content-Type. Content-Length is added by the host. `wrong`: the peer's request was at
+    fault, where the status does not say so; the host counts it for its sender.
     """
 
     status: int
     body: bytes = b""
     media_type: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    wrong: bool = False
 
 
 class Malformed(Exception):

@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from gateway.domain.refusal import Refusal, RefusalReason
+from protocols.exchange import Reply
 
+_REFUSED: Final = 400  # the first status that says no
 USEFUL: Final = 2.0  # seconds; whoever waits longer for an answer has begun to ask again
 TOO_MUCH: Final = "too much to do at the moment"
 
@@ -73,11 +75,12 @@ class Spenders:
 class UnderWay:
     """One request that is being worked on, from its whole body to its answer."""
 
-    __slots__ = ("_admission", "_ahead", "began", "lane")
+    __slots__ = ("_admission", "_ahead", "_teaches", "began", "lane")
 
     def __init__(self, admission: Admission, lane: str) -> None:
         self._admission = admission
         self._ahead = 0
+        self._teaches = True
         self.began = 0.0
         self.lane = lane
 
@@ -88,12 +91,17 @@ class UnderWay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._admission.end(self, self._ahead if kind is None else None)
+        self._admission.end(self, self._ahead if kind is None and self._teaches else None)
 
     def belongs_to(self, lane: str) -> None:
         """Count it among those of `lane` from now on: whose it is may show when it is read."""
         if lane != self.lane:
             self._admission.move(self, lane)
+
+    def answered(self, reply: Reply) -> Reply:
+        """`reply`; what was refused teaches nothing: how long it takes to be wrong is its sender's choice."""
+        self._teaches = reply.status < _REFUSED and not reply.wrong
+        return reply
 
 
 class Admission:

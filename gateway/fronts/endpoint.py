@@ -80,7 +80,7 @@ class Endpoint:
         except Exception:
             log.exception("request %s failed", who.id)
             reply = self.wording(500, "something went wrong on this side; nothing of it is your doing", ())
-        if self._rates is not None and reply.status in _WRONG:
+        if self._rates is not None and (reply.wrong or reply.status in _WRONG):
             self._rates.failed(who.address)
         if incoming.unread:
             await _answer_early(reply, incoming, scope, send)

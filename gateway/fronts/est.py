@@ -80,8 +80,9 @@ class Est:
         limits, application = self._front.limits, pair.application.id
         limits.admit(application)
         body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
-        with limits.admission.under_way(application):
-            return unstored(await self._operate(pair, who, _Asking(operation, method, caller, media_type, body)))
+        with limits.admission.under_way(application) as entry:
+            asking = _Asking(operation, method, caller, media_type, body)
+            return unstored(entry.answered(await self._operate(pair, who, asking)))
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
         """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""

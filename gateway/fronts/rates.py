@@ -122,6 +122,11 @@ class Rates:
         return RefusalReason.BUSY if rate is not None and rate.when_busy else RefusalReason.RATE_LIMITED
 
     @property
+    def pressed(self) -> bool:
+        """Whether there is too much to do just now."""
+        return self._pressed()
+
+    @property
     def alert(self) -> bool:
         """Whether somebody was refused lately, so that it is worth a look before a request is parsed."""
         return self._clock() < self._alert_until

@@ -118,7 +118,8 @@ class Rest:
                 entry.belongs_to(application_id)
                 limits.spenders.learn(authorization, application_id)
 
-            return unstored(await carry(self._begin(scope, body), _Host(front, identity, who, whose).answer))
+            reply = await carry(self._begin(scope, body), _Host(front, identity, who, whose).answer)
+            return unstored(entry.answered(reply))
 
 
 def _nobodys(application_id: str) -> None:

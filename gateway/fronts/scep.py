@@ -22,6 +22,7 @@ from gateway.domain.application import Pair, ScepSettings
 from gateway.domain.issuance import Issued, Pending
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol
+from gateway.fronts.admission import TOO_MUCH
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -67,8 +68,8 @@ class Scep:
         body = b""
         if method not in READ_ONLY:
             body = await read_body(scope, receive, cap=limits.scep_body, seconds=limits.body_seconds)
-        with limits.admission.under_way(application):
-            return await self._operate(pair, scope, body, who)
+        with limits.admission.under_way(application) as entry:
+            return entry.answered(await self._operate(pair, scope, body, who))
 
     async def _operate(self, pair: Pair, scope: Scope, body: bytes, who: Peer) -> Reply:
         resources = self._front.resources
@@ -112,6 +113,9 @@ class _Host:
                 case needs.UnwrapKey():
                     return await self._unwrap(need)
                 case needs.SignAttributes():
+                    if need.failure and self._front.limits.rates.pressed:
+                        # S120: strangers get failures signed for nothing, at the price of an enrollment's signature.
+                        raise Refusal(RefusalReason.BUSY, TOO_MUCH)
                     return await self._resources.signer.sign_attributes(
                         self._ra_key, need.attributes, need.digest, share=self._pair.application.id
                     )

@@ -11,7 +11,8 @@ from typing import Final
 
 from protocols.cms import algorithms, der, signed
 from protocols.cms.certificate import Certificate
-from protocols.exchange import Exchange, Reply, ask
+from protocols.exchange import Exchange, Refused, Reply, ask
+from protocols.scep import failures
 from protocols.scep.failures import Failure
 from protocols.scep.messages import (
     FAIL_INFO,
@@ -74,20 +75,26 @@ class Answer:
         return (yield from self._reply(None, _PENDING))
 
     def failure(self, fault: Failure) -> Exchange[Reply]:
-        """FAILURE with its failInfo and a text."""
+        """FAILURE with its failInfo and a text; an HTTP status where the host has no time to sign it (S120)."""
         # Cut between characters, not inside one.
         text = fault.text.encode()[:_TEXT_LIMIT].decode(errors="ignore").encode()
         explained = signed.attribute(_FAIL_INFO_TEXT, der.tlv(der.UTF8_STRING, text))
-        return (yield from self._reply(None, _FAILURE, _string(FAIL_INFO, fault.fail_info.value), explained))
+        status = (_FAILURE, _string(FAIL_INFO, fault.fail_info.value), explained)
+        try:
+            return (yield from self._reply(None, *status, failure=True))
+        except Refused as refusal:
+            # A 503 says nothing of whose fault it was, and is not to be had for nothing either.
+            later = failures.refused(refusal)
+            return Reply(later.status, later.body, later.media_type, later.headers, wrong=True)
 
-    def _reply(self, content: bytes | None, *status: bytes) -> Exchange[Reply]:
+    def _reply(self, content: bytes | None, *status: bytes, failure: bool = False) -> Exchange[Reply]:
         # The request's own digest, which its client is sure to know (RFC 8894, 3.5.2).
         digest = self.message.signed.digest or algorithms.SHA256
         to_be_signed = signed.attributes(content, digest, (*status, *self._transaction()))
-        signature = yield from ask(SignAttributes(to_be_signed, digest.name))
+        signature = yield from ask(SignAttributes(to_be_signed, digest.name, failure))
         body = signed.build(content, digest, self.ra, to_be_signed, signature)
         # sscep compares the media type byte for byte (S14); a transaction is nobody else's business (S16).
-        return Reply(200, body, "application/x-pki-message", (("Cache-Control", "no-store"),))
+        return Reply(200, body, "application/x-pki-message", (("Cache-Control", "no-store"),), failure)
 
     def _transaction(self) -> tuple[bytes, ...]:
         """What ties an answer to its question (S84)."""

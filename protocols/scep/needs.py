@@ -38,10 +38,14 @@ class UnwrapKey(Need[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class SignAttributes(Need[bytes]):
-    """Sign the DER SET OF of signed attributes with the RA's key. `digest`: sha1, sha256, sha384, sha512."""
+    """Sign the DER SET OF of signed attributes with the RA's key. `digest`: sha1, sha256, sha384, sha512.
+
+    `failure`: of a CertRep that says no more than that; the host may have no time for it (S120).
+    """
 
     attributes: bytes
     digest: str
+    failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

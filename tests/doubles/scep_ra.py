@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
-from protocols.exchange import Need
+from protocols.exchange import Need, Reason, Refused
 from protocols.scep import needs
 
 NOW = dt.datetime(2030, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -30,6 +30,7 @@ class ScepRa:
     ca_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     outcome: needs.Waiting | Exception | None = None
     include: bool = True
+    refuse_failures: bool = False
     asked: list[Need[object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,6 +54,8 @@ class ScepRa:
                 )
             case needs.UnwrapKey():
                 return self._unwrap(need)
+            case needs.SignAttributes(failure=True) if self.refuse_failures:
+                raise Refused(Reason.BUSY, "too much to do")
             case needs.SignAttributes():
                 return self.key.sign(need.attributes, padding.PKCS1v15(), DIGESTS[need.digest])
             case needs.Enroll() | needs.Renew():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.admission import Admission, Spenders, UnderWay
+from protocols.exchange import Reply
 
 
 class Clock:
@@ -190,6 +191,26 @@ def test_an_answer_that_failed_teaches_nothing_and_frees_its_place(admission: Ad
     with pytest.raises(RuntimeError):
         fail()
     assert admission.going == 0
+
+
+@pytest.mark.parametrize("reply", [Reply(401), Reply(200, wrong=True)])
+def test_a_refusal_teaches_nothing_of_what_an_enrollment_takes(admission: Admission, clock: Clock, reply: Reply):
+    """A wrong passphrase waits for its check, a tenth of a second each: strangers are not to say how long work takes."""
+    for _ in range(200):
+        with admission.under_way("a") as entry:
+            clock.now += 2.0
+            assert entry.answered(reply) is reply
+    fill(admission, "a", 100)
+    assert admission.refusal("a") == 0
+
+
+def test_an_enrollment_teaches_how_long_one_takes(admission: Admission, clock: Clock):
+    for _ in range(200):
+        with admission.under_way("a") as entry:
+            clock.now += 2.0
+            entry.answered(Reply(201))
+    fill(admission, "a", 16)
+    assert admission.refusal("a") > 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), max_size=60))

@@ -14,6 +14,8 @@ from cryptography import x509
 
 from gateway.domain.application import ScepSettings
 from gateway.domain.certificate import Certificate
+from gateway.fronts.limits import Limits
+from gateway.fronts.rates import Allowed, Rates, rate
 from gateway.fronts.scep import WINDOW, scep_routes
 from gateway.outbound.signer import SignerBusy, SignerRefused
 from gateway.store import audit, certificates, requests
@@ -411,3 +413,25 @@ async def test_wrong_challenges_are_audited_and_are_no_requests(house: House):
         )
     )
     assert (found, count) == ([], 0)
+
+
+async def test_a_message_whose_signature_is_wrong_counts_as_ten(house: House):
+    """P16: it is answered 200, and costs us two signatures; its sender nothing."""
+    house.set_front(limits=Limits(rates=Rates(allowed=Allowed(address=rate("1/h burst 15")))))
+    who = client()
+    message = pkcs_req(house, who)
+    forged = message[:-1] + bytes([message[-1] ^ 1])
+    assert read(house, who, await send(house, forged)).fail_info == "1"
+    assert read(house, who, await send(house, forged)).fail_info == "1"
+    refused = await send(house, message)
+    assert (refused.status, bool(refused.header("Retry-After"))) == (503, True)
+
+
+async def test_while_there_is_too_much_to_do_no_failure_is_signed(house: House):
+    """S120: 503 without the RA's key; whoever is right is answered."""
+    house.set_front(limits=Limits(rates=Rates(pressed=lambda: True)))
+    who = client()
+    message = pkcs_req(house, who)
+    refused = await send(house, message[:-1] + bytes([message[-1] ^ 1]))
+    assert (refused.status, bool(refused.header("Retry-After"))) == (503, True)
+    assert read(house, who, await send(house, message)).status == "0"

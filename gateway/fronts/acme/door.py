@@ -80,10 +80,10 @@ class Acme:
         limits, application, begun = self._front.limits, pair.application.id, carries_on(path)
         limits.admit(application, begun=begun)
         body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
-        with limits.admission.under_way(application, begun=begun):
+        with limits.admission.under_way(application, begun=begun) as entry:
             media_type = header(scope, b"content-type")
             exchange = post(self._site(pair), path, media_type, body, now=self._front.resources.now())
-            return await carry(exchange, Host(self._shared, pair, who).answer)
+            return entry.answered(await carry(exchange, Host(self._shared, pair, who).answer))
 
     def _site(self, pair: Pair) -> Site:
         """What the protocol knows of a pair; made once for each version of the catalogue."""

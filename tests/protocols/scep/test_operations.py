@@ -304,8 +304,22 @@ def test_a_forged_signature_fails_before_anything_is_decrypted():
     altered = client.sign(b"other", client.attributes(b"content"))
     nobody = client.sign(b"x", client.attributes(b"x"), certificates=0)
     for octets in (forged, altered, nobody):
-        assert certrep(ra, client, post(ra, octets)).fail_info == BAD_MESSAGE_CHECK
+        reply = post(ra, octets)
+        assert certrep(ra, client, reply).fail_info == BAD_MESSAGE_CHECK
+        assert reply.wrong  # 200, and its sender's fault
     assert "UnwrapKey" not in ra.names()
+    assert not post(ra, body).wrong
+
+
+def test_a_failure_that_the_host_has_no_time_to_sign_is_503_and_its_senders_fault():
+    """S120: strangers are not to have private-key operations for nothing while there is too much to do."""
+    ra, client = make_ra(), make_client()
+    ra.refuse_failures = True
+    body = client.pki_message(request(), ra.certificate)
+    reply = post(ra, body[:-1] + bytes([body[-1] ^ 1]))
+    assert (reply.status, reply.wrong) == (503, True)
+    assert dict(reply.headers)["Retry-After"]
+    assert post(ra, body).status == 200
 
 
 def test_algorithms_that_are_not_spoken_are_said_to_be_so():
