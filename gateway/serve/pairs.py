@@ -5,13 +5,16 @@ Files are read and looked at, nothing is shown here. A key is never parsed outsi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.serve.refusal import CannotStart
@@ -26,13 +29,22 @@ Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A chain and its key. `names` are lower case, as a certificate writes them, wildcards too."""
+    """A chain and its key as their files had them, PEM. `names` are lower case, as a certificate writes them.
 
-    chain: Path
-    key: Path
+    What is shown is kept: whom clients are believed by changes at any time, the midst of a change of files too.
+    """
+
+    chain: bytes
+    key: bytes = field(repr=False)
     names: tuple[str, ...]
     kind: str
     begins: datetime
+
+    @contextmanager
+    def files(self) -> Iterator[tuple[Path, Path]]:
+        """Chain and key in memory, by paths that OpenSSL can read: Python has it read nothing but files."""
+        with _held(self.chain) as chain, _held(self.key) as key:
+            yield chain, key
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +103,25 @@ def arrange(default: Pair, pairs: Sequence[Pair]) -> Shown:
 def _pair(chain: Path, key: Path, *, named: bool) -> Pair:
     require_pair(chain, key, folder=named)
     try:
-        certificate = x509.load_pem_x509_certificate(chain.read_bytes())
-        names = _names(certificate)
-    except (ValueError, OSError) as error:
-        raise CannotStart(f"HTTPS cannot use {chain}: its first certificate cannot be read: {error}") from None
-    if named and not names:
+        read, secret = chain.read_bytes(), key.read_bytes()
+        certificate = x509.load_pem_x509_certificate(read)
+        found = Pair(read, secret, _names(certificate), _kind(certificate), certificate.not_valid_before_utc)
+    except (ValueError, OSError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as bad:
+        raise CannotStart(f"HTTPS cannot use {chain}: its first certificate cannot be read: {bad}") from None
+    if named and not found.names:
         raise CannotStart(f"HTTPS cannot use {chain}: it has no DNS name that a client could ask for; see tls.folder")
-    return Pair(chain, key, names, _kind(certificate), certificate.not_valid_before_utc)
+    return found
+
+
+@contextmanager
+def _held(data: bytes) -> Iterator[Path]:
+    descriptor = os.memfd_create("muster-tls", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import logging
 import ssl
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -43,7 +44,7 @@ class Presented:
     def __init__(self, chain: Path, key: Path, folder: Path | None, trusted: Iterable[bytes]) -> None:
         """Read the files. Raises `CannotStart` where a pair does not make a server."""
         self._files = (chain, key, folder)
-        self._trusted = self._wanted = frozenset(trusted)
+        self._trusted = frozenset(trusted)
         self._stamp = pairs.stamp(*self._files)
         self._refused: pairs.Stamp = ()
         self._shown = pairs.read(*self._files)
@@ -57,15 +58,12 @@ class Presented:
         return self._trusted
 
     def trust(self, trusted: Iterable[bytes]) -> None:
-        """Ask clients for certificates of these authorities (DER): in force now, or when the files fit again."""
-        self._wanted = frozenset(trusted)
-        if self._wanted == self._trusted:
-            return
-        try:
-            contexts = _contexts(self._shown, self._wanted)
-        except CannotStart:
-            return  # they are in the midst of a change, to which `watch` looks
-        self._exchange(self._shown, contexts, self._wanted)
+        """Ask clients for certificates of these authorities (DER) from now on, however the files are just then."""
+        wanted = frozenset(trusted)
+        if wanted != self._trusted:
+            self._contexts = _contexts(self._shown, wanted)
+            self._trusted = wanted
+            self.context = self._front()
 
     async def watch(self, exchanged: Callable[[], None]) -> None:
         """Look at the files twice a second, for ever; `exchanged` is told of another `context`.
@@ -78,7 +76,7 @@ class Presented:
             await trio.sleep(LOOK_SECONDS)
             before = self.context
             now = await trio.to_thread.run_sync(partial(pairs.stamp, *self._files))
-            if now == seen != self._refused and (now != self._stamp or self._wanted != self._trusted):
+            if now == seen != self._refused and now != self._stamp:
                 await self._reread(now)
             seen = now
             if trio.current_time() - since > RENEW_SECONDS or self.context.session_stats()["number"] > SESSIONS:
@@ -88,26 +86,19 @@ class Presented:
                 exchanged()
 
     async def _reread(self, stamp: pairs.Stamp) -> None:
-        wanted = self._wanted
+        trusted = self._trusted
         try:
             shown = await trio.to_thread.run_sync(partial(pairs.read, *self._files))
-            contexts = await trio.to_thread.run_sync(_contexts, shown, wanted)
+            contexts = await trio.to_thread.run_sync(_contexts, shown, trusted)
         except CannotStart as trouble:
             self._refused = stamp
             logger.warning("HTTPS shows what it showed: the new files do not fit", extra={"cause": str(trouble)})
             return
-        if pairs.stamp(*self._files) == stamp and wanted is self._wanted:
+        # Where files or trust have changed meanwhile, the next look finds them.
+        if pairs.stamp(*self._files) == stamp and trusted is self._trusted:
             self._stamp = stamp
-            self._exchange(shown, contexts, wanted)
+            self._shown, self._contexts = shown, contexts
             logger.info("HTTPS shows new certificates", extra={"names": len(shown.by_name)})
-
-    def _exchange(
-        self, shown: Shown, contexts: dict[tuple[Pair, ...], ssl.SSLContext], trusted: frozenset[bytes]
-    ) -> None:
-        self._shown, self._contexts = shown, contexts
-        if trusted != self._trusted:
-            self._trusted = trusted
-            self.context = self._front()
 
     def _front(self) -> ssl.SSLContext:
         context = blank_context(self._trusted)
@@ -123,8 +114,9 @@ class Presented:
 def _contexts(shown: Shown, trusted: Iterable[bytes]) -> dict[tuple[Pair, ...], ssl.SSLContext]:
     made: dict[tuple[Pair, ...], ssl.SSLContext] = {}
     for group in shown.groups():
-        (chain, key), *more = ((each.chain, each.key) for each in group)
-        made[group] = server_context(chain, key, trusted, *more)
+        with ExitStack() as files:
+            (chain, key), *more = [files.enter_context(each.files()) for each in group]
+            made[group] = server_context(chain, key, trusted, *more)
     return made
 
 
@@ -133,7 +125,9 @@ def _pass_over_unspeakable_names() -> None:
     before = sys.unraisablehook
 
     def hook(unraisable: UnraisableHookArgs) -> None:
-        if isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes):
+        error = unraisable.exc_value
+        # CPython's _servername_callback decodes the name as ASCII, and says of which bytes it speaks.
+        if isinstance(error, UnicodeDecodeError) and error.encoding == "ascii" and error.object == unraisable.object:
             return
         before(unraisable)
 

@@ -117,7 +117,8 @@ def facts(conversation: Conversation) -> dict[str, TlsFact]:
     """What the handshake established, in the names of the ASGI TLS extension, certificates as DER.
 
     `tls_version` is the protocol's number (0x0304 for TLS 1.3). `client_cert_chain_der` is the path that was verified,
-    leaf first; a resumed session knows its leaf alone. `server_name` is what the client asked for. `tls_unique`
+    leaf first; a resumed session knows its leaf alone. `server_name` is what the client asked for, on TLS 1.2 in the
+    session that it resumes: nothing may depend on it. `tls_unique`
     (RFC 5929) is there for TLS 1.2 only: on TLS 1.3 CPython returns a value that is not a channel binding. RFC 9266's
     exporter is not there: no supported Python reaches it, and reading OpenSSL's structures from outside is not sound.
     """

@@ -154,7 +154,8 @@ def test_of_two_certificates_of_a_kind_the_one_that_began_last_is_shown(pki: Pki
     pki.leaf("a-new", "localhost", folder=more)
     pki.leaf("b-old", "localhost", folder=more, began=timedelta(days=3))
     shown = pairs.read(pki.folder / "server.crt", pki.folder / "server.key", more)
-    assert [each.chain.stem for each in shown.group("localhost")] == ["a-new"]
+    assert [each.chain for each in shown.group("localhost")] == [(more / "a-new.crt").read_bytes()]
+    assert "PRIVATE" not in repr(shown)
     assert shown.group("") == shown.group(None) == (shown.default,)
 
 
@@ -218,8 +219,11 @@ async def test_half_a_pair_keeps_what_was_shown_and_is_told_once(pki: Pki, caplo
             assert await running.shown(pki.client(), "localhost") == first
             assert [each.levelname for each in caplog.records] == ["WARNING"]
             assert str(chain) in caplog.records[0].cause
-            # A change of trust meanwhile waits for files that fit, and ends nothing.
+            # Whom clients are believed by changes at once all the same.
             running.presented.trust(())
+            running.door.context = running.presented.context
+            assert running.presented.trusted == frozenset()
+            assert running.door.context.verify_mode == ssl.CERT_NONE
             assert await running.shown(pki.client(), "localhost") == first
             key.write_bytes(after)
             while await running.shown(pki.client(), "localhost") != second:
@@ -252,6 +256,41 @@ async def test_a_session_resumes_after_a_reload_too_and_the_client_is_still_know
         running.presented.trust(pki.trusted | {pki.root.public_bytes(_der())})
         running.door.context = running.presented.context
         assert "\nNew, TLSv1" in await running.openssl(pki.folder, *client, "-sess_in", "session")
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_a_ticket_says_nothing_once_its_authority_is_not_trusted(pki: Pki, tmp_path: Path, version: str) -> None:
+    """Whoever may not come in by a handshake may not by a ticket, although the files are in the midst of a change."""
+    installed("openssl")
+    pki.leaf("device")
+    other = Pki(tmp_path / "other", "other")
+    async with house(pki) as running:
+        client = ("-servername", "localhost", version, "-cert", "device.crt", "-key", "device.key")
+        assert facts(await running.openssl(pki.folder, *client, "-sess_out", "session"))["leaf"]
+        (pki.folder / "server.key").unlink()
+        running.presented.trust(other.trusted)
+        running.door.context = running.presented.context
+        said = await running.openssl(pki.folder, *client, "-sess_in", "session", status=None)
+        assert "\nReused" not in said
+        assert '{"name"' not in said
+        assert "alert unknown ca" in said
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_a_session_resumed_under_another_name_is_the_same_clients(pki: Pki, tmp_path: Path, version: str) -> None:
+    """Whom a listener trusts is the same for all its names, so that RFC 6066, 3 (not to resume) protects nothing here.
+
+    OpenSSL tells the name of the session on TLS 1.2, and the one that was asked for on TLS 1.3.
+    """
+    installed("openssl")
+    leaf = pki.leaf("device").public_bytes(_der()).hex()
+    pki.leaf("one", "one.example", folder=tmp_path / "more")
+    async with house(pki, tmp_path / "more") as running:
+        client = (version, "-cert", "device.crt", "-key", "device.key")
+        await running.openssl(pki.folder, *client, "-servername", "one.example", "-sess_out", "session")
+        said = await running.openssl(pki.folder, *client, "-servername", "localhost", "-sess_in", "session")
+        name = "one.example" if version == "-tls1_2" else "localhost"
+        assert (facts(said)["name"], facts(said)["leaf"]) == (name, leaf)
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
