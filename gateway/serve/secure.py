@@ -42,6 +42,7 @@ class SecureStream(trio.abc.Stream):
         self._later: memoryview | bytes = b""
         self._sending = False
         self._broken = False
+        self._ended = False
         self._patient = RECORD
 
     async def do_handshake(self) -> None:
@@ -65,17 +66,21 @@ class SecureStream(trio.abc.Stream):
                 return
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What came, at most one record of it; empty where the peer has closed."""
-        waited = False
+        """What came, at most one record of it, or so many together; empty where the peer has closed."""
+        most = RECORD if max_bytes is None else max_bytes
         self._check()
+        if self._ended:
+            return b""
         if not self._in.pending and not self.conversation.pending():
             # After an answer nothing is here yet. OpenSSL would say so too, by an exception as dear as the reading.
             await self._fill()
-            waited = True
+        else:
+            # More than was asked for had come: whoever sends much must not keep the others waiting.
+            await trio.lowlevel.checkpoint()
         while True:
             self._check()
             try:
-                data: bytes = self.conversation.read(RECORD if max_bytes is None else min(max_bytes, RECORD))
+                data: bytes = self.conversation.read(min(most, RECORD))
             except ssl.SSLWantReadError:
                 # What waits to be sent on TLS 1.3 (a ticket, the answer to a key update) goes with the next answer, as
                 # RFC 8446, 4.6.3 allows. On TLS 1.2 it is the alert that refuses a renegotiation, one for each attempt:
@@ -83,17 +88,35 @@ class SecureStream(trio.abc.Stream):
                 if self._out.pending > self._patient:
                     await self._flush()
                 await self._fill()
-                waited = True
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
                 self._say()
                 raise self._break(error) from error
             else:
-                if not waited:
-                    # Records that came together: whoever sends many must not keep the others waiting.
-                    await trio.lowlevel.checkpoint()
-                return data
+                return self._together(data, most) if self._in.pending and data else data
+
+    def _together(self, first: bytes, most: int) -> bytes:
+        """`first`, and what is in other records that came with it, `most` bytes in all.
+
+        A record may hold one byte. Each by itself would be a round of the loop: twenty times what its parsing costs.
+        """
+        parts, left = [first], most - len(first)
+        try:
+            while left > 0 and self._in.pending and not self._ended:
+                part = self.conversation.read(min(left, RECORD))
+                # A goodbye comes as no bytes, and once: who asks again would wait for the socket first.
+                self._ended = not part
+                parts.append(part)
+                left -= len(part)
+        except ssl.SSLWantReadError:
+            pass  # the beginning of one
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._ended = True
+        except ssl.SSLError as error:
+            self._say()
+            self._break(error)
+        return b"".join(parts)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it. It waits only where the socket cannot take it at once."""

@@ -11,7 +11,19 @@ from starlette.types import Receive, Scope, Send
 from bench.front import certificate
 from gateway.serve.http1.hall import Patience
 from gateway.serve.tls import server_context
-from tests.doubles.http1 import GET, HOST, LAST, Remembering, Waiting, answering, everything, reset, served, until
+from tests.doubles.http1 import (
+    GET,
+    HOST,
+    LAST,
+    Remembering,
+    Served,
+    Waiting,
+    answering,
+    everything,
+    reset,
+    served,
+    until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +44,73 @@ async def test_requests_come_in_records_of_their_own_or_share_one(context: ssl.S
     assert heard.count(b"HTTP/1.1 200 OK") == 5
     assert app.scopes[0]["scheme"] == "https"
     assert app.scopes[0]["extensions"]["tls"] == {"tls_version": 0x0304}
+
+
+async def shaken(server: Served) -> tuple[trio.SocketStream, ssl.SSLObject, ssl.MemoryBIO]:
+    """A connection whose records are written one by one and sent together."""
+    stream = await server.connect()
+    server.clients.append(stream)
+    into, out_of = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    conversation = context.wrap_bio(into, out_of)
+    while True:
+        try:
+            conversation.do_handshake()
+        except ssl.SSLWantReadError:
+            await stream.send_all(out_of.read())
+            into.write(await stream.receive_some(65536))
+        else:
+            return stream, conversation, out_of
+
+
+async def test_records_of_one_octet_are_taken_together(context: ssl.SSLContext):
+    """Each by itself would be a round of the loop: a stranger's 23 octets for 40 microseconds."""
+    taken: list[int] = []
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        more = True
+        while more:
+            message = await receive()
+            taken.append(len(message["body"]))
+            more = message["more_body"]
+        await answering(200, b"done")(scope, receive, send)
+
+    async with served(counting, context=context) as server:
+        stream, conversation, out_of = await shaken(server)
+        conversation.write(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 20000\r\nConnection: close\r\n\r\n")
+        for _ in range(20_000):
+            conversation.write(b"x")
+        await stream.send_all(out_of.read())
+        await everything(stream)
+    assert sum(taken) == 20_000
+    assert len(taken) < 2_000
+
+
+@pytest.mark.parametrize("behind", [b"", b"\x17\x03\x03\x00\x20" + b"x" * 32])
+async def test_a_goodbye_that_comes_with_a_request_ends_the_connection_behind_it(
+    context: ssl.SSLContext, behind: bytes
+):
+    app = Remembering()
+    async with served(app, Patience(idle=600), context=context) as server:
+        stream, conversation, out_of = await shaken(server)
+        conversation.write(GET)
+        conversation.write(GET)
+        with pytest.raises(ssl.SSLWantReadError):
+            conversation.unwrap()
+        await stream.send_all(out_of.read() + behind)
+        await everything(stream)
+    assert len(app.came) == 2
+
+
+async def test_requests_before_a_broken_record_are_answered(context: ssl.SSLContext):
+    app = Remembering()
+    async with served(app, Patience(idle=600), context=context) as server:
+        stream, conversation, out_of = await shaken(server)
+        conversation.write(GET)
+        await stream.send_all(out_of.read() + b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        await everything(stream)
+    assert len(app.came) == 1
 
 
 async def test_a_long_answer_arrives_whole_and_the_connection_ends_with_a_goodbye(context: ssl.SSLContext):
