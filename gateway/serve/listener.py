@@ -32,6 +32,7 @@ from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.head import FIELDS_LIMIT
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
+from gateway.serve.places import Places
 from gateway.serve.proxies.arrival import DIRECT, Origin, arrive
 from gateway.serve.proxies.believe import Believing, stripped
 from gateway.serve.proxies.prefix import BadPrefix
@@ -46,6 +47,8 @@ logger = logging.getLogger("muster.listener")
 Stream: TypeAlias = trio.SocketStream | SecureStream
 
 CLOSE_SECONDS: Final = 2.0
+# How long a handshake may take while few connections are left: enough for a peer that means it, over two satellites.
+SCARCE_SECONDS: Final = 3.0
 # A whole body may take as long as so many reads: the fronts' own caps on a body's time are shorter.
 BODY_READS: Final = 5
 
@@ -63,6 +66,7 @@ class Door(trio.abc.Listener[Stream]):
         bound.setblocking(False)
         self._bound = bound
         self.room = Room(room, turns)
+        self.places = Places(room, lambda: self.room.value)
         self.context = context
 
     async def accept(self) -> Stream:
@@ -126,11 +130,18 @@ class Visit:
             origin = DIRECT if self._proxies is None else await self._origin(stream, self._proxies)
             if origin is None:
                 return
-            hall = self._hearing if origin.heard else self._hall
-            if isinstance(stream, SecureStream):
-                await self._receive_secure(stream, hall, origin)
-            else:
-                await Http1(Plain(stream), hall, _circumstances(stream, None, origin)).run()
+            if origin.heard:
+                await self._converse(stream, self._hearing, origin)  # a proxy's own connections are everybody's
+                return
+            places = self._door.places
+            whose = places.take(origin.client[0] if origin.client else _transport(stream).socket.getpeername()[0])
+            if whose is None:
+                await trio.aclose_forcefully(_transport(stream))
+                return
+            try:
+                await self._converse(stream, self._hall, origin)
+            finally:
+                places.leave(whose)
         except* OSError:
             await trio.aclose_forcefully(stream)  # they have gone before they were asked who they are
         except* Exception:
@@ -139,8 +150,14 @@ class Visit:
         finally:
             self._door.room.release()
 
+    async def _converse(self, stream: Stream, hall: Hall, origin: Origin) -> None:
+        if isinstance(stream, SecureStream):
+            await self._receive_secure(stream, hall, origin)
+        else:
+            await Http1(Plain(stream), hall, _circumstances(stream, None, origin)).run()
+
     async def _origin(self, stream: Stream, proxies: Trusted) -> Origin | None:
-        transport = stream.transport_stream if isinstance(stream, SecureStream) else stream
+        transport = _transport(stream)
         try:
             with trio.fail_after(self._config.ssl_handshake_timeout):
                 return await arrive(transport, proxies)
@@ -162,7 +179,10 @@ class Visit:
 
     async def _shake_hands(self, stream: SecureStream, origin: Origin) -> dict[str, TlsFact] | None:
         try:
-            with trio.fail_after(self._config.ssl_handshake_timeout):
+            patience = self._config.ssl_handshake_timeout
+            if self._door.places.scarce:
+                patience = min(patience, SCARCE_SECONDS)
+            with trio.fail_after(patience):
                 if not await self._greeted(stream.transport_stream.socket, origin):
                     await trio.aclose_forcefully(stream)
                     return None
@@ -181,6 +201,10 @@ class Visit:
         await trio.lowlevel.wait_readable(sock)
         address = origin.client[0] if origin.client else sock.getpeername()[0]
         return await self._hall.early.greet(address)
+
+
+def _transport(stream: Stream) -> trio.SocketStream:
+    return stream.transport_stream if isinstance(stream, SecureStream) else stream
 
 
 def _circumstances(stream: trio.SocketStream, told: dict[str, TlsFact] | None, origin: Origin) -> Circumstances:
