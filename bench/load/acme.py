@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 import ssl
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from bench.load import eab
 from bench.load.conversation import Answer, Conversation, Failed, Head, Origin, Pause, Told, expect
 from bench.load.loop import Player
 from bench.load.requests import ANY_NAME, Template, csr, elliptic, identifier
@@ -158,7 +158,8 @@ class Enrolling:
         if self._fleet.contact:
             wish["contact"] = [self._fleet.contact]
         if self._fleet.eab_kid:
-            wish["externalAccountBinding"] = self._binding()
+            secret, new_account = self._fleet.eab_hmac, self._urls.new_account
+            wish["externalAccountBinding"] = eab.binding(self._fleet.eab_kid, secret, self._key.jwk, new_account)
         made = yield from self._post(self._urls.new_account, wish)
         self._key.kid = made.headers["location"]
 
@@ -217,13 +218,6 @@ class Enrolling:
         if b"ietf:params:acme:error:rateLimited" in answer.body:
             raise Told(answer)
         return expect(answer, 200)
-
-    def _binding(self) -> JsonObject:
-        """The account's key signed with the external account's secret (RFC 8555, 7.3.4)."""
-        header = {"alg": "HS256", "kid": self._fleet.eab_kid, "url": self._urls.new_account}
-        protected, payload = _b64(json.dumps(header).encode()), _b64(json.dumps(self._key.jwk).encode())
-        signature = hmac.digest(self._fleet.eab_hmac, f"{protected}.{payload}".encode("ascii"), "sha256")
-        return {"protected": protected, "payload": payload, "signature": _b64(signature)}
 
 
 class Account:

@@ -7,8 +7,6 @@ is one sentence that names the option.
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Final, TypeAlias
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench.load import eab
 from bench.load.acme import Acme
 from bench.load.arrivals import Arrivals, Closed, Open
 from bench.load.est import Est
@@ -212,9 +211,9 @@ def _acme_fleet(options: argparse.Namespace, trust: Trust, key_authorizations: s
     if bool(secret) != bool(options.eab_kid):
         raise WrongOption("--eab-kid and its key (--eab-hmac-file or LOAD_EAB_HMAC) go together")
     try:
-        key = base64.b64decode(secret + "=" * (-len(secret) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise WrongOption("--eab-hmac-file: the key is not base64url") from None
+        key = eab.mac_key(secret)
+    except ValueError as error:
+        raise WrongOption(f"--eab-hmac-file: {error}") from None
     return Acme(
         options.directory,
         trust,

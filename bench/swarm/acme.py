@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench.load import eab
 from bench.load.acme import AccountKey
 from bench.load.conversation import Answer
-from bench.swarm import eab
 from bench.swarm.member import Ended, Member
 from bench.swarm.told import few, wait
 
@@ -49,7 +49,8 @@ class AcmeUser(Member):
             payload["contact"] = [self.told.acme_contact]
         if self.told.eab_kid:
             jwk = self._account.jwk
-            payload["externalAccountBinding"] = eab.binding(self.told.eab_kid, self.told.eab_hmac, jwk, new_account)
+            key = eab.mac_key(self.told.eab_hmac)
+            payload["externalAccountBinding"] = eab.binding(self.told.eab_kid, key, jwk, new_account)
         self._account.kid = self._post("newAccount", new_account, payload, 200, 201).headers["location"]
         self._names = [self.numbered(name.strip()) for name in self.told.acme_names.split(",")]
 

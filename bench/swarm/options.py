@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from bench.load import eab
 from bench.load.trust import Trust
 
 # What each secret is called in the environment; `NAME_FILE` names a file that holds it instead.
@@ -101,7 +102,14 @@ def options(parsed: object, environment: Mapping[str, str]) -> Options:
         if isinstance(value := getattr(parsed, field, None), int | float)
     }
     found = replace(found, insecure=bool(getattr(parsed, "insecure", False)))
-    return replace(found, **said, **numbers)  # type: ignore[arg-type]  # texts and numbers, each for its own field
+    found = replace(found, **said, **numbers)  # type: ignore[arg-type]  # texts and numbers, each for its own field
+    if bool(found.eab_kid) != bool(found.eab_hmac):
+        raise WrongOption(f"--eab-kid and its key ({EAB_HMAC} or {EAB_HMAC}_FILE) go together")
+    try:
+        eab.mac_key(found.eab_hmac)
+    except ValueError as error:
+        raise WrongOption(f"{EAB_HMAC}: {error}") from None
+    return found
 
 
 def secret(name: str, environment: Mapping[str, str]) -> str:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.load import eab
 from bench.load.conversation import Answer
-from bench.swarm import eab
 from bench.swarm.options import MIX, WrongOption, options, quickstart
 from bench.swarm.responder import answer
 from bench.swarm.shapes import MORNING, SHAPES, STEADY, STORM, spawn_rate, users_at
@@ -89,15 +89,32 @@ def test_a_folder_without_a_quickstart_is_told(tmp_path: Path, text: str):
         options(told(muster_data=str(tmp_path)), {})
 
 
+@pytest.mark.parametrize(
+    ("kid", "key", "sentence"), [("k", "", "go together"), ("", "aaaa", "go together"), ("k", "no key", "base64url")]
+)
+def test_a_binding_without_its_key_or_with_one_that_is_none_is_told_before_anybody_comes(
+    kid: str, key: str, sentence: str
+):
+    with pytest.raises(WrongOption, match=sentence):
+        options(told(eab_kid=kid), {"SWARM_ACME_EAB_HMAC": key})
+
+
 def test_an_external_account_binding_is_a_mac_over_the_accounts_key():
     """RFC 8555, 7.3.4: HS256, kid and url in the protected header, no nonce, the account's JWK as the payload."""
     jwk = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "BB"}
-    made = eab.binding("kid-1", base64.urlsafe_b64encode(b"k" * 32).rstrip(b"=").decode(), jwk, "https://h/new-account")
+    key = eab.mac_key(base64.urlsafe_b64encode(b"k" * 32).rstrip(b"=").decode())
+    made = eab.binding("kid-1", key, jwk, "https://h/new-account")
     signed = f"{made['protected']}.{made['payload']}".encode()
     mac = hmac.new(b"k" * 32, signed, hashlib.sha256).digest()
     assert _decoded(made["signature"]) == mac
     assert json.loads(_decoded(made["payload"])) == jwk
     assert json.loads(_decoded(made["protected"])) == {"alg": "HS256", "kid": "kid-1", "url": "https://h/new-account"}
+
+
+@pytest.mark.parametrize("text", ["a", "a b", "\u00e4", "ab$d"])
+def test_a_key_that_is_no_base64url_is_told(text: str):
+    with pytest.raises(ValueError, match="not base64url"):
+        eab.mac_key(text)
 
 
 def _decoded(text: str) -> bytes:
