@@ -78,8 +78,8 @@ class Claims(Protocol):
         """Whether it is this process's from now on."""
         ...
 
-    def give_back(self, name: str) -> None:
-        """It is nobody's."""
+    def give_back(self, name: str, *, ended: bool) -> None:
+        """It is nobody's; where the work has `ended`, only when whoever looked before that has come to claim it."""
         ...
 
 
@@ -157,7 +157,7 @@ class Validations:
             target = self._targets.get(asked.authorization.identifier.value)
             if target is not None and target.present >= MOST_AT_ONE_TARGET:
                 raise Refusal(RefusalReason.BUSY, "too many validations of this name are waiting", retry_after=10)
-            running = self.start(resources, asked)
+            running = self.start(resources, asked, just_seen=True)
         if running is None:
             return await self._elsewhere(resources, asked)
         try:
@@ -169,8 +169,11 @@ class Validations:
                     await _mark_processing(resources, asked)
         return running.outcome or _processing(asked)
 
-    def start(self, resources: Resources, asked: Validation) -> _Running | None:
-        """Start validating in the nursery; None where another process does. Raises Refusal as `begin` does."""
+    def start(self, resources: Resources, asked: Validation, *, just_seen: bool = False) -> _Running | None:
+        """Start validating in the nursery; None where another process does. Raises Refusal as `begin` does.
+
+        Unless it was `just_seen` to be pending, another process may have ended it long ago, and that is looked at.
+        """
         if self._nursery is None:
             raise Refusal(RefusalReason.UNAVAILABLE, "the gateway is not validating now", retry_after=5)
         if len(self._running) >= MOST_WAITING:
@@ -178,7 +181,7 @@ class Validations:
         if self._claims is not None and not self._claims.take(_claim(asked)):
             return None
         running = self._running[asked.key] = _Running()
-        self._nursery.start_soon(self._validate, resources, asked, running)
+        self._nursery.start_soon(self._validate, resources, asked, running, just_seen)
         return running
 
     async def take_up(self, resources: Resources, asked: Validation) -> None:
@@ -188,22 +191,21 @@ class Validations:
         if asked.key not in self._running:
             self.start(resources, asked)
 
-    async def _validate(self, resources: Resources, asked: Validation, running: _Running) -> None:
+    async def _validate(self, resources: Resources, asked: Validation, running: _Running, just_seen: bool) -> None:
         try:
-            running.outcome = await self._ended_elsewhere(resources, asked) or await self._outcome(resources, asked)
+            ended = None if just_seen or self._claims is None else await self._ended_elsewhere(resources, asked)
+            running.outcome = ended or await self._outcome(resources, asked)
         except Exception:
             # A bug must end neither the other validations nor, by leaving it processing for ever, this one unseen.
             log.exception("validating %s failed", asked.authorization.id)
         finally:
             del self._running[asked.key]
             if self._claims is not None:
-                self._claims.give_back(_claim(asked))
+                self._claims.give_back(_claim(asked), ended=running.outcome is not None)
             running.done.set()
 
     async def _ended_elsewhere(self, resources: Resources, asked: Validation) -> Authorization | None:
         """What another process made of it between our caller's look and our claim."""
-        if self._claims is None:
-            return None
         found = await _now(resources, asked)
         return None if found is None or found.status is AuthorizationStatus.PENDING else found
 
@@ -237,8 +239,15 @@ class Validations:
         turns.present += 1
         try:
             # The target's turn first: who waits for a slow target holds none of the places that all share.
-            async with turns.turns, self._slots:
-                return await self._attempts(asked)
+            await _take(turns.turns)
+            try:
+                await _take(self._slots)
+                try:
+                    return await self._attempts(asked)
+                finally:
+                    self._slots.release()
+            finally:
+                turns.turns.release()
         finally:
             turns.present -= 1
             if not turns.present:
@@ -260,6 +269,14 @@ class Validations:
         match kind:
             case ChallengeType.HTTP_01:
                 return self._http01
+
+
+async def _take(turn: trio.Semaphore) -> None:
+    """Wait for a turn, and only then: trio's own way gives up the loop even where nobody is before us."""
+    try:
+        turn.acquire_nowait()
+    except trio.WouldBlock:
+        await turn.acquire()
 
 
 async def _attempt(prover: Prover, target: Target, end: float) -> Evidence:
@@ -358,8 +375,7 @@ async def _record(
 
     def unit(unit: Unit) -> Authorization:
         # Where the outcome came at once the challenge is still pending; a restart or a slow one left it processing.
-        store.begin_challenge(unit, *asked.key)
-        authorization = store.finish_challenge(unit, *asked.key, error=error, at=at)
+        authorization = store.settle_challenge(unit, asked.authorization, asked.challenge.id, error=error, at=at)
         unit.audit(event)
         return authorization
 

@@ -336,7 +336,8 @@ class SharedClaims:
         self.taken.add(name)
         return True
 
-    def give_back(self, name):
+    def give_back(self, name, *, ended):
+        assert ended
         self.taken.remove(name)
 
 

@@ -1,6 +1,11 @@
 """The HTTP client for strangers' servers: whatever arrives, it is an answer or a failure with a name (A76, A120)."""
 
+import socket
+from contextlib import ExitStack
+from ipaddress import ip_address
+
 import pytest
+import trio
 
 from gateway.outbound import http
 from gateway.outbound.http import Fetched, FetchFailed
@@ -55,3 +60,57 @@ async def test_chunk_extensions_do_not_get_around_the_cap():
     endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"1;" + b"e" * 2000 + b"\r\nx\r\n") * 100
     with pytest.raises((FetchFailed, http.httptools.HttpParserError)):
         await read(endless)
+
+
+async def test_a_peer_that_does_not_take_the_connection_is_given_up_in_time():
+    with ExitStack() as open_ones:
+        deaf = open_ones.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = deaf.getsockname()[1]
+        for _ in range(4):  # until its queue is full, and what comes then is left without an answer
+            waiting = open_ones.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        with trio.fail_after(5), pytest.raises(FetchFailed) as failed:
+            await http.connect(ip_address("127.0.0.1"), port, patience=0.05)
+    assert "timed out" in failed.value.detail
+    assert failed.value.passing
+
+
+async def test_what_does_not_fit_the_kernels_buffer_waits_until_it_does():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    said = bytes(range(256)) * 20_000
+    line, heard = http.Line(ours), bytearray()
+
+    async def hear():
+        other = http.Line(theirs)
+        theirs.setblocking(False)
+        while data := await other.receive_some():
+            heard.extend(data)
+            await other.wait_send_all_might_not_block()
+        await other.aclose()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear)
+            await line.send_all(said)
+            await line.aclose()
+    assert heard == said
+
+
+async def test_a_connection_that_is_torn_down_is_a_broken_one():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await http.Line(ours).send_all(b"x")
+        listening = socket.create_server(("127.0.0.1", 0))
+        with listening:
+            line = await http.connect(ip_address("127.0.0.1"), listening.getsockname()[1], patience=5)
+            taken, _ = listening.accept()
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            taken.close()
+            with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+                await line.receive_some()
+            line.close()

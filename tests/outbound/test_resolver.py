@@ -99,6 +99,34 @@ async def test_a_server_of_the_pairs_own_is_asked_and_ipv6_comes_first():
     assert found == tuple(map(ip_address, ("2001:db8::1", "192.0.2.1", "192.0.2.2")))
 
 
+async def test_both_kinds_are_asked_for_at_once_and_each_from_a_port_of_its_own():
+    # One round trip, not two. Ports: RFC 5452, 9.2.
+    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as server:
+        await server.bind(("127.0.0.1", 0))
+        peers = set()
+
+        async def answer_when_both_have_come():
+            asked = [await server.recvfrom(4096) for _ in range(2)]
+            for question, peer in reversed(asked):
+                peers.add(peer)
+                kind = struct.unpack_from("!H", question, question.index(b"\0", 12) + 1)[0]
+                data = ip_address("2001:db8::1" if kind == 28 else "192.0.2.1").packed
+                await server.sendto(respond(question, [("www.example", kind, data)]), peer)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_when_both_have_come)
+            with trio.fail_after(5):
+                found = await resolver().addresses("www.example", (f"127.0.0.1:{server.getsockname()[1]}",))
+    assert found == (ip_address("2001:db8::1"), ip_address("192.0.2.1"))
+    assert len(peers) == 2
+
+
+async def test_a_server_that_cannot_be_reached_is_passed_over():
+    async with Nameserver({("www.example", 1): ["192.0.2.1"]}) as good:
+        # Nobody is at port 1: the kernel says so instead of an answer.
+        assert await resolver().addresses("www.example", ("127.0.0.1:1", good.address))
+
+
 async def test_a_name_with_one_kind_of_address_is_found():
     async with Nameserver({("www.example", 1): ["192.0.2.1"]}) as server:
         assert await resolver().addresses("www.example", (server.address,)) == (ip_address("192.0.2.1"),)

@@ -185,6 +185,50 @@ async def test_authorizations_that_end_at_the_same_time_in_two_gateways_make_the
         assert (await order_of(store, placed.order)).status is OrderStatus.READY
 
 
+@pytest.mark.parametrize("error", [None, PROBLEM])
+async def test_a_validation_that_is_over_at_once_ends_as_one_that_took_long(store: Store, error: Problem | None):
+    at_once, slow = Placed("a.example"), Placed("a.example")
+    await store.write(at_once.place)
+    await store.write(slow.place)
+    seen = at_once.authorizations[0]
+    ended = await store.write(lambda unit: acme.settle_challenge(unit, seen, "challenge-1", error=error, at=LATER))
+    after = await store.write(lambda unit: slow.prove(unit, 0, error))
+    facts = [[(each.id, each.status, each.validated, each.error) for each in one.challenges] for one in (ended, after)]
+    assert (ended.status, facts[0]) == (after.status, facts[1])
+    assert ended == await authorization_of(store, seen)
+    assert (await order_of(store, at_once.order)).status is (await order_of(store, slow.order)).status
+
+
+async def test_a_validation_that_others_have_begun_since_it_was_seen_ends_all_the_same(store: Store):
+    placed = Placed("a.example")
+    await store.write(placed.place)
+    seen = placed.authorizations[0]
+    await store.write(lambda unit: acme.begin_challenge(unit, seen.id, "challenge-1"))
+    ended = await store.write(lambda unit: acme.settle_challenge(unit, seen, "challenge-1", error=None, at=LATER))
+    assert ended.status is AuthorizationStatus.VALID
+    assert (await order_of(store, placed.order)).status is OrderStatus.READY
+
+
+async def test_what_has_ended_since_it_was_seen_stays_as_it_is(store: Store):
+    """A62: no second outcome."""
+    placed = Placed("a.example")
+    await store.write(placed.place)
+    seen = placed.authorizations[0]
+    failed = await store.write(lambda unit: placed.prove(unit, 0, PROBLEM))
+    late = await store.write(lambda unit: acme.settle_challenge(unit, seen, "challenge-1", error=None, at=LATER))
+    assert late == failed
+    again = await store.write(lambda unit: acme.settle_challenge(unit, late, "challenge-1", error=None, at=LATER))
+    assert again == failed
+    assert (await order_of(store, placed.order)).status is OrderStatus.INVALID
+
+
+async def test_a_challenge_that_there_is_not_ends_nothing(store: Store):
+    placed = Placed("a.example")
+    await store.write(placed.place)
+    seen = placed.authorizations[0]
+    assert await store.write(lambda unit: acme.settle_challenge(unit, seen, "none", error=None, at=LATER)) == seen
+
+
 async def test_a_failed_challenge_ends_its_authorization_and_its_order_and_says_why(store: Store):
     """A62."""
     placed = Placed("a.example", "b.example")

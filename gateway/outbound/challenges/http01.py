@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-import trio
-
 from gateway.outbound.challenges.proof import Evidence, Fault, Target, Unproven, chosen
-from gateway.outbound.http import Destination, Fetched, FetchFailed, connect, get, spell
+from gateway.outbound.http import Destination, Fetched, FetchFailed, Line, connect, get
 from gateway.outbound.reach import Address, literal, may_dial
 from gateway.outbound.resolver import ResolutionFailed, Resolver
 
@@ -103,17 +101,14 @@ class Http01:
         return open_ones
 
 
-async def _dial(addresses: tuple[Address, ...], port: int) -> tuple[trio.SocketStream, Address]:
+async def _dial(addresses: tuple[Address, ...], port: int) -> tuple[Line, Address]:
     """The first of at most two addresses that takes the connection."""
     complaint = ""
     for address in addresses:
         try:
-            with trio.fail_after(_DIAL_PATIENCE):
-                return await connect(address, port), address
+            return await connect(address, port, patience=_DIAL_PATIENCE), address
         except FetchFailed as failure:
             complaint = failure.detail
-        except trio.TooSlowError:
-            complaint = f"connection to {spell(address, port)} timed out"
     raise Unproven(Fault.CONNECTION, complaint, passing=True)
 
 

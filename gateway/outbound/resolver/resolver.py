@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import trio
 
@@ -74,8 +74,7 @@ class NameResolver:
         for _ in range(_ROUNDS):
             for server in servers:
                 try:
-                    six = await self._query(server, name, RecordType.AAAA)
-                    four = await self._query(server, name, RecordType.A)
+                    six, four = await self._query(server, name)
                 except (OSError, trio.TooSlowError, trio.BrokenResourceError, BadAnswer):
                     continue
                 codes = {six.code, four.code}
@@ -89,13 +88,15 @@ class NameResolver:
                 return (*six.addresses, *four.addresses)
         raise ResolutionFailed(f"looking up {name}: {complaint}", passing=True)
 
-    async def _query(self, server: str, name: str, kind: RecordType) -> Answer:
-        ask = _Ask(*_endpoint(server), int.from_bytes(self._dice(2)), name, kind)
-        with trio.fail_after(_PATIENCE):
-            given = await _over_udp(ask)
-            if given.truncated:
-                given = await _over_tcp(ask)
-        return given
+    async def _query(self, server: str, name: str) -> tuple[Answer, Answer]:
+        """One server's answers about IPv6 and IPv4. Both questions are under way before either answer is awaited."""
+        host, port = _endpoint(server)
+        with (
+            _Asked(_Ask(host, port, int.from_bytes(self._dice(2)), name, RecordType.AAAA)) as six,
+            _Asked(_Ask(host, port, int.from_bytes(self._dice(2)), name, RecordType.A)) as four,
+            trio.fail_after(_PATIENCE),
+        ):
+            return await six.answer(), await four.answer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +116,40 @@ class _Ask:
         return answer(message, self.ident, self.name, self.kind)
 
 
-async def _over_udp(ask: _Ask) -> Answer:
-    """One datagram there and one back. The socket is connected, so that strangers' datagrams never arrive."""
-    family = socket.AF_INET if ask.host.version == 4 else socket.AF_INET6
-    with trio.socket.socket(family, socket.SOCK_DGRAM) as sock:
-        await sock.connect((str(ask.host), ask.port))
-        await sock.send(ask.encode())
-        while True:
-            message = await sock.recv(65535)
+class _Asked:
+    """A question that has been sent, in a connected datagram socket of its own.
+
+    So each has a port of its own that a forger must guess (RFC 5452, 9.2), and strangers' datagrams never arrive.
+    Raises OSError where it cannot be sent.
+    """
+
+    def __init__(self, ask: _Ask) -> None:
+        self._ask = ask
+        family = socket.AF_INET if ask.host.version == 4 else socket.AF_INET6
+        asked = ask.encode()
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect((str(ask.host), ask.port))
+            self._socket.send(asked)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def answer(self) -> Answer:
+        """The answer; by TCP where a datagram was too small for it. Raises OSError, or BadAnswer from TCP."""
+        given: Answer | None = None
+        while given is None:
+            await trio.lowlevel.wait_readable(self._socket)
             # RFC 5452, 9.1: a wrong answer may be a forger's; the right one may still come.
-            with suppress(BadAnswer):
-                return ask.read(message)
+            with suppress(BadAnswer, BlockingIOError):
+                given = self._ask.read(self._socket.recv(65535))
+        return await _over_tcp(self._ask) if given.truncated else given
 
 
 async def _over_tcp(ask: _Ask) -> Answer:
