@@ -183,8 +183,8 @@ KEYS: Final[tuple[Key, ...]] = (
         "limits.connections",
         Kind.COUNT,
         10_000,
-        "connections open at one time, each listener; more wait in the backlog. The last tenth is for addresses that have"
-        " less than a tenth",
+        "connections open at one time, each listener; more wait in the backlog. The last tenth is for addresses that"
+        " have less than a tenth",
     ),
     Key("limits.handshake-seconds", Kind.COUNT, 15, "how long a TLS handshake may take"),
     Key("limits.idle-seconds", Kind.COUNT, 75, "how long a connection may stay open without a request"),
