@@ -45,7 +45,8 @@ Key: TypeAlias = tuple[str, CertId]
 class Vouched:
     """A signed response. `lasting` says whether the same bytes may be handed to others, for `fresh` seconds each time.
 
-    `tag` is the SHA-1 of the response in hex (RFC 5019, 6.2). `renew_at` is half of its life.
+    `tag` is the SHA-1 of the response in hex (RFC 5019, 6.2). `renew_at` is half of its life. `edition` is the same for
+    all answers that tell the same of the same certificate, whichever worker signed them and when.
     """
 
     der: bytes
@@ -54,6 +55,7 @@ class Vouched:
     next_update: datetime
     lasting: bool
     tag: str
+    edition: str
 
     @property
     def fresh(self) -> int:
@@ -265,7 +267,9 @@ async def _sign(
     finally:
         statuses.end()
     tag = hashlib.sha1(der, usedforsecurity=False).hexdigest()
-    return Vouched(der, this_update, now + (next_update - now) / 2, next_update, lasting=False, tag=tag)
+    edition = hashlib.sha256(repr((authority.certificate, told)).encode()).hexdigest()[:16]
+    renew_at = now + (next_update - now) / 2
+    return Vouched(der, this_update, renew_at, next_update, lasting=False, tag=tag, edition=edition)
 
 
 def _past(told: Status, now: datetime) -> Status:

@@ -5,6 +5,9 @@ What goes wrong is said in OCSP's own words under HTTP's 200, as clients read no
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
@@ -12,7 +15,7 @@ from typing import Final
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
-from gateway.actions.vouch import Vouched, vouch
+from gateway.actions.vouch import LIFETIME, Vouched, vouch
 from gateway.domain.authority import Authority, AuthorityStatus
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.endpoint import Endpoint
@@ -54,7 +57,7 @@ def ocsp_routes(front: Front) -> list[BaseRoute]:
             if refusal.reason is RefusalReason.EXPIRED:
                 return UNAUTHORIZED
             raise
-        return _reply(vouched, scope)
+        return _reply(vouched, scope, front.resources.now())
 
     # One route for both: every other request looks at each that stands before its own.
     return [Route("/ocsp/{rest:path}", Endpoint(front, answer, _wording, counted=False), methods=None)]
@@ -84,23 +87,46 @@ def _authority(front: Front, name: str) -> Authority | None:
     return None
 
 
-def _reply(vouched: Vouched, scope: Scope) -> Reply:
+def _reply(vouched: Vouched, scope: Scope, now: datetime) -> Reply:
     if not vouched.lasting:
         return Reply(200, vouched.der, RESPONSE_TYPE, (NO_STORE,))
-    headers = _headers(vouched)
     known = header(scope, b"if-none-match")
-    if known is not None and scope["method"] != "POST" and (known.strip() == "*" or f'"{vouched.tag}"' in known):
-        return Reply(304, headers=headers)
-    return Reply(200, vouched.der, RESPONSE_TYPE, headers)
+    if known is not None and scope["method"] != "POST":
+        had = vouched if known.strip() == "*" else _had(vouched, known, now)
+        if had is not None:
+            return Reply(304, headers=_headers(had) if had is vouched else _spelled(had))
+    return Reply(200, vouched.der, RESPONSE_TYPE, _headers(vouched))
+
+
+def _had(vouched: Vouched, known: str, now: datetime) -> Vouched | None:
+    """Which answer of this edition they have, that is good for as long as one of ours; only its dates and tag are told.
+
+    Each worker signs its own. A cache that asks another than the last time would be sent the same in other bytes.
+    """
+    for tag, until in re.findall(rf'"([0-9a-f]{{40}})\.{vouched.edition}\.([0-9a-f]{{1,9}})"', known):
+        renew_at = datetime.fromtimestamp(int(until, 16), UTC)
+        if now < renew_at < now + LIFETIME:
+            life = vouched.next_update - vouched.renew_at
+            began = renew_at - (vouched.renew_at - vouched.this_update)
+            return replace(vouched, tag=tag, renew_at=renew_at, next_update=renew_at + life, this_update=began)
+    return None
 
 
 @lru_cache(maxsize=4096)
 def _headers(vouched: Vouched) -> tuple[tuple[str, str], ...]:
-    """RFC 5019, 6.2: dates are those of the response; how long it is fresh is ours."""
+    """The same, for an answer that is kept and handed out again."""
+    return _spelled(vouched)
+
+
+def _spelled(vouched: Vouched) -> tuple[tuple[str, str], ...]:
+    """RFC 5019, 6.2: dates are those of the response; how long it is fresh is ours.
+
+    The tag begins with what the RFC recommends; what follows lets any worker see whether it would say the same.
+    """
     fresh = min(FRESH, vouched.fresh)
     return (
         ("Cache-Control", f"max-age={fresh}, public, no-transform, must-revalidate"),
-        ("ETag", f'"{vouched.tag}"'),
+        ("ETag", f'"{vouched.tag}.{vouched.edition}.{int(vouched.renew_at.timestamp()):x}"'),
         ("Last-Modified", format_datetime(vouched.this_update, usegmt=True)),
         ("Expires", format_datetime(vouched.next_update, usegmt=True)),
     )
