@@ -38,7 +38,7 @@ _HEAD: Final = re.compile(
 _LENGTH: Final = re.compile(rb"(?:^|\n)content-length:[\t ]*([0-9]{1,7})[\t ]*\r")
 _AUTHORIZATION: Final = re.compile(rb"(?:^|\n)authorization:[\t ]*([^\r]*?)[\t ]*\r", re.IGNORECASE)
 # What changes where a message ends or what follows it; whoever says so is heard by the whole parser.
-_UNUSUAL: Final = (b"transfer-encoding", b"expect:", b"upgrade", b"connection: close", b"trailer")
+_UNUSUAL: Final = (b"transfer-encoding", b"expect:", b"upgrade", b"close", b"trailer")
 
 _CREATE: Final = f"{PREFIX}/certificates"
 # What may be an enrollment, at a glance.

@@ -84,6 +84,9 @@ OTHERS = {
     "chunks": request("/est/demo/device/simpleenroll", fields="Transfer-Encoding: chunked\r\n"),
     "one that waits for leave": request("/est/demo/device/simpleenroll", fields="Expect: 100-continue\r\n"),
     "one that ends": request("/est/demo/device/simpleenroll", fields="Connection: close\r\n"),
+    "one that ends, said otherwise": request(
+        "/est/demo/device/simpleenroll", fields="connection:keep-alive,\tClose\r\n"
+    ),
     "a bare line feed": request("/est/demo/device/simpleenroll", fields="X: a\nTransfer-Encoding: b\r\n"),
     "a blank before the colon": request("/est/demo/device/simpleenroll", fields="X : a\r\n"),
     "half a body": request("/est/demo/device/simpleenroll")[:-1],

@@ -209,6 +209,26 @@ async def test_a_request_that_cannot_be_read_is_reset_and_disturbs_no_other_stre
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
+async def test_a_message_of_scep_in_a_query_arrives_and_a_head_without_an_end_does_not(tmp_path, server):
+    """S94: as long a target as HTTP/1.1 takes, its fields included. What is longer ends its connection."""
+    heard: list[int] = []
+
+    async def measure(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append(len(scope["query_string"]))
+        await respond(send)
+
+    async with serving(tmp_path, measure, server) as (port, taken):
+        async with speaking(port) as client:
+            client.speaks.send_headers(1, headers(path=b"/scep?" + b"x" * 60_000), end_stream=True)
+            await client.say()
+            await client.hear(h2.events.StreamEnded, 1)
+        async with speaking(port) as client:
+            client.speaks.send_headers(1, headers(path=b"/scep?" + b"x" * 70_000), end_stream=True)
+            await client.say()
+            await until_free(taken)
+    assert heard == [60_000]
+
+
 async def test_priorities_are_passed_by_however_many_there_are(tmp_path, server, caplog):
     """RFC 9113, 5.3.2. Hypercorn's tree of them takes a thousand."""
     async with serving(tmp_path, at_once, server) as (port, _), speaking(port) as client:
