@@ -147,6 +147,7 @@ class Visit:
         except* Exception:
             # A peer that finds a bug in a parser must not end the gateway.
             logger.exception("a connection failed")
+            await trio.aclose_forcefully(stream)
         finally:
             self._door.room.release()
 
