@@ -19,6 +19,7 @@ from typing import Final, TypeAlias, cast
 from unittest.mock import patch
 from urllib.parse import quote
 
+import msgspec
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -71,7 +72,7 @@ def waistless(at: Inside, issued: Issued) -> Iterator[tuple[Inside, _Unwrapped]]
 
     async def finalize(*given: object, **_: object) -> Order:
         order = next(each for each in given if isinstance(each, Order))
-        return replace(order, status=OrderStatus.VALID, certificate_id=issued.certificate_id)
+        return msgspec.structs.replace(order, status=OrderStatus.VALID, certificate_id=issued.certificate_id)
 
     signer = _Unwrapped()
     resources = replace(at.resources, signer=cast("Signer", signer))

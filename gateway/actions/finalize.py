@@ -7,8 +7,8 @@ What is judged, signed and recorded is `enroll`'s; no second way to a certificat
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
+import msgspec
 import trio
 
 from gateway.actions import asked
@@ -62,7 +62,7 @@ async def finalize(
             await claim.give_back()
         raise
     if isinstance(outcome, Issued) and claim.closed:
-        return replace(
+        return msgspec.structs.replace(
             order, status=OrderStatus.VALID, certificate_id=outcome.certificate_id, csr_hash=csr.sha256, error=None
         )
     current = await resources.store.read(lambda unit: store.find_order(unit, pair.id, order.id, resources.now()))
@@ -73,7 +73,7 @@ async def finalize(
         raise Refusal(RefusalReason.CONFLICT, "the order has been finalized with another CSR")
     if current.status is OrderStatus.READY:
         # Accepted and still waiting: dehydrated, uacme and acmez take `ready` after a finalize as fatal.
-        return replace(current, status=OrderStatus.PROCESSING)
+        return msgspec.structs.replace(current, status=OrderStatus.PROCESSING)
     return current
 
 

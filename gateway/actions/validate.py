@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
 from gateway.actions.resources import Resources
@@ -341,10 +342,10 @@ def _target(asked: Validation) -> Target:
 def _processing(asked: Validation) -> Authorization:
     """The authorization as it stands while its challenge is being validated."""
     challenges = tuple(
-        replace(each, status=ChallengeStatus.PROCESSING) if each.id == asked.challenge.id else each
+        msgspec.structs.replace(each, status=ChallengeStatus.PROCESSING) if each.id == asked.challenge.id else each
         for each in asked.authorization.challenges
     )
-    return replace(asked.authorization, challenges=challenges)
+    return msgspec.structs.replace(asked.authorization, challenges=challenges)
 
 
 async def _mark_processing(resources: Resources, asked: Validation) -> None:

@@ -7,7 +7,7 @@ has passed its end is read as `invalid` or `expired`, without a write.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -143,7 +143,7 @@ def find_order(unit: Unit, pair_id: str, order_id: str, at: datetime) -> Order |
         return None
     order = _order(row)
     if order.status in (OrderStatus.PENDING, OrderStatus.READY) and order.expires <= at:
-        return replace(order, status=OrderStatus.INVALID)
+        return msgspec.structs.replace(order, status=OrderStatus.INVALID)
     return order
 
 
@@ -183,7 +183,7 @@ def find_authorization(unit: Unit, pair_id: str, authorization_id: str, at: date
         return None
     authorization = _authorization(row)
     if authorization.status in _OPEN and authorization.expires <= at:
-        return replace(authorization, status=AuthorizationStatus.EXPIRED)
+        return msgspec.structs.replace(authorization, status=AuthorizationStatus.EXPIRED)
     return authorization
 
 
@@ -223,12 +223,14 @@ def begin_challenge(unit: Unit, authorization_id: str, challenge_id: str) -> boo
     row = _authorization_row(unit, authorization_id)
     before = _authorization(row)
     begun = tuple(
-        replace(each, status=ChallengeStatus.PROCESSING)
+        msgspec.structs.replace(each, status=ChallengeStatus.PROCESSING)
         if each.id == challenge_id and each.status is ChallengeStatus.PENDING
         else each
         for each in before.challenges
     )
-    return begun != before.challenges and _settle(unit, row.text("challenges"), replace(before, challenges=begun))
+    return begun != before.challenges and _settle(
+        unit, row.text("challenges"), msgspec.structs.replace(before, challenges=begun)
+    )
 
 
 def finish_challenge(
@@ -279,14 +281,14 @@ def _ended(
     valid = error is None
     status = ChallengeStatus.VALID if valid else ChallengeStatus.INVALID
     challenges = tuple(
-        replace(each, status=status, validated=at if valid else None, error=error)
+        msgspec.structs.replace(each, status=status, validated=at if valid else None, error=error)
         if each.id == challenge_id and each.status in of
         else each
         for each in before.challenges
     )
     if challenges == before.challenges:
         return None
-    return replace(
+    return msgspec.structs.replace(
         before,
         status=AuthorizationStatus.VALID if valid else AuthorizationStatus.INVALID,
         challenges=challenges,

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from protocols.acme.states import Account, Authorization, Identifier, Order
 from protocols.exchange import Need
 from protocols.pkix.csr import CertificationRequest
 
 
-@dataclass(frozen=True, slots=True)
-class SpendNonce(Need[bool]):
+class SpendNonce(Need[bool], msgspec.Struct, frozen=True):
     """Spend an anti-replay nonce. True exactly once for each nonce that this server made and that has not aged out."""
 
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindAccount(Need[Account | None]):
+class FindAccount(Need[Account | None], msgspec.Struct, frozen=True):
     """The account with this id, of this directory's pair."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindAccountByKey(Need[Account | None]):
+class FindAccountByKey(Need[Account | None], msgspec.Struct, frozen=True):
     """The account with this key thumbprint, of this directory's pair."""
 
     thumbprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateAccount(Need[tuple[Account, bool]]):
+class CreateAccount(Need[tuple[Account, bool]], msgspec.Struct, frozen=True):
     """Create an account for a key, or find the one that has it; the flag says whether it is new (A32)."""
 
     jwk: bytes
@@ -40,8 +37,7 @@ class CreateAccount(Need[tuple[Account, bool]]):
     contact: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateAccount(Need[Account]):
+class UpdateAccount(Need[Account], msgspec.Struct, frozen=True):
     """Change an account's contacts (None keeps them), or deactivate it with its pending work (A34, A36)."""
 
     account_id: str
@@ -49,8 +45,7 @@ class UpdateAccount(Need[Account]):
     deactivate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOrder(Need[Order]):
+class CreateOrder(Need[Order], msgspec.Struct, frozen=True):
     """Judge the names and create an order with its authorizations. Refused: POLICY, RATE_LIMITED, BUSY."""
 
     account: Account
@@ -59,37 +54,32 @@ class CreateOrder(Need[Order]):
     not_after: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class FindOrder(Need[Order | None]):
+class FindOrder(Need[Order | None], msgspec.Struct, frozen=True):
     """The order with this id, of this directory's pair, its status as of now (`ready` as soon as it is)."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListOrders(Need[tuple[tuple[str, ...], str | None]]):
+class ListOrders(Need[tuple[tuple[str, ...], str | None]], msgspec.Struct, frozen=True):
     """One page of the ids of an account's orders that are neither invalid nor expired, and the next cursor."""
 
     account_id: str
     cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FindAuthorization(Need[Authorization | None]):
+class FindAuthorization(Need[Authorization | None], msgspec.Struct, frozen=True):
     """The authorization with this id, of this directory's pair."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeactivateAuthorization(Need[Authorization]):
+class DeactivateAuthorization(Need[Authorization], msgspec.Struct, frozen=True):
     """Deactivate an authorization and invalidate the orders that stand on it (A59)."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class BeginValidation(Need[Authorization]):
+class BeginValidation(Need[Authorization], msgspec.Struct, frozen=True):
     """Start validating a challenge, once; wait a moment for the outcome, and give the authorization as it then is."""
 
     account: Account
@@ -97,8 +87,7 @@ class BeginValidation(Need[Authorization]):
     challenge_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finalize(Need[Order]):
+class Finalize(Need[Order], msgspec.Struct, frozen=True):
     """Issue for an order that is ready, at most once (A82), and give the order as it then is.
 
     Refused: POLICY, BAD_KEY, BAD_CSR, CONFLICT (not ready), BUSY, UNAVAILABLE. A refused CSR leaves the order ready.
@@ -109,8 +98,7 @@ class Finalize(Need[Order]):
     csr: CertificationRequest
 
 
-@dataclass(frozen=True, slots=True)
-class ReadChain(Need[tuple[bytes, ...] | None]):
+class ReadChain(Need[tuple[bytes, ...] | None], msgspec.Struct, frozen=True):
     """A certificate of this account, DER, and the chain below the root; None if there is none that it owns."""
 
     account_id: str

@@ -6,10 +6,11 @@ The tables are the RFC's pictures: what is not listed cannot happen. The same na
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
 from typing import Final, TypeVar
+
+import msgspec
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -71,8 +72,7 @@ class IdentifierType(StrEnum):
     IP = "ip"
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(msgspec.Struct, frozen=True):
     """What is to be certified.
 
     A DNS value is lower-case A-labels, maybe with a leading `*.`; an IP value is as in RFC 5952.
@@ -82,8 +82,7 @@ class Identifier:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """An error kept with an order or a challenge. `type` is the part after `urn:ietf:params:acme:error:`."""
 
     type: str
@@ -92,8 +91,7 @@ class Problem:
     identifier: Identifier | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """An account. `jwk` is the canonical JSON of RFC 7638; `thumbprint` its SHA-256, base64url."""
 
     id: str
@@ -105,8 +103,7 @@ class Account:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """One way to prove control of an authorization's identifier."""
 
     id: str
@@ -117,8 +114,7 @@ class Challenge:
     error: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(msgspec.Struct, frozen=True):
     """An account's right to an identifier. `identifier` never has the `*.`; `wildcard` says that it was asked for."""
 
     id: str
@@ -130,8 +126,7 @@ class Authorization:
     challenges: tuple[Challenge, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """An order. `csr_hash` is set by the finalize that was accepted; `certificate_id` once issued."""
 
     id: str

@@ -6,7 +6,8 @@ import datetime as dt
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+
+import msgspec
 
 from protocols.acme import needs
 from protocols.acme.messages import Site
@@ -135,9 +136,9 @@ class AcmeHost:
             case needs.UpdateAccount(account_id, contact, deactivate):
                 account = self.accounts[account_id]
                 if contact is not None:
-                    account = replace(account, contact=contact)
+                    account = msgspec.structs.replace(account, contact=contact)
                 if deactivate:
-                    account = replace(account, status=AccountStatus.DEACTIVATED)
+                    account = msgspec.structs.replace(account, status=AccountStatus.DEACTIVATED)
                 self.accounts[account_id] = account
                 return account
             case needs.CreateOrder(account, identifiers, not_before, not_after):
@@ -157,15 +158,21 @@ class AcmeHost:
             case needs.FindAuthorization(id=authorization_id):
                 return self.authorizations.get(authorization_id)
             case needs.DeactivateAuthorization(id=authorization_id):
-                return replace(self.authorizations[authorization_id], status=AuthorizationStatus.DEACTIVATED)
+                return msgspec.structs.replace(
+                    self.authorizations[authorization_id], status=AuthorizationStatus.DEACTIVATED
+                )
             case needs.BeginValidation(_, authorization, challenge_id):
                 challenges = tuple(
-                    replace(each, status=ChallengeStatus.PROCESSING) if each.id == challenge_id else each
+                    msgspec.structs.replace(each, status=ChallengeStatus.PROCESSING)
+                    if each.id == challenge_id
+                    else each
                     for each in authorization.challenges
                 )
-                return replace(authorization, challenges=challenges)
+                return msgspec.structs.replace(authorization, challenges=challenges)
             case needs.Finalize(_, order, csr):
-                order = replace(order, status=OrderStatus.VALID, certificate_id="cert-1", csr_hash=csr.sha256)
+                order = msgspec.structs.replace(
+                    order, status=OrderStatus.VALID, certificate_id="cert-1", csr_hash=csr.sha256
+                )
                 self.orders[order.id] = order
                 return order
             case needs.ReadChain(account_id, certificate_id):

@@ -1,9 +1,9 @@
 """ACME's records: every change names the state it starts from, and what belongs together moves together."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -118,7 +118,7 @@ async def test_contacts_are_kept_changed_and_cleared(store: Store):
         updated = await store.write(
             lambda unit, it=contact: acme.update_account(unit, account.id, contact=it, status=None, at=LATER)
         )
-        assert updated == replace(account, contact=expected)
+        assert updated == msgspec.structs.replace(account, contact=expected)
     with pytest.raises(StateConflict):
         await store.write(lambda unit: acme.update_account(unit, "nobody", contact=(), status=None, at=LATER))
 
@@ -333,7 +333,7 @@ async def test_a_deactivated_authorization_ends_the_orders_that_stand_on_it(stor
     await store.write(lambda unit: acme.create_order(unit, order, (authorization,), PAIR, NOW))
     done = await store.write(lambda unit: acme.deactivate_authorization(unit, authorization.id, LATER))
     if AuthorizationStatus.DEACTIVATED in AUTHORIZATION_TRANSITIONS[status]:
-        assert done == replace(authorization, status=AuthorizationStatus.DEACTIVATED)
+        assert done == msgspec.structs.replace(authorization, status=AuthorizationStatus.DEACTIVATED)
         assert (await order_of(store, order)).status is OrderStatus.INVALID
     else:
         assert done is None
@@ -385,7 +385,7 @@ async def test_the_list_of_orders_has_pages_and_no_dead_orders(store: Store):
     placed = [Placed("a.example", proved=True) for _ in range(5)]
     account = placed[0].account
     for each in placed:
-        each.order = replace(each.order, account_id=account.id)
+        each.order = msgspec.structs.replace(each.order, account_id=account.id)
         await store.write(each.place)
     dead, done, *live = [each.order.id for each in placed]
     await store.write(lambda unit: acme.fail_order(unit, dead, PROBLEM))

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
 
+import msgspec
+
 from gateway.domain.application import (
     AcmeSettings,
     ApiSettings,
@@ -189,7 +191,7 @@ def account(**changes: object) -> Account:
         contact=("mailto:a@example.com",),
         created_at=NOW,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(made, **changes)  # type: ignore[arg-type]
 
 
 def authorization(account_id: str, name: str = "host.example", **changes: object) -> Authorization:
@@ -207,7 +209,7 @@ def authorization(account_id: str, name: str = "host.example", **changes: object
         expires=NOW + timedelta(days=7),
         challenges=challenges,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(made, **changes)  # type: ignore[arg-type]
 
 
 def order(account_id: str, authorizations: tuple[Authorization, ...], **changes: object) -> Order:
@@ -222,4 +224,4 @@ def order(account_id: str, authorizations: tuple[Authorization, ...], **changes:
         expires=NOW + timedelta(days=1),
         not_after=NOW + timedelta(days=30),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(made, **changes)  # type: ignore[arg-type]

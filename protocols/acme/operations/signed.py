@@ -7,8 +7,9 @@ signature has verified nothing is spent or written (A10).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+import msgspec
 
 from protocols.acme.failures import BAD_NONCE, Failure
 from protocols.acme.messages import Site
@@ -28,16 +29,14 @@ _MEDIA_TYPE: Final = "application/jose+json"
 _ID: Final = re.compile(r"(?=[-_]*+[A-Za-z0-9])[A-Za-z0-9_-]{1,64}+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class ByAccount:
+class ByAccount(msgspec.Struct, frozen=True):
     """A request that is signed by a valid account's key."""
 
     account: Account
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ByKey:
+class ByKey(msgspec.Struct, frozen=True):
     """A request that is signed by a key that it carries."""
 
     key: jwk.Jwk

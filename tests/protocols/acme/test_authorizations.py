@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from protocols.acme import needs
@@ -108,8 +108,8 @@ def test_an_answered_challenge_is_validated_once():
     assert headers(reply, "Retry-After") == ["1"]
     assert isinstance(host.asked[-1], needs.BeginValidation)
 
-    processing = replace(challenge, status=ChallengeStatus.PROCESSING)
-    host.authorizations[authorization.id] = replace(authorization, challenges=(authorization.challenges[0], processing))
+    processing = msgspec.structs.replace(challenge, status=ChallengeStatus.PROCESSING)
+    host.authorizations[authorization.id] = msgspec.structs.replace(authorization, challenges=(authorization.challenges[0], processing))
     host.asked.clear()
     assert body(host.post(path, {"keyAuthorization": "old"}, account=account))["status"] == "processing"
     assert "BeginValidation" not in host.kinds()

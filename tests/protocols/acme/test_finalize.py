@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import replace
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -247,7 +247,7 @@ def test_an_order_that_is_still_processed_says_when_to_come_back():
     def slowly(need):
         given_ = answer(need)
         if isinstance(need, needs.Finalize):
-            return replace(given_, status=OrderStatus.PROCESSING, certificate_id=None)
+            return msgspec.structs.replace(given_, status=OrderStatus.PROCESSING, certificate_id=None)
         return given_
 
     host.answer = slowly

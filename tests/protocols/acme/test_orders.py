@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from protocols.acme import needs
@@ -147,17 +147,17 @@ def test_an_order_shows_what_it_is():
     assert headers(ready, "Location") == [f"{SITE.url}/{path}"]
     assert headers(ready, "Retry-After") == []
 
-    host.orders[order.id] = replace(order, status=OrderStatus.PROCESSING, certificate_id="c1")
+    host.orders[order.id] = msgspec.structs.replace(order, status=OrderStatus.PROCESSING, certificate_id="c1")
     processing = host.post(path, account=account)
     (wait,) = headers(processing, "Retry-After")
     assert 1 <= int(wait) <= 600
     assert "certificate" not in body(processing)
 
-    host.orders[order.id] = replace(order, status=OrderStatus.VALID, certificate_id="c1")
+    host.orders[order.id] = msgspec.structs.replace(order, status=OrderStatus.VALID, certificate_id="c1")
     assert body(host.post(path, account=account))["certificate"] == f"{SITE.url}/certificate/c1"
 
     error = Problem("rejectedIdentifier", "no", 403, name)
-    host.orders[order.id] = replace(order, status=OrderStatus.INVALID, error=error)
+    host.orders[order.id] = msgspec.structs.replace(order, status=OrderStatus.INVALID, error=error)
     assert body(host.post(path, account=account))["error"] == {
         "type": "urn:ietf:params:acme:error:rejectedIdentifier",
         "detail": "no",
