@@ -7,6 +7,7 @@ Everything else takes the ordinary way and is judged there. Nothing is acted upo
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class Early:
         self._rates = front.limits.rates
         self._told = told
         self._heads = Heads()
+        self._ended = False
         self._written: dict[tuple[str, str, int, str, int], tuple[int, bytes]] = {}
         # Each door's own words, by the first segment of its addresses.
         self._wordings: dict[str, Wording] = {
@@ -119,11 +121,20 @@ class Early:
             door for door, wording in self._wordings.items() if wording(503, "", ()) == wording(503, "", ())
         }
 
+    def behind_tls(self) -> Early:
+        """The same for connections on which a proxy ended TLS: there everything is secure, and wrongly so at worst what
+        is refused.
+        """
+        other = copy.copy(self)
+        other._ended = True  # noqa: SLF001 - its own kind
+        return other
+
     def answer(self, data: bytes, address: str, *, secure: bool) -> bytes | None:
         """The whole answer to the one whole request that `data` is, or None where the ordinary way is to be taken."""
         enrolls = data.startswith(_DOORS)
         judged = (enrolls and self._admission.crowded) or (data.startswith(_COUNTED) and self._rates.alert)
         if judged and (plain := self._heads.plain(data)) is not None:
+            secure = secure or self._ended
             status, sentence, seconds = self._judge(plain, address, enrolls=enrolls, secure=secure)
             if seconds:
                 status, answer = self._answer(plain, status, sentence, seconds)

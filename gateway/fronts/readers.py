@@ -13,6 +13,7 @@ MEANT: Final = "off, loopback, on, or addresses and networks with commas between
 
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
+_MAPPED_BITS: Final = 96  # RFC 4291, 2.5.5.2
 _LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -55,5 +56,16 @@ def readers(setting: str) -> Readers:
 
 
 def networks(setting: str) -> Networks:
-    """One address or network, or several with commas between them. Raises `ValueError`."""
-    return tuple(ip_network(each.strip()) for each in setting.split(","))
+    """One address or network, or several with commas between them. Raises `ValueError`.
+
+    IPv4 in IPv6's clothes (`::ffff:192.0.2.1`) is IPv4, as the addresses are that it is compared with.
+    """
+    return tuple(_unmapped(ip_network(each.strip())) for each in setting.split(","))
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network

@@ -6,6 +6,7 @@ here but through `fronts.routes`, nothing is read from a request, and nothing of
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import re
@@ -35,6 +36,12 @@ class Outermost:
         # Unique among starts and quick to make; it names a request in logs and audit and authorizes nothing.
         self._start = secrets.token_hex(5)
         self._numbers = itertools.count(1)
+
+    def around(self, inner: ASGIApp) -> Outermost:
+        """The same layer around another application: with the same counters, and of the same row of ids."""
+        other = copy.copy(self)
+        other._inner = inner  # noqa: SLF001 - its own kind
+        return other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Only HTTP is spoken: a WebSocket is closed before it opens."""

@@ -362,8 +362,10 @@ async def listen(
                     proxies = trusted(settings, https=door.context is not None)
                     hearing = None
                     if proxies is not None and proxies.heard:
-                        # Whose request it is stands in its headers, so that nothing is answered before they are read.
-                        hearing = replace(hall, asgi=Believing(asgi, proxies, issuers), early=None)
+                        # Where it stands in its headers whose request it is, nothing is answered before they are read.
+                        known = early is not None and proxies.prefixed and not proxies.forwarded
+                        soon = early.behind_tls() if early is not None and known else None
+                        hearing = replace(hall, asgi=Believing(asgi, proxies, issuers), early=soon)
                     receive = Visit(hall, config, workers, door, proxies=proxies, hearing=hearing).receive
                     accepting.start_soon(partial(trio.serve_listeners, receive, [door], handler_nursery=connections))
                 task_status.started()

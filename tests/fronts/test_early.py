@@ -109,6 +109,14 @@ async def test_plain_http_is_told_what_it_always_is(house: House, path: str):
     assert short.answer(request(path), "192.0.2.1", secure=False) is None
 
 
+@pytest.mark.parametrize("path", DOORS)
+async def test_plain_http_from_a_proxy_that_has_ended_tls_is_told_as_https_is(house: House, path: str):
+    short, told = early(house)
+    answer = short.behind_tls().answer(request(path), "192.0.2.1", secure=False)
+    assert answer is not None
+    assert len(told) == 1
+
+
 async def test_an_authority_that_rests_is_told_by_its_door(house: House):
     await house.save(replace(house.pair, authority=replace(house.pair.authority, status=AuthorityStatus.DISABLED)))
     short, _ = early(house)

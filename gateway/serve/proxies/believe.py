@@ -7,6 +7,7 @@ A proxy's silence is an answer, too: without a certificate in the header the cli
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -19,10 +20,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.carry import ReplyResponse
 from gateway.fronts.problem import problem
+from gateway.serve.asgi import Outermost
 from gateway.serve.proxies import hops
 from gateway.serve.proxies.forms import STRIPPED, BadForm, Form
 from gateway.serve.proxies.hops import BadHop
 from gateway.serve.proxies.trusted import Trusted
+
+logger = logging.getLogger("muster.proxies")
 
 # Certificates that were judged: a proxy's clients come again, each check is a signature verified (46 microseconds).
 REMEMBERED: Final = 4096
@@ -49,11 +53,19 @@ def stripped(asgi: ASGIApp) -> ASGIApp:
     return app
 
 
+def _bare(inner: ASGIApp) -> ASGIApp:
+    return inner
+
+
 class Believing:
-    """The application for connections of proxies. `issuers` gives whom the handshake would trust, DER."""
+    """The application for connections of proxies. `issuers` gives whom the handshake would trust, DER.
+
+    What it answers itself passes the application's outermost layer too, where there is one: it has an id, and counts.
+    """
 
     def __init__(self, asgi: ASGIApp, trusted: Trusted, issuers: Callable[[], frozenset[bytes]]) -> None:
         self._asgi = asgi
+        self._around: Callable[[ASGIApp], ASGIApp] = asgi.around if isinstance(asgi, Outermost) else _bare
         self._trusted = trusted
         self._vouched = Vouched(issuers)
 
@@ -66,7 +78,10 @@ class Believing:
         try:
             self._tell(scope)
         except NotBelieved as refused:
-            await ReplyResponse(problem(refused.status, str(refused)))(scope, receive, send)
+            await self._around(ReplyResponse(problem(refused.status, str(refused))))(scope, receive, send)
+            # Not a warning: whoever has a certificate of somebody else's can have as many of these as they like.
+            facts = {"status": refused.status, "cause": str(refused), "request": scope.get("request_id", "")}
+            logger.info("what a proxy said of a client is not believed", extra=facts)
             return
         await self._asgi(scope, receive, send)
 
@@ -154,7 +169,7 @@ class Vouched:
             # What follows the certificate would make another fingerprint of it.
             if leaf.public_bytes(Encoding.DER) != der or not _for_clients(leaf):
                 return False
-        except (ValueError, UnsupportedAlgorithm):
+        except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             return False
         return any(_issued(leaf, each) for each in self._authorities if each.subject == leaf.issuer)
 
