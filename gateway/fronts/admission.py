@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import islice
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from gateway.domain.refusal import Refusal, RefusalReason
 from protocols.exchange import Reply
 
 _REFUSED: Final = 400  # the first status that says no
+T = TypeVar("T")
+
 USEFUL: Final = 2.0  # seconds; whoever waits longer for an answer has begun to ask again
 TOO_MUCH: Final = "too much to do at the moment"
 
@@ -98,10 +100,27 @@ class UnderWay:
         if lane != self.lane:
             self._admission.move(self, lane)
 
+    async def aside(self, waiting: Awaitable[T]) -> T:
+        """What `waiting` gives; meanwhile this request is not under way.
+
+        For what strangers can make long: seventeen guesses that wait for their check would look like a queue that does
+        not move, and have everybody refused who comes with a secret that is known.
+        """
+        self._admission.leave(self)
+        try:
+            return await waiting
+        finally:
+            self._ahead, self.began = self._admission.enter(self)
+
     def answered(self, reply: Reply) -> Reply:
         """`reply`; what was refused teaches nothing: how long it takes to be wrong is its sender's choice."""
         self._teaches = reply.status < _REFUSED and not reply.wrong
         return reply
+
+
+async def checked(entry: UnderWay | None, check: Awaitable[bool]) -> bool:
+    """What the check of a secret says; a request that is under way steps aside for it."""
+    return await (check if entry is None else entry.aside(check))
 
 
 class Admission:
@@ -213,6 +232,10 @@ class Admission:
     def begin(self, entry: UnderWay) -> tuple[int, float]:
         """Count `entry`; gives how many were before it, and the time."""
         self.arrived()
+        return self.enter(entry)
+
+    def enter(self, entry: UnderWay) -> tuple[int, float]:
+        """Count `entry`, which has arrived; gives as `begin` does."""
         ahead = len(self._going)
         self._going[entry] = None
         self._lanes[entry.lane] += 1
@@ -220,11 +243,15 @@ class Admission:
 
     def end(self, entry: UnderWay, ahead: int | None) -> None:
         """Count `entry` no more; with `ahead`, learn from how long it took behind so many."""
-        del self._going[entry]
-        self._leave(entry.lane)
+        self.leave(entry)
         if ahead is not None:
             sample = (self._clock() - entry.began) / max(ahead + 1, _SHARED)
             self._pace += (min(sample, _LEAP * self._pace) - self._pace) * _LEARNING
+
+    def leave(self, entry: UnderWay) -> None:
+        """Count `entry` no more; nothing is learned from it."""
+        del self._going[entry]
+        self._leave(entry.lane)
 
     def move(self, entry: UnderWay, lane: str) -> None:
         """Count `entry` in another lane."""

@@ -21,6 +21,7 @@ from gateway.domain.issuance import Issued, Pending
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Proof, ProofKind, Protocol
 from gateway.domain.succession import published
+from gateway.fronts.admission import UnderWay, checked
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -82,7 +83,7 @@ class Est:
         body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application) as entry:
             asking = _Asking(operation, method, caller, media_type, body)
-            return unstored(entry.answered(await self._operate(pair, who, asking)))
+            return unstored(entry.answered(await self._operate(pair, who, asking, entry)))
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
         """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""
@@ -117,7 +118,7 @@ class Est:
                 self._authorities[pair.id, method] = held
         return held
 
-    async def _operate(self, pair: Pair, who: Peer, asking: _Asking) -> Reply:
+    async def _operate(self, pair: Pair, who: Peer, asking: _Asking, entry: UnderWay | None = None) -> Reply:
         settings = pair.settings.est or EstSettings()
         exchange = operate(
             asking.operation,
@@ -128,17 +129,20 @@ class Est:
             wrap=settings.wrap,
             realm=REALM,
         )
-        return await carry(exchange, _Host(self._front, pair, settings, who).answer)
+        return await carry(exchange, _Host(self._front, pair, settings, who, entry).answer)
 
 
 class _Host:
     """Answers the needs of one request."""
 
-    def __init__(self, front: Front, pair: Pair, settings: EstSettings, who: Peer) -> None:
+    def __init__(
+        self, front: Front, pair: Pair, settings: EstSettings, who: Peer, entry: UnderWay | None
+    ) -> None:
         self._front = front
         self._pair = pair
         self._settings = settings
         self._who = who
+        self._entry = entry
 
     async def answer(self, need: object) -> object:
         try:
@@ -160,13 +164,16 @@ class _Host:
     async def _user(self, user: str, passphrase: str) -> needs.Identity | None:
         # The pair's passphrase is shared: any user name goes with it, and only names the device in the records.
         attempt = authenticate.Attempt(self._who.address, self._who.id, "est")
-        right = await authenticate.secret(
-            self._front.resources,
-            self._front.limits.guesses,
-            attempt,
-            self._pair,
-            given=passphrase,
-            expected=self._settings.passphrase_hash,
+        right = await checked(
+            self._entry,
+            authenticate.secret(
+                self._front.resources,
+                self._front.limits.guesses,
+                attempt,
+                self._pair,
+                given=passphrase,
+                expected=self._settings.passphrase_hash,
+            ),
         )
         return needs.Identity("passphrase", user) if right else None
 

@@ -22,7 +22,7 @@ from gateway.domain.application import Pair, ScepSettings
 from gateway.domain.issuance import Issued, Pending
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol
-from gateway.fronts.admission import TOO_MUCH
+from gateway.fronts.admission import TOO_MUCH, UnderWay, checked
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -69,9 +69,9 @@ class Scep:
         if method not in READ_ONLY:
             body = await read_body(scope, receive, cap=limits.scep_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application) as entry:
-            return entry.answered(await self._operate(pair, scope, body, who))
+            return entry.answered(await self._operate(pair, scope, body, who, entry))
 
-    async def _operate(self, pair: Pair, scope: Scope, body: bytes, who: Peer) -> Reply:
+    async def _operate(self, pair: Pair, scope: Scope, body: bytes, who: Peer, entry: UnderWay | None = None) -> Reply:
         resources = self._front.resources
         settings = pair.settings.scep or ScepSettings(allow_renewal=False)
         now = resources.now()
@@ -83,7 +83,7 @@ class Scep:
             now=now,
             renewal=settings.allow_renewal,
         )
-        return await carry(exchange, _Host(self._front, pair, settings, who, now).answer)
+        return await carry(exchange, _Host(self._front, pair, settings, who, now, entry=entry).answer)
 
     def _find(self, scope: Scope) -> Pair | None:
         parameters: dict[str, str] = scope["path_params"]
@@ -99,13 +99,16 @@ class Scep:
 class _Host:
     """Answers the needs of one request."""
 
-    def __init__(self, front: Front, pair: Pair, settings: ScepSettings, who: Peer, now: datetime) -> None:
+    def __init__(
+        self, front: Front, pair: Pair, settings: ScepSettings, who: Peer, now: datetime, *, entry: UnderWay | None
+    ) -> None:
         self._front = front
         self._resources = front.resources
         self._pair = pair
         self._settings = settings
         self._who = who
         self._now = now
+        self._entry = entry
 
     async def answer(self, need: object) -> object:
         try:
@@ -156,13 +159,16 @@ class _Host:
 
     async def _enroll(self, need: needs.Enroll) -> needs.Enrolled | needs.Waiting:
         attempt = authenticate.Attempt(self._who.address, self._who.id, "scep")
-        if need.challenge is None or not await authenticate.secret(
-            self._resources,
-            self._front.limits.guesses,
-            attempt,
-            self._pair,
-            given=need.challenge,
-            expected=self._settings.challenge_hash,
+        if need.challenge is None or not await checked(
+            self._entry,
+            authenticate.secret(
+                self._resources,
+                self._front.limits.guesses,
+                attempt,
+                self._pair,
+                given=need.challenge,
+                expected=self._settings.challenge_hash,
+            ),
         ):
             # One sentence for a missing and for a wrong challenge (S57).
             raise Refusal(RefusalReason.UNAUTHENTICATED, "the challenge password is missing or wrong")

@@ -1,6 +1,8 @@
 """Overload told early (P16): how long the next would wait, and who is refused first. Time is what the test says."""
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -202,6 +204,35 @@ def test_a_refusal_teaches_nothing_of_what_an_enrollment_takes(admission: Admiss
             assert entry.answered(reply) is reply
     fill(admission, "a", 100)
     assert admission.refusal("a") == 0
+
+
+async def test_guesses_that_wait_for_their_check_are_no_queue(admission: Admission, clock: Clock):
+    """P16, E90: nobody is refused for those whose secrets are being checked, and they count again when they were."""
+    checked = trio.Event()
+
+    async def guess() -> None:
+        with admission.under_way("a") as entry:
+            await entry.aside(checked.wait())
+            assert entry.began == clock.now
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(40):
+            nursery.start_soon(guess)
+        await trio.testing.wait_all_tasks_blocked()
+        assert admission.going == 0
+        clock.now += 10
+        assert admission.refusal("a") == 0
+        checked.set()
+    assert admission.going == 0
+
+
+async def test_a_check_that_refuses_gives_the_place_back(admission: Admission):
+    async def refuse() -> None:
+        raise Refusal(RefusalReason.RATE_LIMITED, "too many guesses")
+
+    with pytest.raises(Refusal), admission.under_way("a") as entry:
+        await entry.aside(refuse())
+    assert admission.going == 0
 
 
 def test_an_enrollment_teaches_how_long_one_takes(admission: Admission, clock: Clock):
