@@ -31,7 +31,9 @@ told = []
 signal.signal(signal.SIGTERM, lambda *_: told.append(1))
 while not os.path.exists(ready): time.sleep(0.01)
 channel.send(b'{"type":"Ready","greeting":"ready"}\\n')
-while not (told and os.path.exists(end)): time.sleep(0.01)
+while not (told and os.path.exists(end)):
+    channel.send(b'{"type":"Report","figures":[],"validations":[]}\\n')
+    time.sleep(0.02)
 """
 
 
@@ -153,8 +155,9 @@ async def test_two_hang_ups_in_quick_succession_leave_workers_with_the_last_sett
     one = scene(2)
     async with serving(one), trio.open_nursery() as nursery:
         await come(lambda: ready(one) == 2)
-        for count in (3, 1):
+        for generation, count in ((1, 3), (2, 1)):
             nursery.start_soon(one.crew.exchange, one.settings, count)
+            await come(lambda wished=generation: one.crew._generation == wished)
         await come(lambda: len(one.staff.alive) == 1 and ready(one) == 1)
         nursery.start_soon(one.crew.exchange, one.settings, 3)
         await come(lambda: ready(one) == 3 and one.crew._rolling.locked() is False)
@@ -215,6 +218,20 @@ async def test_the_end_in_the_middle_of_an_exchange_ends_old_and_new(scene, capl
         one.crew.end()
     assert one.staff.alive == []
     assert "does not come up" not in caplog.text
+
+
+async def test_a_worker_that_hangs_is_killed_and_started_again_and_one_that_speaks_is_not(
+    scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold the store's write lock, for which all others wait."""
+    monkeypatch.setattr(crews, "LOOK_SECONDS", 0.5)
+    one = scene(2)
+    async with serving(one):
+        await come(lambda: ready(one) == 2)
+        os.kill(one.staff.started[0].pid, signal.SIGSTOP)
+        await come(lambda: len(one.staff.started) == 3 and ready(one) == 2)
+        assert one.staff.started[0].wait() == -signal.SIGKILL
+        assert one.staff.started[1].poll() is None
 
 
 async def test_a_stopped_worker_is_killed_when_its_time_to_drain_is_over(

@@ -35,6 +35,9 @@ HEALTHY: Final = 60.0
 # Whoever asks for figures is answered within it, and gets what there is.
 MOMENT: Final = 0.25
 _POLL: Final = 0.05
+# Reports come every second. Looks without one are counted, not seconds: a machine that was paused has missed one look.
+LOOK_SECONDS: Final = 5.0
+SILENT_LOOKS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Worker:
     sentence: str = ""
     told: bool = False
     reported: trio.Event = field(default_factory=trio.Event)
+    heard: int = 0
     figures: list[Figure] = field(default_factory=list)
     validations: list[str] = field(default_factory=list)
 
@@ -239,7 +243,7 @@ class Crew:
         slot = await self._free_slot()
         if self._ending.is_set():
             return None  # those that stand are draining; nobody would tell this one to
-        ground, count = self._ground, self._count
+        ground = self._ground
         try:
             started = early or self._start(ground.descriptors)
         except OSError as trouble:  # no memory or no process is to be had just now
@@ -257,7 +261,7 @@ class Crew:
                     http=ground.http,
                     memory=ground.memory,
                     slot=slot,
-                    workers=count,
+                    workers=self._count,
                     signer=ground.signer,
                     parent=os.getpid(),
                     nonces=ground.nonces,
@@ -292,10 +296,13 @@ class Crew:
 
     async def _attend(self, worker: Worker) -> None:
         """Hear a worker until it is gone, whatever it does."""
+        watching = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hear, worker)
+            nursery.start_soon(self._watch, worker, watching)
             await _gone(worker.started.process.pid)
             worker.started.process.wait()
+            watching.cancel()
             # What it said last lies in the pair still, and then its end.
             nursery.cancel_scope.deadline = trio.current_time() + 1
         await worker.channel.close()
@@ -306,6 +313,16 @@ class Crew:
         del self._alive[worker.slot]
         worker.ended.set()
         worker.ready.set()
+
+    async def _watch(self, worker: Worker, watching: trio.CancelScope) -> None:
+        with watching:
+            silent = 0
+            while silent < SILENT_LOOKS:
+                heard = worker.heard
+                await trio.sleep(LOOK_SECONDS)
+                silent = silent + 1 if worker.greeting and not worker.told and worker.heard == heard else 0
+            logger.error("a worker hangs and is killed", extra={"worker": worker.slot})
+            worker.started.process.kill()
 
     async def _hear(self, worker: Worker) -> None:
         assert self._nursery is not None
@@ -324,6 +341,7 @@ class Crew:
                 case Report():
                     worker.figures, worker.validations = message.figures, message.validations
                     worker.reported.set()
+                    worker.heard += 1
                 case Ask():
                     self._nursery.start_soon(self._tell, worker)
                 case Renew():
