@@ -42,7 +42,7 @@ def measure(effort: Effort) -> list[Figure]:
         2: (frozenset(known[:2]), frozenset(known[2:])) if apart else (everywhere, everywhere),
     }
     done: dict[int, list[Outcome]] = {1: [], 2: []}
-    # Both stand all the while, since a start takes as long as a round; the one that nobody asks takes no CPU to speak of.
+    # Both stand all the while: a start takes as long as a round, and the one that nobody asks takes no CPU to speak of.
     with _serving(1, places[1][0]) as alone, _serving(2, places[2][0]) as pair:
         for number in range(ROUNDS):
             for count, at in ((1, alone), (2, pair)):
