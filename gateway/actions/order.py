@@ -81,7 +81,8 @@ async def create(resources: Resources, pair: Pair, ask: Ask) -> Order:
                 fresh[identifier] = _authorization(resources, settings, ask, identifier, now)
         chosen = tuple(proved.get(identifier) or fresh[identifier] for identifier in named)
         order = _order(order_id, ask, chosen, now)
-        store.create_order(unit, order, tuple(fresh[identifier] for identifier in missing), pair.id, now)
+        new = tuple(fresh[identifier] for identifier in missing)
+        store.create_order(unit, order, new, pair.id, now, found=tuple(proved.values()))
         unit.audit(_event(pair, ask, order, settings, at=now))
         return order
 

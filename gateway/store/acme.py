@@ -102,17 +102,28 @@ def update_account(
     return found
 
 
-def create_order(unit: Unit, order: Order, authorizations: Sequence[Authorization], pair_id: str, at: datetime) -> None:
-    """Write an order and those of its authorizations that are new; the others were found by `reusable_authorizations`.
+def create_order(
+    unit: Unit,
+    order: Order,
+    authorizations: Sequence[Authorization],
+    pair_id: str,
+    at: datetime,
+    *,
+    found: Sequence[Authorization] = (),
+) -> None:
+    """Write an order and those of its authorizations that are new.
+
+    The others were `found` by `reusable_authorizations` in this unit, and stay as they were until its end; any that are
+    in neither are looked up.
 
     The order must be `ready` exactly if all its authorizations are valid.
     """
-    new = {each.id: each.status for each in authorizations}
+    known = {each.id: each.status for each in (*authorizations, *found)}
     for authorization in authorizations:
         _create_authorization(unit, authorization, pair_id, at)
     unproved = 0
     for authorization_id in order.authorization_ids:
-        status = new.get(authorization_id) or _authorization_now(unit, authorization_id).status
+        status = known.get(authorization_id) or _authorization_now(unit, authorization_id).status
         unproved += status is not AuthorizationStatus.VALID
         unit.run("acme.link", authorization_id=authorization_id, order_id=order.id)
     if (unproved == 0) is not (order.status is OrderStatus.READY):

@@ -7,13 +7,11 @@ reached for here; what is remembered has one fixed size, whoever asks and howeve
 from __future__ import annotations
 
 import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 # Clients keep a nonce between two requests; certbot waits minutes for a person at a prompt.
 _LIFETIME: Final = 3600  # seconds
@@ -23,13 +21,19 @@ _LIFETIME: Final = 3600  # seconds
 # one more request.
 WINDOW: Final = (1 << 22) * 31 // 32
 
-# IV 12, time 4, maker 1, number 6, tag 16: 39 bytes, which base64 spells in 52 characters without padding (A7: at most
-# 64).
-_IV: Final = 12
+# Time 4, maker 1, number 6, and 5 that are zero: one block of AES, 22 characters of base64 without padding (A7: at most
+# 64). A block by itself, as a permutation that only the key's owner knows, needs no random IV and no tag, and is made
+# and opened in a quarter of the time that AES-GCM takes. It is never the same twice, since its number is not. Of blocks
+# that somebody guesses, one in 2^40 has the zeros, and hardly one in 2^80 a time, a maker and a number of this hour.
 _NUMBER_BITS: Final = 48
 _SLOT_BITS: Final = 8
-_CLEAR: Final = 11
-_SPELLED: Final = 52
+_ZEROS: Final = 40
+_BLOCK: Final = 16
+_SPELLED: Final = 22
+
+_WRITTEN: Final = bytes.maketrans(b"+/", b"-_")
+_READ: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # what is not of our alphabet becomes what the decoder refuses
+_PADDING: Final = b"=="
 
 # The count stands alone in a line of the processor's cache: its maker writes it all the time.
 _HEAD: Final = 64
@@ -138,22 +142,25 @@ def alone(dice: Callable[[int], bytes], clock: Callable[[], float], *, window: i
 
 
 class Nonces:
-    """The nonces of one process. `dice` gives random bytes, `clock` seconds that never go back."""
+    """The nonces of one process; of one alone where there is no `book`.
+
+    `dice` gives random bytes, `clock` seconds that never go back.
+    """
 
     def __init__(self, dice: Callable[[int], bytes], clock: Callable[[], float], book: Book | None = None) -> None:
-        self._dice = dice
         self._clock = clock
         self._book = book or alone(dice, clock)
-        self._seal = AESGCM(self._book.key)
+        cipher = Cipher(algorithms.AES(self._book.key), modes.ECB())  # noqa: S305, a block by itself has no pattern to show
+        self._seal, self._unseal = cipher.encryptor().update, cipher.decryptor().update
         self._own = self._book.regions[self._book.own]
         self._own.take_over()
 
     def make(self) -> str:
         """A fresh nonce."""
         seconds = int(self._clock() - self._book.epoch)
-        iv = self._dice(_IV)
         told = (seconds << _SLOT_BITS | self._book.own) << _NUMBER_BITS | self._own.number()
-        return urlsafe_b64encode(iv + self._seal.encrypt(iv, told.to_bytes(_CLEAR), None)).decode("ascii")
+        sealed = self._seal((told << _ZEROS).to_bytes(_BLOCK))
+        return binascii.b2a_base64(sealed, newline=False).translate(_WRITTEN, b"=").decode("ascii")
 
     def spend(self, nonce: str) -> bool:
         """Whether `nonce` is one of ours, young enough and unspent; from then on it is spent.
@@ -171,9 +178,11 @@ class Nonces:
         if len(nonce) != _SPELLED:
             return None
         try:
-            sealed = urlsafe_b64decode(nonce)
-            told = int.from_bytes(self._seal.decrypt(sealed[:_IV], sealed[_IV:], None))
-        except (binascii.Error, ValueError, InvalidTag):
+            sealed = binascii.a2b_base64(nonce.encode("ascii").translate(_READ) + _PADDING, strict_mode=True)
+        except ValueError:
+            return None
+        told, zeros = divmod(int.from_bytes(self._unseal(sealed)), 1 << _ZEROS)
+        if zeros:
             return None
         if self._clock() - self._book.epoch - (told >> _NUMBER_BITS + _SLOT_BITS) > _LIFETIME:
             return None
