@@ -2,9 +2,9 @@
 
     python -m bench.rolling
 
-Clients of EST, REST and ACME keep their connections and enroll at fixed times of their own, whatever else goes on. None
-of them tries anything again by itself: a connection that ends without a word is a failure. What the inventory has is
-compared with what was answered.
+Clients of EST, REST, SCEP and ACME keep their connections and enroll at fixed times of their own, whatever else is going
+on. None of them tries anything again by itself: a connection that ends without a word is a failure. What the inventory
+has is compared with what was answered.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gateway import Quickstart, gateway
-from bench.load import acme, est, rest
+from bench.load import acme, est, rest, scep
 from bench.load.conversation import Ask, Conversation
 from bench.load.process_tree import descendants
 from bench.load.responder import Responder
@@ -89,7 +89,7 @@ class Client(threading.Thread):
 
 
 class Load:
-    """Clients of three protocols at a steady rate. A context: they have stopped at its end."""
+    """Clients of several protocols at a steady rate. A context: they have stopped at its end."""
 
     def __init__(self, at: Quickstart, seen: Seen, *, each: int, pause: float) -> None:
         self.clients: list[Client] = []
@@ -100,6 +100,10 @@ class Load:
                 Client(at.rest, at.root, by_csr.enroll, pause, seen),
                 Client(at.est, at.root, device.enroll, pause, seen),
             ]
+            messages = scep.Enrolling(scep.Scep(at.scep, Trust(), at.scep_challenge), scep.rsa_2048())
+            client = Client(at.scep, at.root, messages.enroll, pause, seen)
+            client.connection.play(messages.introduce())
+            self.clients.append(client)
 
     def accounts(self, at: Quickstart, seen: Seen, *, count: int, pause: float, responder: Responder) -> None:
         """ACME clients with an account each, which prove their name once."""
@@ -168,7 +172,7 @@ def main() -> None:
     """Print what clients saw."""
     parser = argparse.ArgumentParser(prog="python -m bench.rolling", description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=4, help="of EST and of REST, each")
+    parser.add_argument("--clients", type=int, default=4, help="of EST, of REST and of SCEP, each")
     parser.add_argument("--pause", type=float, default=0.25, help="seconds between two enrollments of a client")
     parser.add_argument("--times", type=int, default=3, help="how often SIGHUP is sent")
     options = parser.parse_args()

@@ -199,7 +199,9 @@ def test_a_hang_up_replaces_all_workers_no_enrollment_fails_and_nonces_of_before
     assert seen.failures == {}
     assert seen.answered > 8
     assert inventory(gateway.folder) - stored == seen.answered
-    counted = [figure(gateway, "muster_enrollments_total", protocol=each, outcome="issued") for each in ("api", "est")]
+    counted = [
+        figure(gateway, "muster_enrollments_total", protocol=each, outcome="issued") for each in ("api", "est", "scep")
+    ]
     assert sum(counted) >= seen.answered, "what the workers counted that are gone is counted still"
     assert figure(gateway, "muster_gateway_worker_ends_total") == 0
     for nonce in nonces:
@@ -249,59 +251,68 @@ def signer_workers(parent: int) -> list[int]:
     ]
 
 
-def test_a_killed_worker_costs_its_own_connections_and_nothing_else(tmp_path: Path) -> None:
-    with running_gateway(tmp_path / "data", "--workers", "2") as gateway:
-        all_there(gateway, 2)
-        seen, stored = Seen(), inventory(gateway.folder)
-        with Load(at(gateway), seen, each=3, pause=0.25):
-            time.sleep(1)
-            counted = figure(gateway, "muster_http_answers_total", **{"class": "2xx"})
-            victim = workers(gateway.process.pid)[0]
-            os.kill(victim, signal.SIGKILL)
-            waited_for(lambda: len(set(workers(gateway.process.pid)) - {victim}) == 2)
-            assert figure(gateway, "muster_http_answers_total", **{"class": "2xx"}) >= counted, "no counter falls"
-        # Each client was on one connection, and had one request under way at most.
-        assert sum(seen.failures.values()) <= 6
-        made = inventory(gateway.folder) - stored
-        assert seen.answered <= made <= seen.answered + sum(seen.failures.values())
-        all_there(gateway, 2)
-        assert figure(gateway, "muster_gateway_worker_ends_total") == 1
-        whole = muster("doctor", "--audit", "--data", str(gateway.folder))
-        assert whole.returncode == 0, whole.stderr
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """Two workers, which are killed now and then."""
+    with running_gateway(tmp_path_factory.mktemp("pair") / "data", "--workers", "2") as running:
+        yield running
 
 
-def test_what_a_killed_worker_had_in_mid_signature_is_given_up_within_seconds(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_its_own_connections_and_nothing_else(pair: RunningGateway) -> None:
+    gateway = pair
+    all_there(gateway, 2)
+    ends = figure(gateway, "muster_gateway_worker_ends_total")
+    seen, stored = Seen(), inventory(gateway.folder)
+    with Load(at(gateway), seen, each=2, pause=0.25):
+        time.sleep(1)
+        counted = figure(gateway, "muster_http_answers_total", **{"class": "2xx"})
+        victim = workers(gateway.process.pid)[0]
+        os.kill(victim, signal.SIGKILL)
+        waited_for(lambda: len(set(workers(gateway.process.pid)) - {victim}) == 2)
+        assert figure(gateway, "muster_http_answers_total", **{"class": "2xx"}) >= counted, "no counter falls"
+    # Each client was on one connection, and had one request under way at most.
+    assert sum(seen.failures.values()) <= 6
+    made = inventory(gateway.folder) - stored
+    assert seen.answered <= made <= seen.answered + sum(seen.failures.values())
+    all_there(gateway, 2)
+    assert figure(gateway, "muster_gateway_worker_ends_total") == ends + 1
+    whole = muster("doctor", "--audit", "--data", str(gateway.folder))
+    assert whole.returncode == 0, whole.stderr
+
+
+def test_what_a_killed_worker_had_in_mid_signature_is_given_up_within_seconds(pair: RunningGateway) -> None:
     """A87: the client's next ask is not answered by a wait for the overdue rule, and gets one certificate."""
-    with running_gateway(tmp_path / "data", "--workers", "2") as gateway:
-        all_there(gateway, 2)
-        pids = workers(gateway.process.pid)
-        before, held = inventory(gateway.folder), {pid: sockets(pid) for pid in pids}
-        [connection] = connections(gateway, 1)
-        waited_for(lambda: any(sockets(pid) > held[pid] for pid in pids))
-        [asked] = [pid for pid in pids if sockets(pid) > held[pid]]
-        signers = signer_workers(gateway.process.pid)
-        assert signers
+    gateway = pair
+    all_there(gateway, 2)
+    waited_for(lambda: serials(gateway.folder)["reserved"] == 0)  # what another death left
+    pids = workers(gateway.process.pid)
+    before, held = inventory(gateway.folder), {pid: sockets(pid) for pid in pids}
+    [connection] = connections(gateway, 1)
+    waited_for(lambda: any(sockets(pid) > held[pid] for pid in pids))
+    [asked] = [pid for pid in pids if sockets(pid) > held[pid]]
+    signers, burnt = signer_workers(gateway.process.pid), serials(gateway.folder)["burnt"]
+    assert signers
+    for each in signers:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            enrolling = pool.submit(enroll, gateway, connection)
+            waited_for(lambda: serials(gateway.folder)["reserved"] == 1)
+            os.kill(asked, signal.SIGKILL)
+            with pytest.raises((OSError, http.client.HTTPException)):
+                enrolling.result()
+        # While they are stopped, and may have the request: the overdue rule would take three minutes.
+        waited_for(lambda: serials(gateway.folder)["burnt"] == burnt + 1, 30)
+    finally:
         for each in signers:
-            os.kill(each, signal.SIGSTOP)
-        try:
-            with ThreadPoolExecutor(1) as pool:
-                enrolling = pool.submit(enroll, gateway, connection)
-                waited_for(lambda: serials(gateway.folder)["reserved"] == 1)
-                os.kill(asked, signal.SIGKILL)
-                with pytest.raises((OSError, http.client.HTTPException)):
-                    enrolling.result()
-            # While they are stopped, and may have the request: the overdue rule would take three minutes.
-            waited_for(lambda: serials(gateway.folder)["burnt"] == 1, 30)
-        finally:
-            for each in signers:
-                os.kill(each, signal.SIGCONT)
-        [connection] = connections(gateway, 1)
-        waited_for(lambda: enroll(gateway, connection) in {200, 201})
-        connection.close()
-        assert inventory(gateway.folder) == before + 1
-        assert serials(gateway.folder)["reserved"] == 0
-        whole = muster("doctor", "--audit", "--data", str(gateway.folder))
-        assert whole.returncode == 0, whole.stderr
+            os.kill(each, signal.SIGCONT)
+    [connection] = connections(gateway, 1)
+    waited_for(lambda: enroll(gateway, connection) in {200, 201})
+    connection.close()
+    assert inventory(gateway.folder) == before + 1
+    assert serials(gateway.folder)["reserved"] == 0
+    whole = muster("doctor", "--audit", "--data", str(gateway.folder))
+    assert whole.returncode == 0, whole.stderr
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
