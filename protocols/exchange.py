@@ -8,12 +8,13 @@ plays it by hand. Nothing here knows of sockets, clocks, dice, databases or keys
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import Enum, unique
 
 # `Any` appears in this file and nowhere else in the project: a generator's send type is one type for
 # all its yields, while each need has an answer type of its own. `ask` gives every answer its type back.
 from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +23,7 @@ R = TypeVar("R")
 class Need(Generic[T]):
     """Something that a protocol asks of its host; `T` is the type of the answer.
 
-    Subclasses are frozen, slotted dataclasses. Each protocol lists its own in `needs.py`; the list is closed.
+    Subclasses are frozen structs (`msgspec.Struct`). Each protocol lists its own in `needs.py`; the list is closed.
     """
 
     __slots__ = ()
@@ -40,8 +41,7 @@ def ask(need: Need[T]) -> Generator[Need[Any], Any, T]:
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A whole HTTP answer.
 
     `media_type` goes out exactly as written, without parameters added (sscep and libest compare it byte

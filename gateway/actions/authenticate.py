@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import trio
 
 from gateway.actions import passphrase
@@ -71,8 +72,7 @@ class Guesses:
     turns: tuple[trio.Lock, ...] = field(default_factory=lambda: tuple(trio.Lock() for _ in range(STRIPES)))
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """Someone who presents a secret: from which address, in which HTTP request, through which door.
 
     `door` is `est`, `scep` or `api`; wrong credentials are counted for each by itself.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, unique
 from typing import Final, TypeVar
@@ -79,8 +79,7 @@ class _Again(Enum):
     RENEWED = "the authority's certificate has other dates"
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(msgspec.Struct, frozen=True):
     """One enrollment on its way: what was asked, by whom, and from where."""
 
     resources: Resources
@@ -166,11 +165,11 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
             case store.Existing():
                 return await _twin(attempt, outcome)
             case _Again.DIED:
-                judged = replace(judged, serial=new_serial(resources.now(), resources.dice))
+                judged = msgspec.structs.replace(judged, serial=new_serial(resources.now(), resources.dice))
             case _Again.RENEWED:
                 await trio.sleep(RENEWAL_PAUSE)
                 pair = resources.catalogue().pair_by_id(pair.application.id, pair.profile.id) or pair
-                attempt = replace(attempt, pair=pair)
+                attempt = msgspec.structs.replace(attempt, pair=pair)
                 now = resources.now()
                 judged = plan(request, pair, serial=new_serial(now, resources.dice), now=now)
     raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed repeatedly; nothing was issued", retry_after=5)

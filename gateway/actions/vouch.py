@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
+import msgspec
 import trio
 
 from gateway.actions.outage import outage
@@ -277,7 +278,7 @@ def _past(told: Status, now: datetime) -> Status:
     state = told.state
     if state is None or state.revoked_at is None or state.revoked_at <= now:
         return told
-    return replace(told, state=replace(state, revoked_at=now))
+    return msgspec.structs.replace(told, state=replace(state, revoked_at=now))
 
 
 async def _states(resources: Resources, authority: Authority, asked: Sequence[CertId]) -> list[SerialState]:

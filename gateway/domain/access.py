@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
 from typing import Final
+
+import msgspec
 
 
 @unique
@@ -33,8 +34,7 @@ class IdentityKind(StrEnum):
     MACHINE = "machine"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Someone who has proved who they are. `expires` is when the proof ends (aware, UTC), None if it does not."""
 
     id: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+
+class AuditEvent(msgspec.Struct, frozen=True):
     """Who did what to which, from where, and how it ended. Secrets never appear in it.
 
     `actor` is `kind:name` (`token:admin`, `acme-account:…`, `est-user:…`, `system`); `action` is

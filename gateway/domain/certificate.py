@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
 from typing import Final
+
+import msgspec
 
 from gateway.domain.request import San
 
@@ -35,8 +36,7 @@ SERIAL_TRANSITIONS: Final[dict[SerialStatus, frozenset[SerialStatus]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """One certificate of the inventory.
 
     `serial` is lower-case hex without leading zeros; fingerprints are lower-case hex over `der`. `subject` is

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from gateway.domain.application import Pair
 from gateway.domain.identifier import InvalidName, canonical, quoted
@@ -31,8 +32,7 @@ from gateway.domain.request import (
 from gateway.domain.validity import SECOND, validity
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """A certificate that has been judged and may be signed: what was judged is what is issued (D5).
 
     `serial` is positive with at least 64 random bits (D6), and reserved in the store before anything is signed.
@@ -53,8 +53,7 @@ class Plan:
     judged_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(msgspec.Struct, frozen=True):
     """The outcome of an enrollment. `chain` is DER, the issuing authority first, without the root; `root` is DER."""
 
     certificate_id: str
@@ -65,8 +64,7 @@ class Issued:
     root: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """The request was judged and waits: for an approval, or for the signer. `retry_after` is in seconds."""
 
     request_id: str

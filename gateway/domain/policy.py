@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import msgspec
+
 from gateway.domain.duration import format_duration
 from gateway.domain.identifier import quoted
 from gateway.domain.pattern import Matcher, denied_pattern, san_pattern, subject_pattern
@@ -58,8 +60,7 @@ class ExtendedKeyUsageRule:
     denied: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BasicConstraints:
+class BasicConstraints(msgspec.Struct, frozen=True):
     """What the policy requires of the basic constraints. Only a policy that says `ca` makes an authority (D6)."""
 
     ca: bool = False
@@ -85,8 +86,7 @@ class Policy:
     basic_constraints: BasicConstraints | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """What is judged, and then issued as it is (D5). Names are canonical, `validity` counts both its ends."""
 
     subject: tuple[SubjectAttribute, ...]

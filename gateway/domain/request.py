@@ -6,10 +6,11 @@ Whatever the protocol, a front builds an `EnrollmentRequest` and `actions/enroll
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, unique
 from typing import Final
+
+import msgspec
 
 
 class Unset(Enum):
@@ -117,8 +118,7 @@ class KeyUsage(StrEnum):
     DECIPHER_ONLY = "decipherOnly"
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectAttribute:
+class SubjectAttribute(msgspec.Struct, frozen=True):
     """One attribute of a subject; the order of attributes in a request is kept."""
 
     type: SubjectType
@@ -145,8 +145,7 @@ def _escaped(value: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class San:
+class San(msgspec.Struct, frozen=True):
     """One subject alternative name in its canonical text form.
 
     A-labels in lower case; addresses as `ipaddress` prints them; e-mail with a lower-case domain; a normalised URI.
@@ -156,8 +155,7 @@ class San:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(msgspec.Struct, frozen=True):
     """The key that the certificate will carry. `spki` is DER; `fingerprint` its SHA-256, in lower-case hex."""
 
     algorithm: KeyAlgorithm
@@ -166,8 +164,7 @@ class PublicKey:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(msgspec.Struct, frozen=True):
     """What authorized a request (D8). The signer checks that it is present and of a method that the pair enables.
 
     `kind` is one of the constants below; `subject` names the account, user or machine identity, or the
@@ -204,8 +201,7 @@ PROOF_PROTOCOL: Final[dict[ProofKind, Protocol]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class EnrollmentRequest:
+class EnrollmentRequest(msgspec.Struct, frozen=True):
     """Everything that a certificate request says, before policy and defaults.
 
     `csr` is the DER of the PKCS#10, None for a managed key. `signature_algorithm` is the CSR's, by its
@@ -258,8 +254,7 @@ REQUEST_TRANSITIONS: Final[dict[RequestStatus, frozenset[RequestStatus]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateRequest:
+class CertificateRequest(msgspec.Struct, frozen=True):
     """One attempt to get a certificate, as the store keeps it. Times are aware, in UTC.
 
     `failure` is the sentence shown to whoever may read the request, where it failed or was rejected.

@@ -10,9 +10,9 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TypeAlias
 
+import msgspec
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
@@ -281,7 +281,7 @@ class _Host:
 
         if not await self._resources.store.write(unit):
             raise Refusal(RefusalReason.CONFLICT, "only a request that still waits for approval can be cancelled")
-        return self._state(replace(row, status=RequestStatus.CANCELLED, updated_at=at), None)
+        return self._state(msgspec.structs.replace(row, status=RequestStatus.CANCELLED, updated_at=at), None)
 
     async def _readable(self, request_id: str) -> CertificateRequest | None:
         row = await self._resources.store.read(lambda unit: requests.find(unit, request_id))

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from operator import add
 
+import msgspec
 import trio
 
 from gateway.domain.application import Pair
@@ -79,8 +80,7 @@ class SignerRefused(SignerFailure):
         return self.reason is SignerRefusal.TERM
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """What is to be said of one CertID; `state` is None where it is another issuer's."""
 
     asked: CertId

@@ -7,9 +7,9 @@ serial numbers, version 1, odd validity. Whether a certificate is to be trusted 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -21,8 +21,7 @@ from protocols.exchange import Malformed
 _RSA_BITS = range(2048, 8193)
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """A certificate's names and key, each as the whole element; `extensions` is None where it has none."""
 
     encoded: bytes

@@ -6,9 +6,9 @@ wrong key from wrong padding: `decrypt` always gives octets back, and only their
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers import algorithms as block_ciphers
@@ -26,8 +26,7 @@ BLOCK: Final = 16
 _VERSION_0: Final = der.integer(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(msgspec.Struct, frozen=True):
     """A KeyTransRecipientInfo. `transport` is None where the algorithm is not supported."""
 
     identifier: SignerIdentifier
@@ -35,8 +34,7 @@ class Recipient:
     wrapped: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """An EnvelopedData, still closed. `cipher` is None where it is not supported; then `iv` means nothing."""
 
     recipients: tuple[Recipient, ...]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 
+import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
@@ -36,8 +36,7 @@ class Verdict(Enum):
     UNSUPPORTED = "unsupported"  # a digest, signature algorithm or key that is not spoken here
 
 
-@dataclass(frozen=True, slots=True)
-class SignerIdentifier:
+class SignerIdentifier(msgspec.Struct, frozen=True):
     """IssuerAndSerialNumber, or a subject key identifier (RFC 5652, 5.3 and 6.2.1)."""
 
     issuer: bytes | None
@@ -51,8 +50,7 @@ class SignerIdentifier:
         return self.serial == candidate.serial and self.issuer == candidate.issuer
 
 
-@dataclass(frozen=True, slots=True)
-class SignedMessage:
+class SignedMessage(msgspec.Struct, frozen=True):
     """A SignedData as it was read; nothing is verified yet.
 
     `attributes` holds the values of the signed attributes by OID (the whole element), `signed_attributes` the same as

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from protocols.cms import degenerate
 from protocols.exchange import Malformed
@@ -25,8 +26,7 @@ _WHITE_SPACE: Final = b" \t\r\n"
 _TEXT_LIMIT: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who asks, as the connection and the headers tell.
 
     `secure`: the request came over TLS. `certificate`: the TLS peer's, DER, if it sent one. `authorization`: the
@@ -38,8 +38,7 @@ class Caller:
     authorization: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Basic:
+class Basic(msgspec.Struct, frozen=True):
     """User name, which may be empty, and passphrase (RFC 7617, 2)."""
 
     user: str

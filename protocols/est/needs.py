@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from protocols.exchange import Need
 from protocols.pkix.csr import CertificationRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who is enrolling. `kind` is `passphrase` or `certificate`; `name` the user, or the certificate's subject.
 
     For a certificate, `certificate` is its DER and `certificate_id` its id in the inventory.
@@ -21,16 +20,14 @@ class Identity:
     certificate_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticateUser(Need[Identity | None]):
+class AuthenticateUser(Need[Identity | None], msgspec.Struct, frozen=True):
     """Check a user name and passphrase against the pair's settings. None: wrong, or none configured."""
 
     user: str
     passphrase: str
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticateCertificate(Need[Identity]):
+class AuthenticateCertificate(Need[Identity], msgspec.Struct, frozen=True):
     """Accept the TLS peer's certificate: issued for this pair, in force, not revoked.
 
     Refused: FORBIDDEN (another CA or another pair, E60, E68), REVOKED (E62), EXPIRED (E61).
@@ -39,23 +36,20 @@ class AuthenticateCertificate(Need[Identity]):
     certificate: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(msgspec.Struct, frozen=True):
     """The outcome of an enrollment: DER of the certificate and of the chain below the root."""
 
     certificate: bytes
     chain: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """The request was accepted and waits; ask again with the same CSR in `retry_after` seconds (E51)."""
 
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Enroll(Need[Enrolled | Waiting]):
+class Enroll(Need[Enrolled | Waiting], msgspec.Struct, frozen=True):
     """Judge and issue. `renewal` marks simplereenroll: the certificate presented is the one being replaced."""
 
     csr: CertificationRequest
@@ -63,6 +57,5 @@ class Enroll(Need[Enrolled | Waiting]):
     renewal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CaCertificates(Need[tuple[bytes, ...]]):
+class CaCertificates(Need[tuple[bytes, ...]], msgspec.Struct, frozen=True):
     """DER of the issuing authority and all above it, the root included (E24)."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from cryptography import x509
 
 from protocols.exchange import Reason, Refused
@@ -49,16 +49,14 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED: Final = re.compile(r'[,+"\\<>;=]')
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(msgspec.Struct, frozen=True):
     """One attribute of a distinguished name: dotted OID and text."""
 
     oid: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class AlternativeName:
+class AlternativeName(msgspec.Struct, frozen=True):
     """A subject alternative name. `type` is dns_name, ip_address, email, uri, upn, or `other:` and what it is.
 
     `value` is text, in canonical form where `type` has one; a name of another kind keeps its DER, in hex, so that the

@@ -10,11 +10,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum, unique
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from protocols.exchange import Malformed, Reason, Refused
 from protocols.pkix.der import OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, elements, expect, read
@@ -62,8 +63,7 @@ class ResponseStatus(IntEnum):
     UNAUTHORIZED = 6
 
 
-@dataclass(frozen=True, slots=True)
-class CertId:
+class CertId(msgspec.Struct, frozen=True):
     """Whose status is asked. `serial` is the content of the INTEGER; `parameters`: the digest came with a NULL."""
 
     digest: str
@@ -79,8 +79,7 @@ class CertId:
         return f"{number:x}" if number > 0 else ""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRequest:
+class StatusRequest(msgspec.Struct, frozen=True):
     """An OCSPRequest. `nonce` is empty where there was none."""
 
     ids: tuple[CertId, ...]

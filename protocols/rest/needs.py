@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from protocols.exchange import Need
 from protocols.pkix.csr import CertificationRequest
 from protocols.pkix.names import AlternativeName, Attribute
 
 
-@dataclass(frozen=True, slots=True)
-class PairReference:
+class PairReference(msgspec.Struct, frozen=True):
     """Which pair: by ids or by names, as the request gave them."""
 
     application_id: str | None
@@ -20,8 +20,7 @@ class PairReference:
     profile_name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What a request asks for beside its key. A value that was left out is absent from `given`; null clears (D5).
 
     `given` holds the JSON names that were present, so that `None` can mean null.
@@ -39,8 +38,7 @@ class Wishes:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """An issued certificate, DER. `chain` is below the root; `private_key` PKCS#8 DER where the server made the key."""
 
     id: str
@@ -51,8 +49,7 @@ class Certificate:
     private_key: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestState:
+class RequestState(msgspec.Struct, frozen=True):
     """A certificate request as its owner may see it. `status` as in the product; `message` says why, or what for."""
 
     id: str
@@ -67,8 +64,7 @@ class RequestState:
     certificate: Certificate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EnrollWithCsr(Need[RequestState]):
+class EnrollWithCsr(Need[RequestState], msgspec.Struct, frozen=True):
     """Judge and issue for a CSR; only ttl, dates and metadata of `wishes` may be given (D12).
 
     Refused: FORBIDDEN, NOT_FOUND, POLICY, BAD_KEY, BUSY, UNAVAILABLE.
@@ -79,23 +75,20 @@ class EnrollWithCsr(Need[RequestState]):
     wishes: Wishes
 
 
-@dataclass(frozen=True, slots=True)
-class EnrollWithManagedKey(Need[RequestState]):
+class EnrollWithManagedKey(Need[RequestState], msgspec.Struct, frozen=True):
     """Generate a key, judge and issue; the private key is in the answer, this once."""
 
     pair: PairReference
     wishes: Wishes
 
 
-@dataclass(frozen=True, slots=True)
-class FindRequest(Need[RequestState | None]):
+class FindRequest(Need[RequestState | None], msgspec.Struct, frozen=True):
     """One certificate request that the caller may read."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SearchRequests(Need[tuple[tuple[RequestState, ...], int]]):
+class SearchRequests(Need[tuple[tuple[RequestState, ...], int]], msgspec.Struct, frozen=True):
     """One page of certificate requests that the caller may read, newest first, and how many there are."""
 
     limit: int
@@ -105,8 +98,7 @@ class SearchRequests(Need[tuple[tuple[RequestState, ...], int]]):
     pair: PairReference
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateState:
+class CertificateState(msgspec.Struct, frozen=True):
     """A certificate of the inventory. `status` as in the product; fingerprints and serial in lower-case hex."""
 
     id: str
@@ -132,8 +124,7 @@ class CertificateState:
     metadata: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationState:
+class RevocationState(msgspec.Struct, frozen=True):
     """How a serial stands after an ask; `reason` None: it was released from a hold, and is good."""
 
     serial: str
@@ -142,23 +133,20 @@ class RevocationState:
     certificate_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FindCertificate(Need[CertificateState | None]):
+class FindCertificate(Need[CertificateState | None], msgspec.Struct, frozen=True):
     """One certificate that the caller may read."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RevokeCertificate(Need[RevocationState]):
+class RevokeCertificate(Need[RevocationState], msgspec.Struct, frozen=True):
     """Revoke one certificate, or release it from a hold. Refused: NOT_FOUND, FORBIDDEN, CONFLICT, BUSY, UNAVAILABLE."""
 
     id: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RevokeSerial(Need[RevocationState]):
+class RevokeSerial(Need[RevocationState], msgspec.Struct, frozen=True):
     """Revoke whatever an authority signed under a serial; lower-case hex without leading zeros. Refused: as above."""
 
     authority: str
@@ -166,8 +154,7 @@ class RevokeSerial(Need[RevocationState]):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequest(Need[RequestState]):
+class CancelRequest(Need[RequestState], msgspec.Struct, frozen=True):
     """Cancel a request that still waits for approval. Refused: NOT_FOUND, FORBIDDEN, CONFLICT."""
 
     id: str

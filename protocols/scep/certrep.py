@@ -5,9 +5,10 @@ Everything is definite-length DER, since strongSwan reads nothing else (S85). Si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from protocols.cms import algorithms, der, signed
 from protocols.cms.certificate import Certificate
@@ -32,8 +33,7 @@ _FAIL_INFO_TEXT: Final = der.object_identifier("1.3.6.1.5.5.7.24.1")  # RFC 8894
 _TEXT_LIMIT: Final = 255  # octets (S91)
 
 
-@dataclass(frozen=True, slots=True)
-class Dice:
+class Dice(msgspec.Struct, frozen=True):
     """One transaction's randomness, cut from the octets that the host threw."""
 
     sender_nonce: bytes
@@ -57,8 +57,7 @@ _FAILURE: Final = _string(PKI_STATUS, "2")
 _PENDING: Final = _string(PKI_STATUS, "3")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The answer to one pkiMessage, signed by the RA."""
 
     message: PkiMessage

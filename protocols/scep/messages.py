@@ -6,10 +6,11 @@ Nothing is verified or decrypted here, and nothing is answered.
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import Final
 from urllib.parse import unquote
+
+import msgspec
 
 from protocols.cms import ber, der, signed
 from protocols.cms.signed import SignedMessage
@@ -43,8 +44,7 @@ _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _TEXT_STRINGS: Final = (der.PRINTABLE_STRING, der.UTF8_STRING, der.IA5_STRING, der.TELETEX_STRING)  # S54
 
 
-@dataclass(frozen=True, slots=True)
-class PkiMessage:
+class PkiMessage(msgspec.Struct, frozen=True):
     """A pkiMessage whose signature is not verified yet.
 
     `type` is None where it is no number that could be a type. `transaction_id` holds the octets of the id;

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from protocols.exchange import Need
 from protocols.pkix.csr import CertificationRequest
 
 
-@dataclass(frozen=True, slots=True)
-class CaCertificates(Need["Authorities"]):
+class CaCertificates(Need["Authorities"], msgspec.Struct, frozen=True):
     """The certificates that SCEP clients must know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Authorities:
+class Authorities(msgspec.Struct, frozen=True):
     """DER. `ra` is the RSA certificate that clients encrypt to and that signs replies; `chain` is the issuing
     authority and all above it, the root last.
     """
@@ -23,8 +21,7 @@ class Authorities:
     chain: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class UnwrapKey(Need[bytes]):
+class UnwrapKey(Need[bytes], msgspec.Struct, frozen=True):
     """Unwrap a content-encryption key with the RA's key.
 
     `algorithm` is `pkcs1v15`, `oaep-sha1` or `oaep-sha256`. Bad padding answers `length` random bytes (S122).
@@ -36,8 +33,7 @@ class UnwrapKey(Need[bytes]):
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignAttributes(Need[bytes]):
+class SignAttributes(Need[bytes], msgspec.Struct, frozen=True):
     """Sign the DER SET OF of signed attributes with the RA's key. `digest`: sha1, sha256, sha384, sha512.
 
     `failure`: of a CertRep that says no more than that; the host may have no time for it (S120).
@@ -48,29 +44,25 @@ class SignAttributes(Need[bytes]):
     failure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True):
     """Which transaction a message belongs to: the id's exact bytes and the SHA-256 of the signer's public key."""
 
     id: bytes
     signer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(msgspec.Struct, frozen=True):
     """The outcome of an enrollment. `include` is the DER of what goes beside the leaf, by the pair's settings."""
 
     certificate: bytes
     include: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """The request waits; the client polls."""
 
 
-@dataclass(frozen=True, slots=True)
-class Enroll(Need[Enrolled | Waiting]):
+class Enroll(Need[Enrolled | Waiting], msgspec.Struct, frozen=True):
     """PKCSReq: check the challenge, judge and issue; the same transaction again gives the same certificate (S79).
 
     Refused: UNAUTHENTICATED (wrong or missing challenge), POLICY, BAD_KEY, BUSY, UNAVAILABLE.
@@ -81,8 +73,7 @@ class Enroll(Need[Enrolled | Waiting]):
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Renew(Need[Enrolled | Waiting]):
+class Renew(Need[Enrolled | Waiting], msgspec.Struct, frozen=True):
     """RenewalReq: the signer's certificate (DER) is of this pair, in force and not revoked, and names the same subject.
 
     Refused: FORBIDDEN, REVOKED, EXPIRED, NAME_MISMATCH, POLICY, BAD_KEY, BUSY, UNAVAILABLE.

@@ -6,12 +6,12 @@ only then the RA's private key (S121, S122).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -50,8 +50,7 @@ _CAPS_WITH_RENEWAL: Final = "\n".join(("Renewal", *_CAPABILITIES)).encode()
 _UNREADABLE: Final = "The envelope is not for this RA, or holds no request that verifies with SHA-256 or stronger."
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
+class _Terms(msgspec.Struct, frozen=True):
     """What the host gives to a transaction."""
 
     dice: Dice
@@ -104,8 +103,7 @@ def _ca_certificates(authorities: Authorities) -> bytes:
 _ra = lru_cache(maxsize=256)(certificate.read)
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(msgspec.Struct, frozen=True):
     """What was in the envelope, and what the answer is to be closed with: the same algorithms (RFC 8894, 3.5.2)."""
 
     csr: CertificationRequest

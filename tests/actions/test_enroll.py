@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -71,7 +72,7 @@ async def waist(tmp_path: Path) -> AsyncIterator[Waist]:
 def asked(**changes: object) -> EnrollmentRequest:
     key = public_key()
     proof = Proof(Protocol.EST, ProofKind.EST_PASSPHRASE, "dev1", hashlib.sha256(key.spki).digest())
-    return replace(EnrollmentRequest(proof=proof, key=key, sans=(HOST,)), **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(EnrollmentRequest(proof=proof, key=key, sans=(HOST,)), **changes)  # type: ignore[arg-type]
 
 
 async def test_what_the_client_gets_is_in_the_inventory_with_its_request_and_audit(waist: Waist):
@@ -334,7 +335,9 @@ async def test_a_proof_of_one_protocol_opens_no_other_protocols_door(waist: Wais
     from gateway.domain.request import PROOF_PROTOCOL
 
     request = asked()
-    request = replace(request, proof=replace(request.proof, protocol=protocol, kind=kind))
+    request = msgspec.structs.replace(
+        request, proof=msgspec.structs.replace(request.proof, protocol=protocol, kind=kind)
+    )
     if PROOF_PROTOCOL[kind] is protocol:
         assert isinstance(await waist.enroll(request), Issued)
         return

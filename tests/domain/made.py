@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from gateway.domain.application import (
     AcmeSettings,
     ApiSettings,
@@ -90,4 +92,4 @@ def request(
 
 def judged(**changes) -> Judged:
     made = Judged((), dns("www.example.com"), EC, (KeyUsage.DIGITAL_SIGNATURE,), (), "ecdsa-with-SHA256", 90 * DAY)
-    return replace(made, **changes)
+    return msgspec.structs.replace(made, **changes)

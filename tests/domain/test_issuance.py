@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +87,7 @@ def test_one_protocols_credentials_never_serve_another(claimed, kind, enabled):
     settings = EnrollmentSettings(**{enabled.value: doors[enabled]})
     assert settings.enabled() == {enabled}
     asked = request()
-    asked = replace(asked, proof=replace(asked.proof, protocol=claimed, kind=kind))
+    asked = msgspec.structs.replace(asked, proof=msgspec.structs.replace(asked.proof, protocol=claimed, kind=kind))
     if claimed is enabled and PROOF_PROTOCOL[kind] is claimed:
         assert planned(asked, pair(settings=settings)).proof == asked.proof
     else:
@@ -94,8 +95,8 @@ def test_one_protocols_credentials_never_serve_another(claimed, kind, enabled):
 
 
 def test_the_proof_of_one_request_is_none_for_another():
-    assert refused(replace(request(), csr=b"another csr")).reason is RefusalReason.FORBIDDEN
-    assert refused(replace(request(csr=None), key=RSA)).reason is RefusalReason.FORBIDDEN
+    assert refused(msgspec.structs.replace(request(), csr=b"another csr")).reason is RefusalReason.FORBIDDEN
+    assert refused(msgspec.structs.replace(request(csr=None), key=RSA)).reason is RefusalReason.FORBIDDEN
     assert planned(request(csr=None))
 
 

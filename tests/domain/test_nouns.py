@@ -1,6 +1,5 @@
 """The nouns' own small rules."""
 
-from dataclasses import FrozenInstanceError
 from datetime import timedelta
 
 import pytest
@@ -93,5 +92,5 @@ def test_an_audit_event_says_who_did_what_to_which_and_cannot_be_changed():
     """D17."""
     event = AuditEvent(NOW, "token:admin", "certificate.issue", "c1", "success")
     assert (event.application_id, event.detail, event.source, event.request_id) == (None, "", "", "")
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         event.actor = "somebody else"

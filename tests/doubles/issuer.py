@@ -5,8 +5,8 @@ The signer can be told to fail: it takes one failure for each ask from `failures
 
 import datetime as dt
 import secrets
-from dataclasses import replace
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -112,7 +112,7 @@ class SignerDouble(Signer):
         if self.failures:
             raise self.failures.pop(0)
         self.signed.append(plan)
-        return self.issuer.sign(replace(plan, key=public_key()) if self.swap_key else plan)
+        return self.issuer.sign(msgspec.structs.replace(plan, key=public_key()) if self.swap_key else plan)
 
 
 def dice(count: int) -> bytes:

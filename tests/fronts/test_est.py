@@ -4,9 +4,9 @@ import base64
 import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from cryptography import x509
@@ -319,8 +319,10 @@ async def test_an_imported_certificate_vouches_for_nobody(house: House):
     request = x509.load_der_x509_csr(csr())
     spki = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     row = await record(house, await enroll(house))
-    imported = replace(row, id="imported", serial="77", der=spki, source="imported", request_id=None)
-    imported = replace(imported, sha256=hashlib.sha256(spki).hexdigest(), sha1=hashlib.sha1(spki).hexdigest())
+    imported = msgspec.structs.replace(row, id="imported", serial="77", der=spki, source="imported", request_id=None)
+    imported = msgspec.structs.replace(
+        imported, sha256=hashlib.sha256(spki).hexdigest(), sha1=hashlib.sha1(spki).hexdigest()
+    )
     await house.store.write(lambda unit: certificates.record(unit, imported))
     answer = await house.ask("POST", BASE + "simplereenroll", csr(), headers=TYPE, certificate=spki)
     assert answer.status == 403

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from cryptography import x509
@@ -278,7 +279,7 @@ async def test_an_authoritys_own_certificate_is_revoked_by_product_admins_alone(
     certificate = await issue(house)
     found = await house.store.read(lambda unit: certificates.find(unit, certificate["certificateId"]))
     assert found is not None
-    own = replace(
+    own = msgspec.structs.replace(
         found, id="own", serial="1234", sha256="00" * 32, application_id=None, profile_id=None, source="ceremony"
     )
     await house.store.write(lambda unit: certificates.record(unit, own))

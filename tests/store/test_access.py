@@ -1,9 +1,9 @@
 """Identities, tokens and members: what is kept of them opens nothing by itself (D10)."""
 
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 
+import msgspec
 import pytest
 
 from gateway.domain.access import ApplicationRole, Identity, IdentityKind, ProductRole
@@ -25,7 +25,7 @@ def give_token(unit: Unit) -> None:
 async def test_a_token_names_its_identity_until_it_expires_or_is_ended(store: Store):
     await store.write(give_token)
     found = await store.read(lambda unit: access.find_token(unit, DIGEST, NOW))
-    assert found == replace(MACHINE, expires=END)
+    assert found == msgspec.structs.replace(MACHINE, expires=END)
     assert await store.read(lambda unit: access.find_token(unit, DIGEST, END)) is None
     assert await store.read(lambda unit: access.find_token(unit, sha256(b"guess").digest(), NOW)) is None
     assert await store.write(lambda unit: access.delete_token(unit, "token")) is True
@@ -53,7 +53,7 @@ async def test_the_last_use_of_a_token_only_moves_forward(store: Store):
 async def test_a_name_and_a_token_belong_to_one_identity(store: Store):
     await store.write(give_token)
     with pytest.raises(Duplicate):
-        await store.write(lambda unit: access.create_identity(unit, replace(MACHINE, id="other"), NOW))
+        await store.write(lambda unit: access.create_identity(unit, msgspec.structs.replace(MACHINE, id="other"), NOW))
     with pytest.raises(Duplicate):
         await store.write(
             lambda unit: access.create_token(unit, "2", identity_id="machine", sha256=DIGEST, expires_at=None, at=NOW)

@@ -2,10 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 import trio
@@ -141,7 +141,7 @@ async def test_an_empty_chain_is_whole(store: Store):
 async def test_a_long_chain_is_verified_over_all_its_pages(store: Store, url: str):
     def many(unit) -> None:
         for number in range(2500):
-            unit.audit(replace(EVENTS[0], target=str(number)))
+            unit.audit(msgspec.structs.replace(EVENTS[0], target=str(number)))
 
     await store.write(many)
     assert await store.read(audit.verify) is None
@@ -152,7 +152,7 @@ async def test_a_long_chain_is_verified_over_all_its_pages(store: Store, url: st
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "\U0001f600", "\x7f"])
 async def test_what_a_peer_wrote_never_fails_the_commit_of_its_neighbours(store: Store, text: str):
     """PostgreSQL has no NUL, and a lone surrogate has no encoding: both would end the whole batch."""
-    event = replace(EVENTS[0], actor=text, target=text, detail=text, source=text, request_id=text)
+    event = msgspec.structs.replace(EVENTS[0], actor=text, target=text, detail=text, source=text, request_id=text)
     async with trio.open_nursery() as nursery:
         for each in (event, EVENTS[0]):
             nursery.start_soon(store.write, lambda unit, each=each: unit.audit(each))
@@ -164,6 +164,6 @@ async def test_an_event_is_refused_whose_outcome_nobody_knows(store: Store):
     """And with it its whole batch: a chain with holes would be worth nothing."""
     write: Callable[..., object] = store.write
     with pytest.raises(Exception, match=r"CHECK|check|failed"):
-        await write(lambda unit: unit.audit(replace(EVENTS[0], outcome="perhaps")))  # type: ignore[misc]
+        await write(lambda unit: unit.audit(msgspec.structs.replace(EVENTS[0], outcome="perhaps")))  # type: ignore[misc]
     assert await store.read(audit.entries) == []
     await store.write(lambda unit: unit.audit(EVENTS[0]))

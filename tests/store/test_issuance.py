@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -61,7 +61,9 @@ async def test_a_certificate_its_serial_its_request_and_its_event_come_in_one_co
     assert await store.read(lambda unit: certificates.find_by_serial(unit, "authority", "ab12")) == certificate
     assert await store.read(lambda unit: certificates.find_by_serial(unit, "other", "ab12")) is None
     found = await store.read(lambda unit: requests.find(unit, request.id))
-    assert found == replace(request, status=RequestStatus.ISSUED, certificate_id=certificate.id, updated_at=LATER)
+    assert found == msgspec.structs.replace(
+        request, status=RequestStatus.ISSUED, certificate_id=certificate.id, updated_at=LATER
+    )
     (serial,) = await store.read(lambda unit: issuance.serials(unit, "authority"))
     assert (serial.status, serial.certificate_id, serial.plan) == (SerialStatus.ISSUED, certificate.id, None)
     (event,) = await store.read(lambda unit: outbox.pending(unit, at=LATER, limit=10))
@@ -104,11 +106,15 @@ async def test_every_field_of_a_certificate_comes_back(store: Store):
         revoked_at=LATER,
         revocation_reason=4,
     )
-    for field in fields(whole):
+    for field in msgspec.structs.fields(whole):
         assert getattr(whole, field.name) != field.default, field.name
-    bare = replace(
+    bare = msgspec.structs.replace(
         things.certificate(source="ceremony"),
-        **{field.name: field.default for field in fields(whole) if field.default is None or field.default == ()},
+        **{
+            field.name: field.default
+            for field in msgspec.structs.fields(whole)
+            if field.default is None or field.default == ()
+        },
     )
     for certificate in (whole, bare):
         await store.write(lambda unit, it=certificate: certificates.record(unit, it))
@@ -223,7 +229,7 @@ async def test_a_renewal_is_noted_on_the_certificate_that_it_replaces(store: Sto
     await store.write(lambda unit: reserve(unit, request))
     await store.write(lambda unit: issuance.complete(unit, new, at=LATER))
     found = await store.read(lambda unit: certificates.find(unit, old.id))
-    assert found == replace(old, renewed_by=new.id)
+    assert found == msgspec.structs.replace(old, renewed_by=new.id)
 
 
 async def test_after_a_crash_every_reserved_serial_is_burnt_and_its_request_says_so(store: Store, url: str):
@@ -335,7 +341,7 @@ async def test_a_revocation_is_noted_once_and_listed_for_its_issuer(store: Store
         await store.write(lambda unit, it=each: it is good or certificates.revoke(unit, it.id, reason=1, at=LATER))
     assert await store.write(lambda unit: certificates.revoke(unit, mine.id, reason=4, at=NOW)) is False
     assert await store.write(lambda unit: certificates.revoke(unit, "nobody", reason=4, at=NOW)) is False
-    assert await store.read(lambda unit: certificates.find(unit, mine.id)) == replace(
+    assert await store.read(lambda unit: certificates.find(unit, mine.id)) == msgspec.structs.replace(
         mine, revoked_at=LATER, revocation_reason=1
     )
     (row,) = await store.read(lambda unit: revocations.since(unit, "authority", revision=0, serial="", most=9))
@@ -408,7 +414,7 @@ async def test_only_a_request_that_waits_is_cancelled(store: Store, status: Requ
     may = RequestStatus.CANCELLED in REQUEST_TRANSITIONS[status]
     assert await store.write(lambda unit: requests.cancel(unit, row.id, LATER)) is may
     found = await store.read(lambda unit: requests.find(unit, row.id))
-    assert found == (replace(row, status=RequestStatus.CANCELLED, updated_at=LATER) if may else row)
+    assert found == (msgspec.structs.replace(row, status=RequestStatus.CANCELLED, updated_at=LATER) if may else row)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

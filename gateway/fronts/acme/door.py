@@ -6,9 +6,9 @@ Never a URL made from a request: what the client signed is compared with what th
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Final
 
+import msgspec
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
@@ -65,7 +65,7 @@ class Acme:
     def wording(self, status: int, sentence: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
         """ACME's form of everything that is said outside an exchange: a problem, with a nonce (A6, A105)."""
         reply = failures.problem(_TYPES.get(status, "malformed"), sentence, status)
-        return self._with_nonce(replace(reply, headers=(*reply.headers, *headers)))
+        return self._with_nonce(msgspec.structs.replace(reply, headers=(*reply.headers, *headers)))
 
     async def _reply(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
         if not who.secure:

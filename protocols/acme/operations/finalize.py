@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from protocols.acme import failures
 from protocols.acme.failures import Failure
@@ -81,8 +82,8 @@ def _accept(account: Account, order: Order, der: bytes) -> CertificationRequest:
     if request.sans is None:
         # Only common names were given: the certificate names what was ordered, as RFC 9525 wants it.
         names = tuple(AlternativeName(_TYPES[each.type], each.value) for each in order.identifiers)
-        return replace(request, subject=subject, sans=names)
-    return request if subject == request.subject else replace(request, subject=subject)
+        return msgspec.structs.replace(request, subject=subject, sans=names)
+    return request if subject == request.subject else msgspec.structs.replace(request, subject=subject)
 
 
 def _names(request: CertificationRequest) -> frozenset[Identifier]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from dataclasses import replace
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -78,7 +78,7 @@ def pems(*certificates: bytes) -> str:
 
 def test_a_managed_key_comes_out_this_once():
     """D12, to the letter."""
-    host = Host(replace(STATE, certificate=replace(ISSUED, private_key=KEY)))
+    host = Host(msgspec.structs.replace(STATE, certificate=msgspec.structs.replace(ISSUED, private_key=KEY)))
     answer = document(create(host, DOCUMENTED, "Application/JSON; charset=utf-8"))
     certificate = answer["certificate"]
     assert set(answer) == {"certificate", "certificateRequestId", "status", "message"}
@@ -111,7 +111,7 @@ def test_with_a_csr_there_is_no_private_key():
 
 
 def test_a_leaf_of_the_root_has_the_root_for_its_issuer():
-    host = Host(replace(STATE, certificate=replace(ISSUED, chain=())))
+    host = Host(msgspec.structs.replace(STATE, certificate=msgspec.structs.replace(ISSUED, chain=())))
     certificate = document(create(host, DOCUMENTED))["certificate"]
     assert isinstance(certificate, dict)
     assert certificate["issuingCaCertificate"] == certificate["certificateChain"] == pems(ROOT)
@@ -119,7 +119,7 @@ def test_a_leaf_of_the_root_has_the_root_for_its_issuer():
 
 def test_while_approval_is_pending_the_certificate_is_null():
     """D12, D22."""
-    host = Host(replace(STATE, status="pending_approval", certificate=None))
+    host = Host(msgspec.structs.replace(STATE, status="pending_approval", certificate=None))
     answer = document(create(host, DOCUMENTED))
     assert (answer["certificate"], answer["status"]) == (None, "pending_approval")
 
@@ -239,7 +239,7 @@ def test_an_id_that_cannot_be_is_not_found_without_asking(identifier: str):
 
 def test_a_request_is_cancelled():
     """D13."""
-    host = Host(replace(STATE, status="cancelled", certificate=None))
+    host = Host(msgspec.structs.replace(STATE, status="cancelled", certificate=None))
     view = document(play(operations.cancel("request-1"), host.answer))["certificateRequest"]
     assert isinstance(view, dict)
     assert (view["status"], view["certificate"]) == ("cancelled", None)
