@@ -15,13 +15,14 @@ SET: Final = 0x31
 OBJECT_IDENTIFIER: Final = 0x06
 OCTET_STRING: Final = 0x04
 UTF8_STRING: Final = 0x0C
+PRINTABLE_STRING: Final = 0x13
 
 # Decoders of the string types that DirectoryString and its relatives offer (RFC 5280, 4.1.2.4). T61String is read
 # as Latin-1, which is what writers of certificates have always put there.
 _TEXT: Final = {
     UTF8_STRING: "utf-8",
     0x12: "ascii",  # NumericString
-    0x13: "ascii",  # PrintableString
+    PRINTABLE_STRING: "ascii",
     0x14: "latin-1",  # T61String
     0x16: "ascii",  # IA5String
     0x1A: "ascii",  # VisibleString
