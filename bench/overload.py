@@ -6,6 +6,13 @@ The gateway and its signers have one core, the driver another. Capacity is what 
 arrivals come at their own times, whoever waits, over kept connections. Capacity is measured again around each row, as
 neighbours on the machine change it; "of it" is the share of their mean, and "by cpu" the same by the server's CPU time,
 which neighbours do not take.
+
+What the offers are: an arrival takes any connection that is free, and one that was told 503 is free at once, as those
+of a proxy are that keeps connections for many clients. The gateway hears such a connection half a second later, so
+that with few connections most arrivals beyond the capacity find none ("late") and cost the server nothing; with a
+thousand they can be told two thousand times a second. Clients that keep to their Retry-After are gentler than this;
+clients that come with a new connection each are worse, as each costs a handshake (`bench.storms`). "By cpu" counts
+against the storm, too, that work shared by many at once (commits, frames) is shared by fewer below the capacity.
 """
 
 from __future__ import annotations
