@@ -135,9 +135,7 @@ class Est:
 class _Host:
     """Answers the needs of one request."""
 
-    def __init__(
-        self, front: Front, pair: Pair, settings: EstSettings, who: Peer, entry: UnderWay | None
-    ) -> None:
+    def __init__(self, front: Front, pair: Pair, settings: EstSettings, who: Peer, entry: UnderWay | None) -> None:
         self._front = front
         self._pair = pair
         self._settings = settings
