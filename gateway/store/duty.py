@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
+from gateway.store.unit import StoreUnavailable
+
 if TYPE_CHECKING:
     from gateway.store.postgres_connection import Connection
 
@@ -70,7 +72,7 @@ class _File:
         while True:
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError:  # another has it, or the kernel has no lock to give just now
                 await trio.sleep(GLANCE)
             else:
                 return
@@ -175,10 +177,13 @@ def _name() -> int:
 async def open_duty(url: str, file: Path) -> AsyncIterator[Duty]:
     """The turn of the store at `url`; `file` is locked for one that lives in a file. Given back at the end.
 
-    Raises `StoreUnavailable` where the server cannot be reached.
+    Raises `StoreUnavailable` where the file cannot be made or the server not be reached.
     """
     if url.startswith("sqlite:"):
-        duty = _File(file)
+        try:
+            duty = _File(file)
+        except OSError as error:
+            raise StoreUnavailable(f"{file}: {error.strerror}") from error
         try:
             yield duty
         finally:

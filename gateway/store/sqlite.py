@@ -233,7 +233,7 @@ class SqliteStore:
         self._pace = 0.0  # seconds that a commit takes, of late
         self._slow = 0  # commits beside the loop since the last look
         self._since_checkpoint = 0  # units
-        self._hands = Hands(path.with_name(f"{path.name}-hands"))
+        self._hands = _hands(path.with_name(f"{path.name}-hands"))
         self._had_it = False  # whether this process was the last to write, as far as it knows
         self.batches = Batches(self._carry_out, queue, rest=self._rest)
         self._surveys = Surveys(lambda seconds: SqliteSight(path, seconds), at_once=SURVEYS_AT_ONCE)
@@ -386,6 +386,13 @@ async def open_sqlite(path: str, *, queue: int, post: bool) -> AsyncIterator[Sto
             yield ready
     finally:
         await store.close()
+
+
+def _hands(file: Path) -> Hands:
+    try:
+        return Hands(file)
+    except OSError as error:
+        raise StoreUnavailable(f"{file} cannot be made: {error.strerror}") from error
 
 
 def _prepare(file: Path) -> bool:

@@ -4,12 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
 from gateway.store import audit
 from gateway.store.duty import open_duty
 from gateway.store.hands import Hands
-from gateway.store.unit import open_store
+from gateway.store.unit import StoreUnavailable, open_store
 from tests.doubles.gateway import ROOT, environment
 
 EACH = 150
@@ -112,6 +113,19 @@ async def test_who_lives_is_known_and_who_was_killed_too(url: str, tmp_path: Pat
         with trio.fail_after(30):
             while await duty.gone({theirs}) != {theirs}:
                 await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["duty", "store.sqlite-hands"])
+async def test_a_file_that_cannot_be_made_is_a_sentence(tmp_path: Path, name: str):
+    """As on a full disk; a folder stands in its place here."""
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    async with open_store(url):
+        pass
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises(StoreUnavailable, match=name):
+        async with open_store(url), open_duty(url, tmp_path / "duty"):
+            pass
 
 
 def test_a_raised_hand_is_seen_by_others_alone_and_goes_down_with_its_process(tmp_path: Path):
