@@ -34,6 +34,7 @@ class Piece:
 PIECES: Final = (
     Piece("front", ("P1",)),
     Piece("enrollments", ("P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")),
+    Piece("handshake", ("P6",)),
     Piece("filled", ("P10",)),
     Piece("commits", ("P11",)),
     Piece("memory", ("P12",)),

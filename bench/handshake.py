@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.types import Receive, Scope, Send
 
+from bench.figure import Effort, Figure
 from bench.load.process_tree import cpu_seconds
 from gateway.serve.listener import Door, listen
 from gateway.serve.presenting import Presented
@@ -35,6 +36,7 @@ from gateway.serve.tls import server_context
 KINDS: Final = ("floor", "sslstream", "listener")
 # 10 ms is one tick of /proc: so many connections are a second or more of it.
 CONNECTIONS: Final = 600
+QUICK: Final = 200
 
 _REQUEST: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 800\r\nConnection: close\r\n\r\n" + b"y" * 800
@@ -126,6 +128,19 @@ def connect(folder: Path, port: int, connections: int) -> None:
             secure.sendall(_REQUEST)
             while secure.recv(65536):
                 pass
+
+
+def measure(effort: Effort) -> list[Figure]:
+    """What of P6 is the handshake: the listener with an empty application, beside OpenSSL's own blocking socket."""
+    connections = CONNECTIONS if effort.full else QUICK
+    found = measured(3, connections)
+    conditions: dict[str, str | int | float | bool] = {
+        "connections": 3 * connections,
+        "sslstream_ms": round(found["sslstream"], 3),
+        "application": "empty",
+    }
+    work = "a full mutual handshake each, and an empty answer"
+    return [Figure("P6", work, found["listener"], floor=found["floor"], conditions=conditions)]
 
 
 def measured(rounds: int, connections: int) -> dict[str, float]:
