@@ -70,21 +70,24 @@ class Element(NamedTuple):
         found: list[Element] = []
         source, at, end, depth = self.source, self.body, self.end, self.depth + 1
         octets = source.octets
+        # How many may be made without a look at the message's own bounds; what is beyond them `_read` refuses.
+        quick = source.left if depth <= MAX_DEPTH else 0
         while at < end:
             if len(found) == limit:
                 raise Malformed(f"An ASN.1 element holds more than {limit} others.")
-            # Most are short: with a length of one octet nothing can be wrong but what is asked here.
             body = at + 2
-            stop = body + octets[at + 1] if body <= end else end + 1
-            short = stop <= end and octets[at + 1] < _INDEFINITE and octets[at] in _PLAIN
-            if short and source.left > 0 and depth <= MAX_DEPTH:
-                source.left -= 1
-                element = _made(Element, (source, octets[at], at, body, stop, stop, depth, None))
-            else:
-                element = _read(source, at, end, depth)
-                stop = element.stop
+            # Most are short: with a length of one octet nothing can be wrong but what is asked here.
+            if quick > 0 and body <= end and octets[at] in _PLAIN and (length := octets[at + 1]) < _INDEFINITE:
+                stop = body + length
+                if stop <= end:
+                    source.left = quick = quick - 1
+                    found.append(_made(Element, (source, octets[at], at, body, stop, stop, depth, None)))
+                    at = stop
+                    continue
+            element = _read(source, at, end, depth)
+            quick = source.left
             found.append(element)
-            at = stop
+            at = element.stop
         return tuple(found)
 
     def octets(self) -> bytes:
