@@ -35,8 +35,9 @@ from protocols.acme.states import (
 log = logging.getLogger(__name__)
 
 # How long a challenge's POST waits for its outcome: most servers answer within a few milliseconds, and a client that
-# hears `valid` at once saves its polls. A silent one must not hold the client's connection.
-PATIENCE: Final = 0.05  # seconds
+# hears `valid` at once saves its polls. A silent one must not hold the client's connection. With 0.05 s here a gateway
+# that was busy gave up half its waits, and paid for each with a commit and a poll more: the busier, the more to do.
+PATIENCE: Final = 0.25  # seconds
 
 # A64: one validation takes 10 to 30 s at most; lego gives its whole order 30 s, certbot polls for 90.
 DEADLINE: Final = 20.0  # seconds, all attempts together

@@ -135,7 +135,7 @@ async def test_a_silent_server_is_a_connection_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(validate, "ATTEMPT_DEADLINE", 0.05)
     prover = Prover()
     prover.hold = trio.Event()
-    async with bench(tmp_path, prover) as here:
+    async with bench(tmp_path, prover, patience=0.01) as here:
         asked = await here.asked()
         waiting = await here.validations.begin(here.resources, asked)
         assert waiting.challenges[0].status is ChallengeStatus.PROCESSING

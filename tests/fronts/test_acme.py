@@ -123,6 +123,29 @@ async def test_from_the_directory_to_the_certificate(tmp_path, make):
         assert names.get_values_for_type(x509.DNSName) == ["localhost"]
 
 
+async def test_who_waits_for_a_strangers_server_is_not_under_way(here):
+    # P16: a silent host of its own choice would let anybody make the gateway look busy.
+    await here.client.register()
+    here.hold = trio.Event()
+    order = await here.client.order("localhost")
+    (challenge,) = (await here.client.post(order.json["authorizations"][0])).json["challenges"]
+    admission = here.house.front.limits.admission
+
+    async def answer():
+        told.append((await here.client.post(challenge["url"], {})).json["status"])
+
+    told = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        with trio.fail_after(5):
+            while not here.house.front.validations.under_way:
+                await trio.sleep(0.001)
+        assert (admission.going, told) == (0, [])
+        here.hold.set()
+    assert told == ["valid"]
+    assert admission.going == 0
+
+
 async def test_an_issuance_with_a_validation_costs_four_commits(here):
     # P11: newOrder; the challenge, pending to valid; the reserved serial with the claim; the certificate with its order.
     await here.client.register()

@@ -83,7 +83,7 @@ class Acme:
         with limits.admission.under_way(application, begun=begun) as entry:
             media_type = header(scope, b"content-type")
             exchange = post(self._site(pair), path, media_type, body, now=self._front.resources.now())
-            return entry.answered(await carry(exchange, Host(self._shared, pair, who).answer))
+            return entry.answered(await carry(exchange, Host(self._shared, pair, who, entry).answer))
 
     def _site(self, pair: Pair) -> Site:
         """What the protocol knows of a pair; made once for each version of the catalogue."""

@@ -19,6 +19,7 @@ from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import ProofKind
 from gateway.fronts.acme.accounts import Accounts
 from gateway.fronts.acme.nonces import Nonces
+from gateway.fronts.admission import UnderWay
 from gateway.fronts.peer import Peer
 from gateway.store import acme, certificates
 from gateway.store.unit import Unit
@@ -44,15 +45,16 @@ class Shared:
 
 
 class Host:
-    """The host of one request: of one pair, for one peer."""
+    """The host of one request: of one pair, for one peer. `entry` counts it among those that are under way."""
 
-    __slots__ = ("_pair", "_resources", "_shared", "_who")
+    __slots__ = ("_entry", "_pair", "_resources", "_shared", "_who")
 
-    def __init__(self, shared: Shared, pair: Pair, who: Peer) -> None:
+    def __init__(self, shared: Shared, pair: Pair, who: Peer, entry: UnderWay) -> None:
         self._shared = shared
         self._resources = shared.resources
         self._pair = pair
         self._who = who
+        self._entry = entry
 
     async def answer(self, need: object) -> object:
         """The answer to one need. Raises Refusal, which an outage becomes here, so that it has ACME's form."""
@@ -147,7 +149,8 @@ class Host:
             source=self._who.address,
             http_request_id=self._who.id,
         )
-        return await self._shared.validations.begin(self._resources, asked)
+        # Aside: how long it takes is the choice of whoever named the host.
+        return await self._entry.aside(self._shared.validations.begin(self._resources, asked))
 
     async def _read_chain(self, need: needs.ReadChain) -> tuple[bytes, ...] | None:
         """The certificate, if one of this account's orders on this pair got it, and its issuers without the root."""
