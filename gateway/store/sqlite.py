@@ -1,7 +1,8 @@
 """SQLite: the embedded engine. Never here: SQL of a noun, a wait on the loop's thread.
 
 Units run on the loop's own thread, and so does the commit while the disk is quick; a slow disk's commits, and all
-checkpoints, run beside it (docs/decisions/0002-units-on-the-loop.md says what was measured). Reads by key run inline, surveys beside it.
+checkpoints, run beside it (docs/decisions/0002-units-on-the-loop.md says what was measured). Reads by key run inline,
+surveys beside it.
 """
 
 from __future__ import annotations
