@@ -17,7 +17,7 @@ from signer.issuance.issuer import issuer_of
 from signer.issuance.names import Bounds, beyond, bounds_of, general_name, inside, outside, subject_outside
 from signer.issuance.refused import Refused
 from signer.keystore.key import NameRange
-from tests.signer.kit import COMMON_NAME, MemoryStore, ceremony, good_ask
+from tests.signer.kit import COMMON_NAME, MemoryStore, ceremony, good_ask, spki
 
 EMAIL = "1.2.840.113549.1.9.1"
 
@@ -211,7 +211,7 @@ def constrained():
 )
 def test_the_signer_refuses_what_a_parent_s_constraints_keep_out(changes, what):
     within = {"subject": [(COMMON_NAME, "a.example.com")], "sans": [GeneralName("dns_name", "a.example.com")]}
-    check(constrained(), good_ask(**within), "EC_prime256v1")
+    check(constrained(), good_ask(**within), spki(), "EC_prime256v1")
     with pytest.raises(Refused, match=f"this issuer never signs {what}") as caught:
-        check(constrained(), good_ask(**{**within, **changes}), "EC_prime256v1")
+        check(constrained(), good_ask(**{**within, **changes}), spki(), "EC_prime256v1")
     assert caught.value.reason is SignerRefusal.CEILING
