@@ -2,9 +2,9 @@
 
     python -m bench.rolling
 
-Clients of EST, REST, SCEP and ACME keep their connections and enroll at fixed times of their own, whatever else is going
-on. None of them tries anything again by itself: a connection that ends without a word is a failure. What the inventory
-has is compared with what was answered.
+Clients of EST, REST, SCEP and ACME keep their connections and enroll at fixed times of their own, whatever else is
+going on. None of them tries anything again by itself: a connection that ends without a word is a failure. What the
+inventory has is compared with what was answered.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from tests.doubles.house import House, open_house
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with open_house(tmp_path) as house:
 
-
         async def measured():
             return [gauge("muster_one", "One.", (1, {}))]
 

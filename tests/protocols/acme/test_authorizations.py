@@ -109,7 +109,9 @@ def test_an_answered_challenge_is_validated_once():
     assert isinstance(host.asked[-1], needs.BeginValidation)
 
     processing = msgspec.structs.replace(challenge, status=ChallengeStatus.PROCESSING)
-    host.authorizations[authorization.id] = msgspec.structs.replace(authorization, challenges=(authorization.challenges[0], processing))
+    host.authorizations[authorization.id] = msgspec.structs.replace(
+        authorization, challenges=(authorization.challenges[0], processing)
+    )
     host.asked.clear()
     assert body(host.post(path, {"keyAuthorization": "old"}, account=account))["status"] == "processing"
     assert "BeginValidation" not in host.kinds()
