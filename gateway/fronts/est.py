@@ -6,9 +6,9 @@ Never over plain HTTP (E9), never a redirect (E5, E6), and never the word of a h
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
@@ -43,8 +43,7 @@ WELL_KNOWN: Final = [".well-known", "est"]
 READ_ONLY: Final = frozenset({"GET", "HEAD"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Asking:
+class _Asking(msgspec.Struct, frozen=True):
     """One request, as the protocol takes it."""
 
     operation: str
