@@ -91,7 +91,7 @@ def _show(changes: Sequence[Change]) -> None:
 
 def _declaration(file: str) -> Declaration:
     from gateway.domain.declaration.reading import read, with_secrets
-    from gateway.serve.settings import KEYS
+    from gateway.serve.known_settings import KEYS
 
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()

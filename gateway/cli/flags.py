@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from gateway.serve.settings import KEYS, Key, Settings, load
+from gateway.serve.known_settings import KEYS, Key
+from gateway.serve.settings import Settings, load
 from gateway.serve.softhsm import adopted
 
 

@@ -22,8 +22,9 @@ import msgspec
 
 import gateway
 from gateway.serve.folder import Folder
+from gateway.serve.known_settings import PREFIX
 from gateway.serve.refusal import CannotStart
-from gateway.serve.settings import PREFIX, Settings
+from gateway.serve.settings import Settings
 
 logger = logging.getLogger("muster.signer")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.serve.known_settings import KEYS
 from gateway.serve.refusal import CannotStart
-from gateway.serve.settings import KEYS, Settings, load
+from gateway.serve.settings import Settings, load
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
 
