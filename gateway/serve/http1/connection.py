@@ -44,7 +44,6 @@ class Connection:
         "_head_due",
         "_lingers",
         "_scope",
-        "_told",
         "_turn",
         "_verdict",
         "_wire",
@@ -62,7 +61,6 @@ class Connection:
         self._verdict: Unreadable | None = None
         self._lingers = True
         self._head_due = False
-        self._told = -math.inf  # when its last answer told it to come later
         self.descriptor = wire.descriptor
         self.due = math.inf
         self.began = 0.0
@@ -104,15 +102,14 @@ class Connection:
                 await self._answer(head, turn)
                 if not turn.keeps:
                     return
-                if turn.later:
-                    self._told = trio.current_time()
-                data = turn.rest
+                later, data = turn.later, turn.rest
                 # Whoever is idle holds nothing of the last request: thousands of them would be its body times as many.
                 del head, turn
+                if later:
+                    await self._be_deaf()
                 if data:
                     # Whoever sends many at once must not keep all others waiting.
                     await trio.lowlevel.checkpoint()
-                    await self._hear_late(trio.current_time())
                     await self._until_heard()
         except Unreadable as refused:
             self._verdict = refused.unraised()
@@ -135,26 +132,22 @@ class Connection:
             if hall.early is None or hall.ending.is_set():
                 return data
             await self._until_heard()
-            await self._hear_late(now)
             client = self._circumstances.client
             answer = hall.early.answer(data, client[0] if client else "", secure=wire.secure)
             if answer is None:
                 return data
             await wire.write(answer, hall.patience.write)
-            self._told = trio.current_time()
+            await self._be_deaf()
 
-    async def _hear_late(self, since: float) -> None:
-        """Let a client wait that was told to come later, and is here at once; it has been idle since `since`.
+    async def _be_deaf(self) -> None:
+        """Read nothing for a while from a client that was just told to come later.
 
         To be heard late is the cheapest refusal of all: whoever does not wait by itself has two refusals a second for
-        each connection, and not thousands.
+        each connection, and not thousands; what it sends meanwhile lies in the kernel.
         """
         # Behind proxies whose requests are heard by their headers, a connection is everybody's: nobody waits there.
-        if since - self._told < IMPATIENT_SECONDS and self._hall.early is not None:
-            rest = self._told + IMPATIENT_SECONDS - trio.current_time()
-            if rest > 0:
-                await trio.sleep(rest)
-                self.due = math.inf
+        if self._hall.early is not None and not self._hall.ending.is_set():
+            await trio.sleep(IMPATIENT_SECONDS)
 
     async def _until_heard(self) -> None:
         """Wait while the peer leaves its answers unread. Raises `Gone` when it has for too long.
