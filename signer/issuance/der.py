@@ -10,6 +10,7 @@ BIT_STRING: Final = 0x03
 OCTET_STRING: Final = 0x04
 OID: Final = 0x06
 ENUMERATED: Final = 0x0A
+UTF8_STRING: Final = 0x0C
 SEQUENCE: Final = 0x30
 
 TRUE: Final = b"\x01\x01\xff"

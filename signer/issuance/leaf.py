@@ -12,13 +12,22 @@ from ipaddress import ip_address
 from typing import Final
 
 from signer.contract.messages import GeneralName, IssueCertificate
-from signer.issuance.der import INTEGER, OCTET_STRING, SEQUENCE, extension, object_identifier, sequence, tagged, time
+from signer.issuance.der import (
+    INTEGER,
+    OCTET_STRING,
+    SEQUENCE,
+    UTF8_STRING,
+    extension,
+    object_identifier,
+    sequence,
+    tagged,
+    time,
+)
 from signer.issuance.issuer import Extensions, Issuer, written
 from signer.issuance.lint import ATTRIBUTES
 from signer.issuance.template import addresses, key_identifier, leaf_usages
 
 _VERSION_3: Final = b"\xa0\x03\x02\x01\x02"
-_UTF8: Final = 0x0C
 _SET: Final = 0x31
 
 # The types that RFC 5280, appendix A.1 gives to an attribute, where it is not UTF8String's turn.
@@ -31,7 +40,7 @@ _STRINGS: Final = {
     "1.2.840.113549.1.9.1": _IA5,  # emailAddress
 }
 
-_ATTRIBUTES: Final = {oid: (object_identifier(oid), _STRINGS.get(oid, _UTF8)) for oid in ATTRIBUTES}
+_ATTRIBUTES: Final = {oid: (object_identifier(oid), _STRINGS.get(oid, UTF8_STRING)) for oid in ATTRIBUTES}
 _UPN: Final = object_identifier("1.3.6.1.4.1.311.20.2.3")
 _ALTERNATIVE_NAMES: Final = object_identifier("2.5.29.17")
 _IDENTIFIER: Final = extension(object_identifier("2.5.29.14"), tagged(OCTET_STRING, bytes(20)), critical=False)[:-20]
@@ -101,7 +110,7 @@ def _general_name(name: GeneralName) -> bytes:
         case "uri":
             return tagged(0x86, name.value.encode())
         case _:  # lint has let nothing else through but upn
-            return tagged(0xA0, _UPN + tagged(0xA0, tagged(_UTF8, name.value.encode())))
+            return tagged(0xA0, _UPN + tagged(0xA0, tagged(UTF8_STRING, name.value.encode())))
 
 
 @lru_cache(maxsize=256)

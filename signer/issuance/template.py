@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from signer.contract.messages import GeneralName, IssueCertificate
+from signer.issuance.der import UTF8_STRING, tagged
 from signer.issuance.issuer import Extensions, Issuer, encoded
 from signer.issuance.lint import ATTRIBUTES
 from signer.issuance.usage import KEY_USAGES, TIME_STAMPING
@@ -75,16 +76,7 @@ def _general_name(name: GeneralName) -> x509.GeneralName:
         case "uri":
             return x509.UniformResourceIdentifier(name.value)
         case _:  # lint has let nothing else through but upn
-            return x509.OtherName(_UPN, _utf8_string(name.value))
-
-
-def _utf8_string(value: str) -> bytes:
-    content = value.encode()
-    length = len(content)
-    if length < 128:
-        return bytes((0x0C, length)) + content
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((0x0C, 0x80 | len(octets))) + octets + content
+            return x509.OtherName(_UPN, tagged(UTF8_STRING, name.value.encode()))
 
 
 def _subject_key_identifier(public_key: PublicKey) -> x509.Extension[x509.ExtensionType]:

@@ -17,7 +17,7 @@ from tests.doubles.gateway import running_gateway
 pytestmark = pytest.mark.conformance
 
 WORKERS = 2
-LOOKS = 6  # each new connection is some worker's: so many in a row have met both
+LOOKS = 16  # each new connection is some worker's: so many in a row have met both
 
 
 def test_a_renewed_certificate_is_shown_by_every_worker_and_ends_no_connection(tmp_path: Path) -> None:
@@ -49,7 +49,8 @@ def test_a_renewed_certificate_is_shown_by_every_worker_and_ends_no_connection(t
         assert secret is not None
         ceremony.renew_tls(settings, secret, renewal.ISSUING)
         end = time.monotonic() + 30
-        while any(shown() == first for _ in range(LOOKS)):
+        # A worker that came up after the renewal has nothing to say of it, and may have been met by all who looked.
+        while "HTTPS shows new certificates" not in muster.log or any(shown() == first for _ in range(LOOKS)):
             assert time.monotonic() < end, muster.log
         second = {shown() for _ in range(LOOKS)}
         assert len(second) == 1
@@ -57,5 +58,4 @@ def test_a_renewed_certificate_is_shown_by_every_worker_and_ends_no_connection(t
         assert {asks(each) for each in stands} == status
         for each in stands:
             each.close()
-        assert "HTTPS shows new certificates" in muster.log
         assert "do not fit" not in muster.log
