@@ -34,6 +34,11 @@ PICTURES: Final = Path("docs/performance")
 
 _NOTHING: Final = 100.0  # where an empty store stands on an axis of powers of ten, which has no zero
 _MARK: Final = "<!-- {end}figures: {name} -->"
+_ALT: Final = {
+    "where": "Bars of microseconds for each protocol, by part of the server",
+    "latency": "Completed and waited, against the offered rate",
+    "growth": "Throughput by clients and by workers, cost by certificates",
+}
 About: TypeAlias = Mapping[str, object]
 
 
@@ -189,7 +194,10 @@ def tables(results: Path) -> tuple[dict[str, str], dict[str, Drawing]]:
             found[curve] = steps(points, curve, unit)
     if not found:
         raise Missing(f"{results} has none of bench.json, curves.json, where.json: run python -m bench first")
-    return found, drawings(points, bars)
+    drawn = drawings(points, bars)
+    # A page shows the drawings that there are: a link to one that nobody has made yet leads nowhere.
+    found |= {f"{name}.svg": f"![{_ALT[name]}](performance/{name}.svg)" for name in drawn}
+    return found, drawn
 
 
 def _table(results: Path) -> tuple[About, list[Figure]] | None:

@@ -63,7 +63,8 @@ def test_only_what_was_measured_is_drawn(results: Path):
     (results / "curves.json").unlink()
     found, drawn = tables(results)
     assert set(drawn) == {"where"}
-    assert set(found) == {"machine", "budgets", "where"}
+    assert set(found) == {"machine", "budgets", "where", "where.svg"}
+    assert found["where.svg"].endswith("(performance/where.svg)")
 
 
 def test_what_misses_its_budget_is_bold_and_what_may_not_be_less_says_so():
