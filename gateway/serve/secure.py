@@ -1,7 +1,8 @@
 """One TLS connection over two memory buffers: each flight of the handshake and each answer is one write.
 
-Against `trio.SSLStream` it saves a write of the handshake that EST devices do for every enrollment (P6), and locks, shielded
-scopes and waits before what a socket can take at once (`python -m bench.handshake`). No certificate is judged here.
+Against `trio.SSLStream` it saves a write of the handshake that EST devices do for every enrollment (P6), and locks,
+shielded scopes and waits before what a socket can take at once (`python -m bench.handshake`). No certificate is judged
+here.
 """
 
 from __future__ import annotations
