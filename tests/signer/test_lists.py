@@ -104,7 +104,8 @@ def test_whoever_sends_on_while_a_list_is_made_loses_the_connection(keys_folder)
     """Its answer would stand in the middle of the list's."""
     with running_signer(keys_folder) as signer, connected(signer.sockets[0]) as one:
         ask(one, long_list())
-        time.sleep(0.2)
+        while not arrived(one):  # it is longer than what a socket holds: nobody reads it, so it is under way until then
+            time.sleep(0.01)
         try:
             ask(one, fresh())
             while one.recv(1 << 20):
