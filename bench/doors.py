@@ -29,6 +29,8 @@ from bench.inside import URLS, Inside, inside
 from bench.load import acme, ocsp, scep
 from bench.load.requests import csr, elliptic, name
 from bench.load.wire import Answer
+from gateway.actions.finalize import finalize
+from gateway.actions.resources import Resources
 from gateway.domain.issuance import Issued
 from gateway.fronts import est, rest
 from gateway.fronts import scep as scep_front
@@ -40,8 +42,9 @@ from gateway.serve.asgi import application
 from gateway.serve.telemetry import Counters
 from gateway.store import acme as store
 from gateway.store.unit import Unit
-from protocols.acme.states import Order, OrderStatus
+from protocols.acme.states import Account, Order, OrderStatus
 from protocols.cms import enveloped, signed
+from protocols.pkix.csr import parse
 
 Ask: TypeAlias = Callable[[], Awaitable[object]]
 Batch: TypeAlias = Callable[[int], Awaitable[list[Ask]]]
@@ -145,15 +148,15 @@ class _Account:
     def __init__(self, at: Inside) -> None:
         self._at = at
         self._nonce = ""
-        self._base = f"{URLS.https}/acme/bench/tls-server"
+        self.base = f"{URLS.https}/acme/bench/tls-server"
         self._key, self.certificate_key, self.host = acme.AccountKey(), elliptic(), name()
         self.order: dict[str, str] = {}
 
     async def open(self) -> None:
         """Register, prove the name, and order."""
-        await self.post(f"{self._base}/new-account", {"termsOfServiceAgreed": True}, register=True)
+        await self.post(f"{self.base}/new-account", {"termsOfServiceAgreed": True}, register=True)
         wish: acme.JsonObject = {"identifiers": [{"type": "dns", "value": self.host}]}
-        first = json.loads((await self.post(f"{self._base}/new-order", wish)).body)
+        first = json.loads((await self.post(f"{self.base}/new-order", wish)).body)
         authorization = first["authorizations"][0].rpartition("/")[2]
 
         def unit(unit: Unit) -> None:
@@ -161,7 +164,7 @@ class _Account:
             store.finish_challenge(unit, authorization, "http-01", error=None, at=self._at.resources.now())
 
         await self._at.resources.store.write(unit)
-        answer = await self.post(f"{self._base}/new-order", wish)
+        answer = await self.post(f"{self.base}/new-order", wish)
         self.order = {**json.loads(answer.body), "url": answer.headers["location"]}
 
     async def post(self, url: str, payload: acme.JsonObject | None, *, register: bool = False) -> Answer:
@@ -181,7 +184,7 @@ class _Account:
             ("Content-Type", "application/jose+json"),
         )
         for _ in range(count):
-            nonce = (await self._at.send("HEAD", f"{self._base}/new-nonce")).headers["replay-nonce"]
+            nonce = (await self._at.send("HEAD", f"{self.base}/new-nonce")).headers["replay-nonce"]
             asks.append(partial(self._at.send, "POST", url, self._key.signed(url, nonce, payload), headers))
         return asks
 
@@ -194,6 +197,32 @@ async def by_acme(at: Inside, *, finalized: bool) -> Batch:
         return lambda count: account.signed(count, account.order["url"], None)
     request = base64.urlsafe_b64encode(csr(account.certificate_key, account.host)).rstrip(b"=").decode()
     return lambda count: account.signed(count, account.order["finalize"], {"csr": request})
+
+
+async def by_new_order(at: Inside) -> Batch:
+    """ACME: an order for a name that is proved, with the unit that writes it; so it is ready at once."""
+    account = _Account(at)
+    await account.open()
+    wish: acme.JsonObject = {"identifiers": [{"type": "dns", "value": account.host}]}
+    return lambda count: account.signed(count, f"{account.base}/new-order", wish)
+
+
+async def by_download(at: Inside, real: Resources) -> Batch:
+    """ACME: the chain of a certificate that was issued for an order."""
+    account = _Account(at)
+    await account.open()
+    request = parse(csr(account.certificate_key, account.host))
+    pair = next(each for each in real.catalogue().pairs if each.application.name == "bench")
+
+    def unit(unit: Unit) -> tuple[Account | None, Order | None]:
+        ordered = store.find_order(unit, pair.id, account.order["url"].rpartition("/")[2], real.now())
+        return (None if ordered is None else store.find_account(unit, pair.id, ordered.account_id)), ordered
+
+    who, ordered = await real.store.read(unit)
+    assert who is not None
+    assert ordered is not None
+    done = await finalize(real, pair, who, ordered, request)
+    return lambda count: account.signed(count, f"{account.base}/certificate/{done.certificate_id}", None)
 
 
 async def by_get(at: Inside, path: str, method: str = "GET") -> Batch:
@@ -241,6 +270,8 @@ async def table(count: int, only: str) -> None:
                     operations.verify_p256 + operations.parse_csr,
                     partial(by_acme, door, finalized=True),
                 ),
+                ("ACME newOrder and its unit", operations.verify_p256, partial(by_new_order, door)),
+                ("ACME download", operations.verify_p256, partial(by_download, door, at.resources)),
                 ("ACME new-nonce", 0.0, partial(by_get, door, f"{URLS.https}/acme/bench/tls-server/new-nonce", "HEAD")),
                 ("EST simpleenroll, Basic", operations.parse_csr, partial(by_est, door)),
                 ("EST cacerts", 0.0, partial(by_get, door, f"{URLS.https}/est/demo/tls-server/cacerts")),
