@@ -162,9 +162,11 @@ def _parts(tbs: bytes) -> tuple[bytes, bytes, bytes]:
 
     The library has found version, subject, subjectPKInfo and attributes in it, so that nothing is left to be refused.
     """
-    start, stop = _der.expect(tbs, 0, len(tbs), _der.SEQUENCE)
-    _, (_, name, subject), (_, _, key), (_, first, last) = _der.elements(tbs, start, stop)
-    return tbs[name:subject], tbs[subject:key], tbs[first:last]
+    version, _ = _der.whole(tbs, 0)
+    subject, key = _der.whole(tbs, _der.whole(tbs, version)[1])
+    _, attributes = _der.whole(tbs, key)
+    first, last = _der.whole(tbs, attributes)
+    return tbs[subject:key], tbs[key:attributes], tbs[first:last]
 
 
 def _verifies(
@@ -267,7 +269,9 @@ class _Known(NamedTuple):
 
 
 def _read(der: bytes, request: x509.CertificateSigningRequest, known: _Known) -> CertificationRequest:
-    challenge, where = _attributes(known.attributes)
+    challenge, where = None, usual.extension_request(known.attributes)
+    if where is None:
+        challenge, where = _attributes(known.attributes)
     subject = usual.subject(known.subject, 0, len(known.subject))
     names_only = None if where is None else usual.alternative_names(known.attributes, *where)
     asked = _asked(request) if names_only is None else _Asked(names_only, (usual.SUBJECT_ALTERNATIVE_NAME,))

@@ -8,7 +8,7 @@ from cryptography import x509
 from protocols.pkix import names, usual
 from protocols.pkix.names import AlternativeName, Attribute
 from tests.doubles.mutation import mutations
-from tests.doubles.pkcs10 import EXTENSION_REQUEST, attribute, extension, raw_request, tlv
+from tests.doubles.pkcs10 import EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, attribute, extension, raw_request, tlv
 
 COMMON_NAME = bytes.fromhex("0603550403")
 OF_NAMES = bytes.fromhex("0603551d11")
@@ -54,6 +54,32 @@ def test_dns_names_are_read_in_order_and_in_lower_case():
     )
 
 
+@pytest.mark.parametrize("count", [1, 2, 6, 7, 12, 13, 14, 40])
+def test_names_are_read_whatever_octets_their_lengths_take(count: int):
+    wanted = tuple(AlternativeName("dns_name", f"h{at:02}.names.example") for at in range(count))
+    content = asked(hosts(*(each.value.encode() for each in wanted)))
+    assert alternative_names(content) == wanted
+    request = attribute(EXTENSION_REQUEST, content)
+    where = usual.extension_request(request)
+    assert where is not None
+    assert usual.alternative_names(request, *where) == wanted
+
+
+def test_more_names_than_fit_on_a_page_are_left_to_the_library():
+    assert alternative_names(asked(hosts(*[b"h.names.example"] * 100))) is None
+
+
+def test_other_attributes_beside_the_extensions_are_left_to_the_library():
+    extensions = attribute(EXTENSION_REQUEST, asked(hosts(b"a")))
+    assert (
+        usual.extension_request(extensions + attribute(bytes.fromhex("06092a864886f70d010907"), tlv(0x13, b"a")))
+        is None
+    )
+    assert usual.extension_request(attribute(MICROSOFT_EXTENSIONS, asked(hosts(b"a")))) is None
+    assert usual.extension_request(extensions[:-1] + b"\0\0") is None
+    assert usual.extension_request(b"") is None
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -67,6 +93,8 @@ def test_dns_names_are_read_in_order_and_in_lower_case():
         rdn(b"a", tag=0x16),
         rdn(b""),
         rdn(b"a*b"),
+        rdn(b"a" * 119),
+        rdn(b"a")[:-1],
         rdn("ä".encode()),
         rdn(b"a\0b"),
         rdn(b"a\n"),
@@ -92,6 +120,9 @@ def test_any_other_subject_is_left_to_the_library(content: bytes):
         asked(tlv(0x04, tlv(0x31, tlv(0x82, b"a")))),
         asked(hosts()),
         asked(hosts(b"a", b"")),
+        asked(hosts(b"a" * 128)),
+        asked(tlv(0x04, tlv(0x30, tlv(0x82, b"a"), b"\x82"))),
+        asked(tlv(0x04, tlv(0x30, b"\x82\x02a"))),
         asked(hosts(b"\x7f\0\0\1", tag=0x87)),
         asked(hosts("ä".encode())),
         asked(hosts(b"a\0.example")),
@@ -121,6 +152,7 @@ def test_what_is_taken_of_damaged_extensions_the_library_reads_the_same():
     corpus = (
         asked(hosts(b"a.example")),
         asked(hosts(b"a.example", b"*.B.example", b"c_d.example")),
+        asked(hosts(*[b"long.names.example"] * 7)),
         tlv(0x30, extension("2.5.29.15", bytes.fromhex("03020780"))),
     )
     taken = 0
