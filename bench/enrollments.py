@@ -11,7 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -19,6 +19,7 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench import cores, floors
+from bench.bare.served import Served, served
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
 from bench.load.acme import Acme, Responder
@@ -65,13 +66,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One row: its number and budget (server CPU, milliseconds) in the performance plan, its floor and its clients."""
+    """One row: its number and budget (server CPU, milliseconds) in the performance plan, its floor and its clients.
+
+    `bare` are the same clients for the program that does nothing else, where it can do that work.
+    """
 
     number: str
     title: str
     budget: float
     floor: Callable[[floors.Operations], float]
     fleet: Callable[[Place], Fleet]
+    bare: Callable[[Served, Place], Fleet] | None = None
 
 
 WORKS: Final[Sequence[Work]] = (
@@ -81,6 +86,7 @@ WORKS: Final[Sequence[Work]] = (
         0.20,
         lambda each: each.signed_read(),
         lambda place: place.acme(place.at.directory, only_read=True),
+        lambda bare, _: bare.acme(only_read=True),
     ),
     Work(
         "P3",
@@ -88,6 +94,7 @@ WORKS: Final[Sequence[Work]] = (
         0.80,
         lambda each: each.acme(3),
         lambda place: place.acme(place.at.reuse_directory),
+        lambda bare, _: bare.acme(),
     ),
     Work(
         "P4",
@@ -95,8 +102,16 @@ WORKS: Final[Sequence[Work]] = (
         1.50,
         lambda each: each.acme(5),
         lambda place: place.acme(place.at.directory),
+        lambda bare, _: bare.acme(ready=False),
     ),
-    Work("P5", "EST simpleenroll, keep-alive, Basic", 0.45, lambda each: each.est(), lambda place: place.est()),
+    Work(
+        "P5",
+        "EST simpleenroll, keep-alive, Basic",
+        0.45,
+        lambda each: each.est(),
+        lambda place: place.est(),
+        lambda bare, _: bare.est(),
+    ),
     Work(
         "P5",
         "EST simpleenroll, keep-alive, client certificate",
@@ -110,6 +125,7 @@ WORKS: Final[Sequence[Work]] = (
         2.0,
         lambda each: each.est_with_handshake(),
         lambda place: place.est(certificate=True, fresh=True),
+        lambda bare, place: bare.est(place.held),
     ),
     Work(
         "P7",
@@ -124,6 +140,7 @@ WORKS: Final[Sequence[Work]] = (
         0.50,
         lambda each: each.rest(),
         lambda place: Rest(place.at.rest, place.trust, place.at.token, place.at.application, place.at.profile),
+        lambda bare, _: bare.rest(),
     ),
     Work("P9", "OCSP answer, cached: GET", 0.10, lambda each: each.ocsp(0), lambda place: place.ocsp(nonce=False)),
     Work(
@@ -158,13 +175,26 @@ def measure(effort: Effort, only: Sequence[str] = ()) -> list[Figure]:
         operations = floors.measure()
     figures = []
     plan = Plan(clients=effort.clients, seconds=effort.seconds, cores=cores.halves().load)
-    with place() as at:
+    short = replace(plan, seconds=effort.seconds / 2)
+    with place() as at, _bare(at) as least:
         for work in WORKS:
             if not only or work.number in only:
                 effort.say(f"{work.number} {work.title} ...")
                 outcome = load(work.fleet(at), plan, server=at.at.pid)
-                figures.append(_figure(work, outcome, work.floor(operations), effort.clients))
+                figure = _figure(work, outcome, work.floor(operations), effort.clients)
+                if work.bare is not None:
+                    figure = replace(figure, bare=load(work.bare(least, at), short, server=least.pid).cpu_ms)
+                figures.append(figure)
     return figures
+
+
+@contextmanager
+def _bare(at: Place) -> Iterator[Served]:
+    """The least that could be, on the gateway's core; one of the two sleeps while the other is measured."""
+    with ExitStack() as stack:
+        with cores.on(cores.halves().server):
+            bare = stack.enter_context(served(at.responder, _fetched(f"{at.at.http}/ca/issuing.crt")))
+        yield bare
 
 
 def _figure(work: Work, outcome: Outcome, floor: float, clients: int) -> Figure:

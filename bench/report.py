@@ -116,18 +116,18 @@ def _lines(
 def budgets(figures: Sequence[Figure]) -> str:
     """The plan's numbers as a table of Markdown; what misses its budget is bold."""
     lines = [
-        "| # | work | figure | budget | floor | of the floor | a second | p50 / p95 / p99 ms |",
-        "|---|---|---|---|---|---|---|---|",
+        "| # | work | figure | budget | floor | of the floor | bare | of the bare | a second | p50 / p95 / p99 ms |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for each in figures:
         figure = f"{_number(each.figure)} {each.unit}"
         if missed(each):
             figure = f"**{figure}**"
         budget = "" if each.budget is None else f"{'≥ ' if each.at_least else ''}{_number(each.budget)}"
-        times = "" if not each.floor else f"{each.figure / each.floor:.1f} x"
+        floor, bare = (_beside(each, other) for other in (each.floor, each.bare))
         known = each.p50_ms is not None and each.p95_ms is not None and each.p99_ms is not None
         waits = " / ".join(_number(wait) for wait in (each.p50_ms, each.p95_ms, each.p99_ms)) if known else ""
-        cells = (each.number, each.work, figure, budget, _number(each.floor), times, _number(each.per_second), waits)
+        cells = (each.number, each.work, figure, budget, *floor, *bare, _number(each.per_second), waits)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -230,6 +230,11 @@ def _read(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - JSON: w
 
 def _nan(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _beside(figure: Figure, other: float | None) -> tuple[str, str]:
+    """What a figure is seen beside, and how many times as much it is."""
+    return _number(other), f"{figure.figure / other:.1f} x" if other else ""
 
 
 def _number(value: float | None) -> str:
