@@ -100,7 +100,7 @@ async def bearer(resources: Resources, guesses: Guesses, attempt: Attempt, autho
         # The token is looked up by its digest: how long the comparison takes tells nothing about the token.
         digest = hashlib.sha256(token.encode("latin-1", "replace")).digest()
         at = resources.now()
-        identity = await resources.store.read(lambda unit: access.find_token(unit, digest, at))
+        identity = await _whose(resources, digest, at)
         if identity is not None:
             if guesses.uses.due(digest, at.timestamp()):
                 await _note_use(resources, digest, at)
@@ -163,6 +163,16 @@ async def certificate(resources: Resources, pair: Pair, der: bytes) -> Certifica
             if now < found.not_before:
                 raise Refusal(RefusalReason.FORBIDDEN, "the certificate presented is not valid yet")
             return found
+
+
+async def _whose(resources: Resources, digest: bytes, at: datetime) -> Identity | None:
+    known = resources.bearers.get(digest, at)
+    if known is not None and (known.expires is None or at < known.expires):
+        return known
+    found = await resources.store.read(lambda unit: access.find_token(unit, digest, at))
+    if found is not None:
+        resources.bearers.put(digest, found, at)
+    return found
 
 
 async def _note_use(resources: Resources, digest: bytes, at: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.actions.resources import Resources
-from gateway.domain.access import Identity, Permission, allowed
+from gateway.domain.access import ApplicationRole, Identity, Permission, allowed
 from gateway.domain.application import Pair
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Protocol
@@ -15,8 +15,7 @@ UNKNOWN_PAIR = "there is no such application with such a profile, or none that y
 
 async def may(resources: Resources, identity: Identity, application_id: str, permission: Permission) -> bool:
     """Whether `identity` has `permission` in this application."""
-    role = await resources.store.read(lambda unit: access.role(unit, application_id, identity.id))
-    return allowed(identity.product_role, role, permission)
+    return allowed(identity.product_role, await _role(resources, identity, application_id), permission)
 
 
 async def readable_applications(resources: Resources, identity: Identity) -> tuple[str, ...] | None:
@@ -40,8 +39,7 @@ async def pair_to_issue_from(resources: Resources, identity: Identity, pair: Pai
     """
     if pair is None:
         raise Refusal(RefusalReason.NOT_FOUND, UNKNOWN_PAIR)
-    application_id = pair.application.id
-    role = await resources.store.read(lambda unit: access.role(unit, application_id, identity.id))
+    role = await _role(resources, identity, pair.application.id)
     if not allowed(identity.product_role, role, Permission.READ_APPLICATION):
         raise Refusal(RefusalReason.NOT_FOUND, UNKNOWN_PAIR)
     if not allowed(identity.product_role, role, Permission.ISSUE_CERTIFICATE):
@@ -54,3 +52,13 @@ async def pair_to_issue_from(resources: Resources, identity: Identity, pair: Pai
     if not pair.authority.issues:
         raise Refusal(RefusalReason.UNAVAILABLE, "the certificate authority is not issuing", retry_after=300)
     return pair
+
+
+async def _role(resources: Resources, identity: Identity, application_id: str) -> ApplicationRole | None:
+    key, at = (identity.id, application_id), resources.now()
+    role = resources.roles.get(key, at)
+    if role is None:
+        role = await resources.store.read(lambda unit: access.role(unit, application_id, identity.id))
+        if role is not None:
+            resources.roles.put(key, role, at)
+    return role

@@ -74,7 +74,10 @@ async def mint(
 
 
 async def end(to: Store, token_id: str, *, actor: str, now: datetime) -> str:
-    """End a token at once, in one unit; gives whose it was. Raises Refusal, NOT_FOUND, for an unknown id."""
+    """End a token, in one unit; gives whose it was. Running gateways obey within a second (`recent`).
+
+    Raises Refusal, NOT_FOUND, for an unknown id.
+    """
     whose = ""
 
     def unit(unit: Unit) -> None:

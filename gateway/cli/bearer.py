@@ -38,7 +38,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         )
     )
     add_settings(verbs.add_parser("list", help="name all tokens, with their ends and last uses"), "data")
-    revoke = verbs.add_parser("revoke", help="end a token at once")
+    revoke = verbs.add_parser("revoke", help="end a token; gateways obey within a second")
     revoke.add_argument("id", metavar="ID", help="as in the list")
     add_settings(revoke, "data")
 

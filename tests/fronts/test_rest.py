@@ -194,6 +194,38 @@ async def test_an_expired_token_is_unknown(house: House):
     assert (await ask(house, "GET", "/certificate-requests")).status == 401
 
 
+async def test_a_token_or_a_role_that_ended_serves_nobody_after_a_second(house: House):
+    """D10; and a new one serves at once."""
+    assert (await ask(house, "POST", "/certificates", MANAGED)).status == 200
+    await house.store.write(lambda unit: access.remove_member(unit, "application", "admin"))
+    house.now += dt.timedelta(seconds=1)
+    assert (await ask(house, "POST", "/certificates", MANAGED)).status == 404
+    await house.store.write(
+        lambda unit: access.save_member(unit, "application", "admin", ApplicationRole.ADMIN, house.now)
+    )
+    assert (await ask(house, "POST", "/certificates", MANAGED)).status == 200
+    await house.store.write(lambda unit: access.delete_token(unit, "token-mst_admin"))
+    house.now += dt.timedelta(seconds=1)
+    assert (await ask(house, "POST", "/certificates", MANAGED)).status == 401
+    digest = hashlib.sha256(ADMIN.encode()).digest()
+    await house.store.write(
+        lambda unit: access.create_token(
+            unit, "again", identity_id="admin", sha256=digest, expires_at=None, at=house.now
+        )
+    )
+    assert (await ask(house, "POST", "/certificates", MANAGED)).status == 200
+
+
+async def test_a_token_is_not_read_again_within_a_second_and_ends_with_its_term_all_the_same(house: House):
+    """D10."""
+    house.now += dt.timedelta(days=1, seconds=-0.5)
+    assert (await ask(house, "GET", "/certificate-requests")).status == 200
+    await house.store.write(lambda unit: access.delete_token(unit, "token-mst_admin"))
+    assert (await ask(house, "GET", "/certificate-requests")).status == 200
+    house.now += dt.timedelta(seconds=0.5)
+    assert (await ask(house, "GET", "/certificate-requests")).status == 401
+
+
 async def test_a_tokens_last_use_is_written_down_once_a_minute(house: House):
     """D10."""
     seen = []
