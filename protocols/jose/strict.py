@@ -2,13 +2,14 @@
 
 msgspec keeps the last of two equal members in silence, and an attacker's second reader may keep the first. So what it
 made of a text is believed only where as many strings came out as went in; any other text is read by the standard
-library, which shows every pair. What one of them takes, the other takes too, and as the same value.
+library, which shows every pair. What one of them takes, the other takes too, and as the same value. Where a form says
+how many strings its texts hold, `Form` counts the marks in the text alone, and nothing of the value is walked through.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Final, NoReturn, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -77,6 +78,30 @@ def shape(value: object, kind: type[T], *, field: str) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as fault:
         raise Malformed(f"The {field} does not have the form it needs: {fault}.", field=field) from None
+
+
+class Form(Generic[T]):
+    """What most texts of a kind look like: the members of a struct, `strings` strings with their names, and no more.
+
+    All members of `kind` are required, and are strings or hold a fixed number of such structs: a text that decodes has
+    `strings` of them at least. With no more quotation marks than those have, no member came twice, none stands beside
+    them, and no mark was an escaped one. One pass, where `read` and `shape` make three.
+    """
+
+    __slots__ = ("_decode", "_marks")
+
+    def __init__(self, kind: type[T], *, strings: int) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._marks = 2 * strings
+
+    def exact(self, text: bytes) -> T | None:
+        """The value of such a text; None for any other, sound or not, which `read` is to look at."""
+        if text.count(b'"') == self._marks:
+            try:
+                return self._decode(text)
+            except (ValueError, RecursionError):
+                return None
+        return None
 
 
 class _TwiceError(ValueError):

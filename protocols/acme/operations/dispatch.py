@@ -138,13 +138,14 @@ def _locate(path: str) -> Place | None:
     alone = _ALONE.get(path)
     if alone is not None:
         return alone
-    name, *ids = path.split("/")
+    name, _, below = path.partition("/")
+    if name in _WITH_ID and signed.is_id(below):
+        return Place(_WITH_ID[name], below)
+    ids = below.split("/")
     for each in ids:
         if not signed.is_id(each):
             return None
     match ids:
-        case [id_] if name in _WITH_ID:
-            return Place(_WITH_ID[name], id_)
         case [id_, "finalize"] if name == "order":
             return Place(Resource.FINALIZE, id_)
         case [authorization_id, challenge_id] if name == "challenge":

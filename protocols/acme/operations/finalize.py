@@ -14,7 +14,7 @@ import msgspec
 
 from protocols.acme import failures
 from protocols.acme.failures import Failure
-from protocols.acme.messages import Finalization, Site
+from protocols.acme.messages import FINALIZATION, Finalization, Site
 from protocols.acme.needs import Finalize
 from protocols.acme.operations import orders, signed
 from protocols.acme.states import Account, Identifier, IdentifierType, Order, OrderStatus
@@ -36,7 +36,8 @@ def finalize(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]
         Failure: 404, unauthorized, orderNotReady, badCSR.
     """
     order = yield from orders.find(by.account, order_id)
-    der = _decode(signed.payload(by.payload, Finalization).csr)
+    wish = FINALIZATION.exact(by.payload) or signed.payload(by.payload, Finalization)
+    der = _decode(wish.csr)
     if order.status is not OrderStatus.READY:
         return _again(site, order, der)
     request = _accept(by.account, order, der)

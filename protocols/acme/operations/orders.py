@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 
 from protocols.acme.failures import Failure, foreign, index, missing
-from protocols.acme.messages import JSON, NewOrder, Site, order_body
+from protocols.acme.messages import JSON, ONE_NAME, NewOrder, Site, order_body
 from protocols.acme.needs import CreateOrder, FindOrder
 from protocols.acme.operations import identifiers, signed
 from protocols.acme.states import Account, Order, OrderStatus
@@ -30,7 +30,8 @@ def create(site: Site, by: signed.ByAccount, now: datetime) -> Exchange[Reply]:
         Failure: malformed, and the identifiers' own.
         Refused: what `CreateOrder` may be refused for.
     """
-    wish = signed.payload(by.payload, NewOrder)
+    one = ONE_NAME.exact(by.payload)
+    wish = NewOrder(one.identifiers) if one is not None else signed.payload(by.payload, NewOrder)
     names = identifiers.accept(wish.identifiers, wildcards=site.wildcards)
     not_before, not_after = _time(wish.not_before, "notBefore"), _time(wish.not_after, "notAfter")
     if not_after is not None and not_after <= max(now, not_before or now):

@@ -52,7 +52,12 @@ def by_account(site: Site, path: str, media_type: str | None, body: bytes) -> Ex
     message = _read(media_type, body)
     if message.kid is None:
         raise Malformed("The JWS has a jwk; this resource wants the kid of an account (RFC 8555, 6.2).", field="jwk")
-    account = yield from _account(site, message.kid)
+    # The key id must be an account's URL of this very directory (A22).
+    account, account_id = None, message.kid.removeprefix(site.account(""))
+    if account_id != message.kid and is_id(account_id):
+        account = yield from ask(FindAccount(account_id))
+    if account is None:
+        raise Failure("accountDoesNotExist", "The kid is not the URL of an account of this directory.")
     jws.verify(message, jwk.verifier(account.jwk))
     if account.status is not AccountStatus.VALID:
         raise Failure("unauthorized", f"The account is {account.status}.")
@@ -107,16 +112,6 @@ def _is_jose(media_type: str | None) -> bool:
     return media_type is not None and media_type.partition(";")[0].strip().lower() == _MEDIA_TYPE
 
 
-def _account(site: Site, kid: str) -> Exchange[Account]:
-    """The account that a key id names: it must be an account's URL of this very directory (A22)."""
-    account_id = kid.removeprefix(site.account(""))
-    if account_id != kid and is_id(account_id):
-        account = yield from ask(FindAccount(account_id))
-        if account is not None:
-            return account
-    raise Failure("accountDoesNotExist", "The kid is not the URL of an account of this directory.")
-
-
 def is_id(text: str) -> bool:
     """Whether text can be the id of anything: what cannot is not looked for."""
     return _ID.fullmatch(text) is not None
@@ -126,8 +121,9 @@ def _fresh(site: Site, path: str, message: jws.Jws) -> Exchange[None]:
     """Spend the nonce and compare the URL (RFC 8555, 6.4 and 6.5)."""
     if message.nonce is None:
         raise Failure("badNonce", f"{BAD_NONCE}: it has none.")
-    base64url.decode(message.nonce, field="nonce")  # RFC 8555, 6.5.2: not base64url is malformed, not badNonce
     if not (yield from ask(SpendNonce(message.nonce))):
+        # RFC 8555, 6.5.2: not base64url is malformed, not badNonce. Looked at last: nobody makes such a nonce.
+        base64url.decode(message.nonce, field="nonce")
         raise Failure("badNonce", f"{BAD_NONCE}; take the one from this answer's Replay-Nonce and sign again.")
     if message.url != f"{site.url}/{path}":
         raise Failure(

@@ -139,6 +139,59 @@ def test_two_readers_agree_on_every_text_and_on_what_it_says(text, damage):
     assert repr(found) == repr(twice_seen(text))
 
 
+class Inner(msgspec.Struct):
+    c: str
+
+
+class Known(msgspec.Struct):
+    a: str
+    b: tuple[Inner]
+
+
+FORM = strict.Form(Known, strings=5)
+
+
+@given(
+    st.sampled_from(
+        [
+            b'{"a":"x","b":[{"c":"y"}]}',
+            b'{"a":"x","b":[{"c":"y"}],"c":[1]}',
+            b'{"a":"x","a":"x","b":[{"c":"y"}]}',
+            b'{"b":[{"c":"y"}],"a":"\\"x"}',
+        ]
+    ),
+    st.lists(st.tuples(st.integers(0, 40), INSERTS | st.none()), max_size=3),
+)
+def test_a_form_takes_a_text_only_as_the_reader_that_sees_every_member_does(text, damage):
+    # A17: what is read in one pass is what is there, each member once and none beside.
+    for place, octets in damage:
+        text = text[:place] + (text[place + 1 :] if octets is None else octets + text[place:])
+    found = FORM.exact(text)
+    if found is not None:
+        members = strict.members(text, field="payload")
+        assert found == strict.shape(members, Known, field="payload")
+        assert (set(members), [set(each) for each in members["b"]]) == ({"a", "b"}, [{"c"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        (b' { "b" : [ { "c" : "y" } ] , "a" : "\xc3\xa4" } ', True),
+        (b'{"a":"\\u0061","b":[{"c":"y"}]}', True),
+        (b'{"a":"x","b":[{"c":"y"}],"a":"x"}', False),
+        (b'{"a":"x","b":[{"c":"y","c":"z"}]}', False),
+        (b'{"a":"x","b":[{"c":"y"}],"d":1}', False),
+        (b'{"a":"x","b":[{"c":"\\""}]}', False),
+        (b'{"a":"x","b":[{"c":"\\ud800"}]}', False),
+        (b'{"a":"x","b":[],"d":"e"}', False),
+        (b'{"a":"x","d":[{"c":"y"}]}', False),
+        (b'{"a":"x","b":' + b"[" * 60_000 + b'"""""', False),
+    ],
+)
+def test_a_form_is_of_exactly_its_members(text, taken):
+    assert (FORM.exact(text) is not None) is taken
+
+
 @pytest.mark.parametrize(
     "twice",
     [b'{"a":"b","a":"b"}', b'{"a":{"b":"c","b":"d"}}', b'[{"a":["x"],"a":["y"]}]', b'{"":"","":""}', b'{"a":1,"a":1}'],
