@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
 from gateway.actions import asked, authenticate
-from gateway.actions.authorize import UNKNOWN_PAIR, may, pair_to_issue_from, readable_applications
+from gateway.actions.authorize import may, pair_to_issue_from, readable_applications
 from gateway.actions.enroll import enroll
 from gateway.actions.outage import OUTAGES, outage
 from gateway.actions.wished import KEY_BITS, from_wishes, managed_key_algorithm, ttl
@@ -39,6 +39,7 @@ from gateway.domain.request import (
     SubjectType,
 )
 from gateway.fronts import certificates as inventory
+from gateway.fronts.admission import UnderWay
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -46,6 +47,7 @@ from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
 from gateway.fronts.problem import NO_STORE, NOT_FOUND, problem, unstored
 from gateway.store import certificates, requests
+from gateway.store.catalogue import Catalogue
 from gateway.store.unit import Unit
 from protocols.exchange import Exchange, Reply
 from protocols.rest import certificates as issued
@@ -110,27 +112,20 @@ class Rest:
         body = b""
         if scope["method"] == "POST":
             body = await read_body(scope, receive, cap=limits.rest_body, seconds=limits.body_seconds)
+        host = _Host(front, identity, authorization, who)
         if not self._enrolls:
-            return unstored(await carry(self._begin(scope, body), _Host(front, identity, who).answer))
+            return unstored(await carry(self._begin(scope, body), host.answer))
         with limits.admission.under_way(lane) as entry:
-
-            def whose(application_id: str) -> None:
-                entry.belongs_to(application_id)
-                limits.spenders.learn(authorization, application_id)
-
-            reply = await carry(self._begin(scope, body), _Host(front, identity, who, whose).answer)
-            return unstored(entry.answered(reply))
-
-
-def _nobodys(application_id: str) -> None:
-    """What is no enrollment is in no application's share."""
+            host.entry = entry
+            return unstored(entry.answered(await carry(self._begin(scope, body), host.answer)))
 
 
 class _Host:
-    """Answers the needs of one request for one identity."""
+    """Answers the needs of one request for one identity. `entry` is an enrollment's: counted for its application."""
 
-    def __init__(self, front: Front, identity: Identity, who: Peer, whose: Callable[[str], None] = _nobodys) -> None:
-        self._whose = whose
+    def __init__(self, front: Front, identity: Identity, authorization: str | None, who: Peer) -> None:
+        self.entry: UnderWay | None = None
+        self._authorization = authorization
         self._front = front
         self._resources = front.resources
         self._identity = identity
@@ -290,19 +285,11 @@ class _Host:
         return row
 
     async def _pair_to_issue_from(self, wanted: needs.PairReference) -> Pair:
-        catalogue = self._resources.catalogue()
-        found = [
-            pair
-            for pair in catalogue.pairs
-            if wanted.application_id in (None, pair.application.id)
-            and wanted.application_name in (None, pair.application.name)
-            and wanted.profile_id in (None, pair.profile.id)
-            and wanted.profile_name in (None, pair.profile.slug)
-        ]
-        if len(found) != 1:
-            raise Refusal(RefusalReason.NOT_FOUND, UNKNOWN_PAIR)
-        pair = await pair_to_issue_from(self._resources, self._identity, found[0])
-        self._whose(pair.application.id)
+        found = _pair(self._resources.catalogue(), wanted)
+        pair = await pair_to_issue_from(self._resources, self._identity, found)
+        if self.entry is not None:
+            self.entry.belongs_to(pair.application.id)
+            self._front.limits.spenders.learn(self._authorization, pair.application.id)
         return pair
 
     def _proof(self, request_hash: bytes) -> Proof:
@@ -339,6 +326,20 @@ class _Host:
                     root=authority.root,
                 )
         return None
+
+
+def _pair(catalogue: Catalogue, wanted: needs.PairReference) -> Pair | None:
+    """By two names or two ids with one look; whoever mixes them has all pairs looked through."""
+    if wanted.application_name is not None and wanted.profile_name is not None:
+        return catalogue.pair(wanted.application_name, wanted.profile_name)
+    if wanted.application_id is not None and wanted.profile_id is not None:
+        return catalogue.pair_by_id(wanted.application_id, wanted.profile_id)
+    for pair in catalogue.pairs:
+        if (wanted.application_id == pair.application.id or wanted.application_name == pair.application.name) and (
+            wanted.profile_id == pair.profile.id or wanted.profile_name == pair.profile.slug
+        ):
+            return pair
+    return None
 
 
 def _common_name(subject: str) -> str:

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -329,13 +330,20 @@ def view(state: RequestState) -> RequestView:
 
 
 def _issued(certificate: Certificate) -> IssuedCertificate:
-    authorities = (*certificate.chain, certificate.root)
+    chain, issuing = _authorities((*certificate.chain, certificate.root))
     key = certificate.private_key
     return IssuedCertificate(
         certificate=pem.encode(pem.CERTIFICATE, certificate.certificate).decode(),
-        certificate_chain=pem.encode_authorities(authorities).decode(),
-        issuing_ca_certificate=pem.encode_authorities(authorities[:1]).decode(),
+        certificate_chain=chain,
+        issuing_ca_certificate=issuing,
         private_key=UNSET if key is None else pem.encode("PRIVATE KEY", key).decode(),
         serial_number=certificate.serial,
         certificate_id=certificate.id,
     )
+
+
+# As text and once: a few for each authority, written with every certificate that it issues.
+@lru_cache(maxsize=256)
+def _authorities(chain: tuple[bytes, ...]) -> tuple[str, str]:
+    """All of a chain, and the authority that it begins with."""
+    return pem.encode_certificates(chain).decode(), pem.encode(pem.CERTIFICATE, chain[0]).decode()

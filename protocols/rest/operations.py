@@ -8,16 +8,17 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
+from msgspec import UNSET
+
 from protocols.exchange import Exchange, Malformed, Reason, Refused, Reply, ask
 from protocols.rest import failures, messages, wishes
-from protocols.rest.messages import Created, One, Page
+from protocols.rest.messages import Created, Creation, One, Page
 from protocols.rest.needs import (
     CancelRequest,
     EnrollWithCsr,
     EnrollWithManagedKey,
     FindRequest,
     PairReference,
-    RequestState,
     SearchRequests,
 )
 
@@ -56,7 +57,7 @@ def create(media_type: str | None, body: bytes) -> Exchange[Reply]:
             return failures.problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Unsupported media type", "Send the body as application/json."
             )
-        state = yield from _create(body)
+        state = yield from ask(_wanted(messages.creation(body)))
     except Malformed as fault:
         return failures.malformed(fault)
     except Refused as refusal:
@@ -64,13 +65,12 @@ def create(media_type: str | None, body: bytes) -> Exchange[Reply]:
     return _json(messages.created(state))
 
 
-def _create(body: bytes) -> Exchange[RequestState]:
-    asked = messages.creation(body)
+def _wanted(asked: Creation) -> EnrollWithCsr | EnrollWithManagedKey:
     pair = wishes.pair(asked)
-    if isinstance(asked.csr, str):
-        wished = wishes.wishes(asked, with_csr=True)
-        return (yield from ask(EnrollWithCsr(pair, wishes.request(asked.csr), wished)))
-    return (yield from ask(EnrollWithManagedKey(pair, wishes.wishes(asked, with_csr=False))))
+    if asked.csr is UNSET:
+        return EnrollWithManagedKey(pair, wishes.wishes(asked))
+    wished = wishes.beside_csr(asked)
+    return EnrollWithCsr(pair, wishes.request(asked.csr), wished)
 
 
 def read(id: str) -> Exchange[Reply]:  # noqa: A002 - the API's own word, which the host passes by position

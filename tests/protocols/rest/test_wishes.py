@@ -25,12 +25,12 @@ def body(attributes: dict[str, object] | None = None, **others: object) -> messa
 
 
 def meant(attributes: dict[str, object], **others: object) -> Wishes:
-    return wishes.wishes(body(attributes, **others), with_csr=False)
+    return wishes.wishes(body(attributes, **others))
 
 
 def fault(attributes: dict[str, object], *, with_csr: bool = False) -> Malformed:
     with pytest.raises(Malformed) as raised:
-        wishes.wishes(body(attributes), with_csr=with_csr)
+        (wishes.beside_csr if with_csr else wishes.wishes)(body(attributes))
     assert raised.value.field is not None
     assert raised.value.detail.startswith(raised.value.field)
     return raised.value
@@ -210,7 +210,7 @@ def test_with_a_csr_everything_else_comes_from_it(member: str):
 
 def test_with_a_csr_times_and_metadata_may_be_given():
     asked = body({"ttl": "1d", "notBefore": "2030-01-01T00:00:00Z"}, metadata=[{"key": "a", "value": "b"}])
-    wished = wishes.wishes(asked, with_csr=True)
+    wished = wishes.beside_csr(asked)
     assert wished.given == {"ttl", "notBefore", "metadata"}
 
 
