@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from protocols.cms import der
-from protocols.cms.ber import Element
+from protocols.cms.ber import ABSENT, Element, Field
 from protocols.exchange import Malformed
 
 DATA: Final = der.object_identifier("1.2.840.113549.1.7.1")
@@ -128,16 +128,26 @@ OAEP_SHA256: Final = _oaep(
 _OAEP_BY_DIGEST: Final = {SHA1.name: OAEP_SHA1, SHA256.name: OAEP_SHA256}
 
 
+_IDENTIFIER: Final = (Field(der.OBJECT_IDENTIFIER), Field(None, needed=False))
+# Those without parameters as nearly everybody writes them, so that they are looked up instead of read.
+_USUAL: Final = {
+    der.sequence(oid, parameters): (oid, None)
+    for oid in (RSA, *DIGESTS, *RSA_SIGNATURES, *ECDSA_SIGNATURES)
+    for parameters in (der.NULL, b"")
+}
+
+
 def identifier(element: Element) -> tuple[bytes, Element | None]:
     """An AlgorithmIdentifier's OID (the whole element) and its parameters, None where absent or NULL."""
-    fields = element.fields()
-    oid = fields.take(der.OBJECT_IDENTIFIER).received
-    if fields.done or fields.maybe(0x05) is not None:
-        fields.end()
-        return oid, None
-    parameters = fields.skip()
-    fields.end()
-    return oid, parameters
+    usual = _USUAL.get(element.received)
+    if usual is not None:
+        return usual
+    oid, parameters = element.fields(_IDENTIFIER)
+    return oid.received, None if parameters.tag in (ABSENT.tag, 0x05) else parameters
+
+
+_OAEP_PARAMETERS: Final = tuple(Field(tag, needed=False) for tag in (0xA0, 0xA1, 0xA2))
+_PSS_PARAMETERS: Final = (*_OAEP_PARAMETERS, Field(0xA3, needed=False))
 
 
 def key_transport(element: Element) -> KeyTransport | None:
@@ -149,15 +159,13 @@ def key_transport(element: Element) -> KeyTransport | None:
         return None
     if parameters is None:
         return OAEP_SHA1
-    fields = parameters.fields()
-    digest, mask = _hash_and_mask(fields.maybe(0xA0), fields.maybe(0xA1))
-    source = fields.maybe(0xA2)
-    if source is not None:
+    hashing, masking, source = parameters.fields(_OAEP_PARAMETERS)
+    digest, mask = _hash_and_mask(hashing, masking)
+    if source is not ABSENT:
         kind, label = identifier(_only(source))
         # A label would have to reach the signer; nobody uses one, and the default is the empty label (RFC 8017, A.2.1).
         if kind != _SPECIFIED or label is None or label.octets():
             return None
-    fields.end()
     return _OAEP_BY_DIGEST.get(digest.name) if digest is not None and digest is mask else None
 
 
@@ -165,27 +173,24 @@ def pss(parameters: Element | None) -> tuple[Digest, padding.PSS] | None:
     """Digest and padding of RSASSA-PSS-params (RFC 8017, A.2.3); None if not supported. Raises Malformed."""
     if parameters is None:
         return SHA1, padding.PSS(padding.MGF1(SHA1.hash), 20)
-    fields = parameters.fields()
-    digest, mask = _hash_and_mask(fields.maybe(0xA0), fields.maybe(0xA1))
-    salt = fields.maybe(0xA2)
-    length = 20 if salt is None else int.from_bytes(_only(salt).contents, "big", signed=True)
-    trailer = fields.maybe(0xA3)
-    fields.end()
+    hashing, masking, salt, trailer = parameters.fields(_PSS_PARAMETERS)
+    digest, mask = _hash_and_mask(hashing, masking)
+    length = 20 if salt is ABSENT else int.from_bytes(_only(salt).contents, "big", signed=True)
     # 1 is the only trailer that exists. The bound keeps a made-up length from reaching the library.
-    if (trailer is not None and _only(trailer).contents != b"\x01") or not 0 <= length <= 512:
+    if (trailer is not ABSENT and _only(trailer).contents != b"\x01") or not 0 <= length <= 512:
         return None
     if digest is None or mask is None:
         return None
     return digest, padding.PSS(padding.MGF1(mask.hash), length)
 
 
-def _hash_and_mask(hashing: Element | None, masking: Element | None) -> tuple[Digest | None, Digest | None]:
+def _hash_and_mask(hashing: Element, masking: Element) -> tuple[Digest | None, Digest | None]:
     """The hash and MGF1's hash, each SHA-1 where it is left out and None where it is not supported."""
     digest: Digest | None = SHA1
-    if hashing is not None:
+    if hashing is not ABSENT:
         digest = DIGESTS.get(identifier(_only(hashing))[0])
     mask: Digest | None = SHA1
-    if masking is not None:
+    if masking is not ABSENT:
         function, parameters = identifier(_only(masking))
         mask = DIGESTS.get(identifier(parameters)[0]) if function == _MGF1 and parameters is not None else None
     return digest, mask

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,10 +16,26 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from protocols.cms import algorithms, ber, der
+from protocols.cms.ber import ABSENT, Field
 from protocols.exchange import Malformed
 
 # Below, a key is not worth encrypting to (S90); above, one verification costs milliseconds.
 _RSA_BITS = range(2048, 8193)
+
+_CERTIFICATE: Final = (Field(der.SEQUENCE), Field(der.SEQUENCE, wanted=False), Field(der.BIT_STRING, wanted=False))
+_TBS: Final = (
+    Field(0xA0, needed=False, wanted=False),  # version
+    Field(der.INTEGER),
+    Field(der.SEQUENCE, wanted=False),  # signature
+    Field(der.SEQUENCE),
+    Field(der.SEQUENCE, wanted=False),  # validity
+    Field(der.SEQUENCE),
+    Field(der.SEQUENCE),
+    Field(0x81, needed=False, wanted=False),  # the unique identifiers of version 2
+    Field(0x82, needed=False, wanted=False),
+    Field(0xA3, needed=False),
+)
+_SPKI: Final = (Field(der.SEQUENCE, wanted=False), Field(der.BIT_STRING))
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -40,10 +57,9 @@ class Certificate(msgspec.Struct, frozen=True):
         written = None if self.extensions is None else _key_identifier(self.extensions)
         if written is not None:
             return written
-        fields = ber.parse(self.spki).fields()
-        fields.take(der.SEQUENCE)
+        [key] = ber.parse(self.spki).fields(_SPKI)
         # RFC 5280, 4.2.1.2, method 1, which is how everyone computes an identifier that is not written down.
-        return hashlib.sha1(fields.take(der.BIT_STRING).contents[1:], usedforsecurity=False).digest()
+        return hashlib.sha1(key.contents[1:], usedforsecurity=False).digest()
 
     @property
     def issuer_and_serial(self) -> bytes:
@@ -79,19 +95,16 @@ def _load(spki: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | None:
 
 def read(encoded: bytes) -> Certificate:
     """Read the fields of a certificate (RFC 5280, 4.1), DER. Raises Malformed."""
-    outer = ber.parse(encoded).fields()
-    tbs = outer.take(der.SEQUENCE).fields()
-    tbs.maybe(0xA0)  # version
-    serial = tbs.take(der.INTEGER).received
-    tbs.take(der.SEQUENCE)  # signature
-    issuer = tbs.take(der.SEQUENCE).received
-    tbs.take(der.SEQUENCE)  # validity
-    subject = tbs.take(der.SEQUENCE).received
-    spki = tbs.take(der.SEQUENCE).received
-    tbs.maybe(0x81)  # the unique identifiers of version 2
-    tbs.maybe(0x82)
-    extensions = tbs.maybe(0xA3)
-    return Certificate(encoded, serial, issuer, subject, spki, None if extensions is None else extensions.received)
+    [tbs] = ber.parse(encoded).fields(_CERTIFICATE)
+    serial, issuer, subject, spki, extensions = tbs.fields(_TBS)
+    return Certificate(
+        encoded,
+        serial.received,
+        issuer.received,
+        subject.received,
+        spki.received,
+        None if extensions is ABSENT else extensions.received,
+    )
 
 
 def _key_identifier(extensions: bytes) -> bytes | None:

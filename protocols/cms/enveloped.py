@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import algorithms as block_ciphers
 
 from protocols.cms import algorithms, ber, der, signed
 from protocols.cms.algorithms import ContentCipher, KeyTransport
-from protocols.cms.ber import Element, Fields
+from protocols.cms.ber import Element, Field
 from protocols.cms.certificate import Certificate
 from protocols.cms.signed import SignerIdentifier
 from protocols.exchange import Malformed
@@ -24,6 +24,17 @@ MAX_RECIPIENTS: Final = 8  # S52
 BLOCK: Final = 16
 
 _VERSION_0: Final = der.integer(0)
+
+_ENVELOPED_DATA: Final = (
+    Field(der.INTEGER, wanted=False),
+    Field(0xA0, needed=False, wanted=False),  # originatorInfo
+    Field(der.SET),
+    Field(der.SEQUENCE),
+    Field(0xA1, needed=False, wanted=False),  # unprotected attributes
+)
+# The ciphertext is of tag 0x80, or 0xA0 where it comes in pieces.
+_ENCRYPTED_CONTENT: Final = (Field(der.OBJECT_IDENTIFIER, wanted=False), Field(der.SEQUENCE), Field(None))
+_RECIPIENT: Final = (Field(der.INTEGER, wanted=False), Field(None), Field(der.SEQUENCE), Field(der.OCTET_STRING))
 
 
 class Recipient(msgspec.Struct, frozen=True):
@@ -49,41 +60,30 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def parse(octets: bytes) -> Envelope:
     """Read a ContentInfo with EnvelopedData, DER or BER (S39). Raises Malformed."""
-    info = ber.parse(octets, padding=b"\0\r\n").fields()
-    if info.take(der.OBJECT_IDENTIFIER).received != algorithms.ENVELOPED_DATA:
+    kind, explicit = ber.parse(octets, padding=b"\0\r\n").fields(signed.CONTENT_INFO)
+    if kind.received != algorithms.ENVELOPED_DATA:
         raise Malformed("The signed content is not a CMS EnvelopedData.")
-    wrapped = info.take(0xA0).children(1)
-    info.end()
+    wrapped = explicit.children(1)
     if not wrapped:
         raise Malformed("The envelope is empty.")
-    enveloped = wrapped[0].fields()
-    enveloped.take(der.INTEGER)
-    enveloped.maybe(0xA0)  # originatorInfo
-    recipients = enveloped.take(der.SET).children(MAX_RECIPIENTS)
-    content = enveloped.take(der.SEQUENCE).fields()
-    enveloped.maybe(0xA1)  # unprotected attributes
-    enveloped.end()
-    content.take(der.OBJECT_IDENTIFIER)
-    oid, parameters = algorithms.identifier(content.take(der.SEQUENCE))
-    ciphertext = content.maybe(0x80) or content.take(0xA0)
-    content.end()
+    recipients, content = wrapped[0].fields(_ENVELOPED_DATA)
+    algorithm, ciphertext = content.fields(_ENCRYPTED_CONTENT)
+    if ciphertext.tag not in (0x80, 0xA0):
+        raise Malformed("An ASN.1 field is missing, or of a wrong type.")
+    oid, parameters = algorithms.identifier(algorithm)
     cipher = algorithms.CIPHERS.get(oid)
     return Envelope(
         # Other kinds of recipient have other tags; they are none of ours, so they are passed over.
-        tuple(_recipient(element.fields()) for element in recipients if element.tag == der.SEQUENCE),
+        tuple(_recipient(each) for each in recipients.children(MAX_RECIPIENTS) if each.tag == der.SEQUENCE),
         cipher,
         b"" if cipher is None else _iv(parameters),
         _whole_blocks(ciphertext.octets()) if cipher is not None else b"",
     )
 
 
-def _recipient(fields: Fields) -> Recipient:
-    fields.take(der.INTEGER)
-    identifier = signed.identifier(fields)
-    transport = algorithms.key_transport(fields.take(der.SEQUENCE))
-    wrapped = fields.take(der.OCTET_STRING).contents
-    fields.end()
-    return Recipient(identifier, transport, wrapped)
+def _recipient(element: Element) -> Recipient:
+    identifier, transport, wrapped = element.fields(_RECIPIENT)
+    return Recipient(signed.identifier(identifier), algorithms.key_transport(transport), wrapped.contents)
 
 
 def _iv(parameters: Element | None) -> bytes:

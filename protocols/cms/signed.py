@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from protocols.cms import algorithms, ber, certificate, der
 from protocols.cms.algorithms import Digest
-from protocols.cms.ber import Element, Fields
+from protocols.cms.ber import ABSENT, Element, Field
 from protocols.cms.certificate import Certificate
 from protocols.exchange import Malformed
 
@@ -24,6 +24,28 @@ MAX_CERTIFICATES: Final = 8  # S52
 MAX_ATTRIBUTES: Final = 32  # S52
 
 _VERSION_1: Final = der.integer(1)
+
+CONTENT_INFO: Final = (Field(der.OBJECT_IDENTIFIER), Field(0xA0))
+_SIGNED_DATA: Final = (
+    Field(der.INTEGER, wanted=False),  # version: clients write 1 where 3 is due, and the other way round
+    Field(der.SET, wanted=False),  # digestAlgorithms, said again by the SignerInfo
+    Field(der.SEQUENCE),
+    Field(0xA0, needed=False),
+    Field(0xA1, needed=False, wanted=False),  # crls
+    Field(der.SET),
+)
+_ENCAPSULATED: Final = (Field(der.OBJECT_IDENTIFIER), Field(0xA0, needed=False))
+_SIGNER_INFO: Final = (
+    Field(der.INTEGER, wanted=False),
+    Field(None),
+    Field(der.SEQUENCE),
+    Field(0xA0, needed=False),
+    Field(der.SEQUENCE),
+    Field(der.OCTET_STRING),
+    Field(0xA1, needed=False, wanted=False),  # unsigned attributes say nothing that could be believed
+)
+_ISSUER_AND_SERIAL: Final = (Field(der.SEQUENCE), Field(der.INTEGER))
+_ATTRIBUTE: Final = (Field(der.OBJECT_IDENTIFIER), Field(der.SET))
 
 
 @unique
@@ -53,31 +75,27 @@ class SignerIdentifier(msgspec.Struct, frozen=True):
 class SignedMessage(msgspec.Struct, frozen=True):
     """A SignedData as it was read; nothing is verified yet.
 
-    `attributes` holds the values of the signed attributes by OID (the whole element), `signed_attributes` the same as
-    they came. `signer` is None where the message does not carry its signer's certificate.
+    `attributes` holds the values of the signed attributes by OID (the whole element), `signed_attributes` them all as
+    they came, under a tag of their own. `signer` is None where the message does not carry its signer's certificate.
     """
 
     content_type: bytes
     content: bytes | None
     signer: Certificate | None
     attributes: Mapping[bytes, tuple[Element, ...]]
-    signed_attributes: tuple[Element, ...]
+    signed_attributes: Element
     digest: Digest | None
     signature_algorithm: bytes
     signature_parameters: Element | None
     signature: bytes
 
 
-def identifier(fields: Fields) -> SignerIdentifier:
-    """Take a SignerIdentifier or RecipientIdentifier from a walk. Raises Malformed."""
-    key_identifier = fields.maybe(0x80) or fields.maybe(0xA0)
-    if key_identifier is not None:
-        return SignerIdentifier(None, None, key_identifier.octets())
-    name_and_serial = fields.take(der.SEQUENCE).fields()
-    issuer = name_and_serial.take(der.SEQUENCE).received
-    serial = name_and_serial.take(der.INTEGER).received
-    name_and_serial.end()
-    return SignerIdentifier(issuer, serial, None)
+def identifier(element: Element) -> SignerIdentifier:
+    """Read a SignerIdentifier or RecipientIdentifier. Raises Malformed."""
+    if element.tag in (0x80, 0xA0):
+        return SignerIdentifier(None, None, element.octets())
+    issuer, serial = element.fields(_ISSUER_AND_SERIAL)
+    return SignerIdentifier(issuer.received, serial.received, None)
 
 
 def parse(octets: bytes) -> SignedMessage:
@@ -85,68 +103,50 @@ def parse(octets: bytes) -> SignedMessage:
 
     NULs and line ends after it are forgiven, since some clients send their whole buffer (S40). Raises Malformed.
     """
-    info = ber.parse(octets, padding=b"\0\r\n").fields()
-    if info.take(der.OBJECT_IDENTIFIER).received != algorithms.SIGNED_DATA:
+    kind, explicit = ber.parse(octets, padding=b"\0\r\n").fields(CONTENT_INFO)
+    if kind.received != algorithms.SIGNED_DATA:
         raise Malformed("The message is not a CMS SignedData.")
-    wrapped = info.take(0xA0).children(1)
-    info.end()
+    wrapped = explicit.children(1)
     if not wrapped:
         raise Malformed("The message has no content.")
-    signed = wrapped[0].fields()
-    signed.take(der.INTEGER)  # version: clients write 1 where 3 is due, and the other way round
-    signed.take(der.SET)  # digestAlgorithms, said again by the SignerInfo
-    content_type, content = _encapsulated(signed.take(der.SEQUENCE).fields())
-    bag = signed.maybe(0xA0)
-    signed.maybe(0xA1)  # crls
-    signers = signed.take(der.SET).children(MAX_CERTIFICATES)
-    signed.end()
-    if len(signers) != 1:
+    encapsulated, bag, signers = wrapped[0].fields(_SIGNED_DATA)
+    content_type, content = _encapsulated(encapsulated)
+    infos = signers.children(MAX_CERTIFICATES)
+    if len(infos) != 1:
         raise Malformed("The message must have exactly one signer.")
-    certificates = [] if bag is None else bag.children(MAX_CERTIFICATES)
+    certificates = () if bag is ABSENT else bag.children(MAX_CERTIFICATES)
     return _signer_info(
-        signers[0].fields(),
-        content_type,
-        content,
-        [element for element in certificates if element.tag == der.SEQUENCE],
+        infos[0], content_type, content, [element for element in certificates if element.tag == der.SEQUENCE]
     )
 
 
-def _encapsulated(fields: Fields) -> tuple[bytes, bytes | None]:
-    content_type = fields.take(der.OBJECT_IDENTIFIER).received
-    wrapped = fields.maybe(0xA0)
-    fields.end()
-    if wrapped is None:
-        return content_type, None
+def _encapsulated(element: Element) -> tuple[bytes, bytes | None]:
+    content_type, wrapped = element.fields(_ENCAPSULATED)
+    if wrapped is ABSENT:
+        return content_type.received, None
     inner = wrapped.children(1)
     if not inner or inner[0].tag not in (der.OCTET_STRING, der.OCTET_STRING | 0x20):
         raise Malformed("The content of the signed message is not an OCTET STRING.")
-    return content_type, inner[0].octets()
+    return content_type.received, inner[0].octets()
 
 
 def _signer_info(
-    fields: Fields, content_type: bytes, content: bytes | None, certificates: list[Element]
+    element: Element, content_type: bytes, content: bytes | None, certificates: list[Element]
 ) -> SignedMessage:
-    fields.take(der.INTEGER)
-    signer = identifier(fields)
-    digest, _ = algorithms.identifier(fields.take(der.SEQUENCE))
-    attributes = fields.maybe(0xA0)
-    if attributes is None:
+    signer, digest, attributes, signature_algorithm, signature = element.fields(_SIGNER_INFO)
+    if attributes is ABSENT:
         raise Malformed("The message has no signed attributes.")
-    signature_algorithm, signature_parameters = algorithms.identifier(fields.take(der.SEQUENCE))
-    signature = fields.take(der.OCTET_STRING).contents
-    fields.maybe(0xA1)  # unsigned attributes say nothing that could be believed
-    fields.end()
-    elements = attributes.children(MAX_ATTRIBUTES)
+    algorithm, parameters = algorithms.identifier(signature_algorithm)
     return SignedMessage(
         content_type,
         content,
-        _find_signer(signer, certificates),
-        _by_type(elements),
-        elements,
-        algorithms.DIGESTS.get(digest),
-        signature_algorithm,
-        signature_parameters,
-        signature,
+        _find_signer(identifier(signer), certificates),
+        _by_type(attributes.children(MAX_ATTRIBUTES)),
+        attributes,
+        algorithms.DIGESTS.get(algorithms.identifier(digest)[0]),
+        algorithm,
+        parameters,
+        signature.contents,
     )
 
 
@@ -165,24 +165,23 @@ def _by_type(attributes: Iterable[Element]) -> dict[bytes, tuple[Element, ...]]:
     """Values by type. Raises Malformed where a type comes twice: readers disagree which one counts (S53)."""
     found: dict[bytes, tuple[Element, ...]] = {}
     for attribute in attributes:
-        fields = attribute.fields()
-        kind = fields.take(der.OBJECT_IDENTIFIER).received
+        named, values = attribute.fields(_ATTRIBUTE)
+        kind = named.received
         if kind in found:
             raise Malformed("A signed attribute comes twice.")
-        found[kind] = fields.take(der.SET).children(MAX_ATTRIBUTES)
-        fields.end()
+        found[kind] = values.children(MAX_ATTRIBUTES)
     return found
 
 
-def _to_be_signed(attributes: Iterable[Element]) -> Iterator[bytes]:
+def _to_be_signed(attributes: Element) -> Iterator[bytes]:
     """What may have been signed: the SET OF as it came, and its DER (S43).
 
     RFC 5652, 5.4 says DER. Some clients sign the order that they send instead, and most send DER, so that one
     attempt is enough.
     """
-    received = der.tlv(der.SET, b"".join(element.received for element in attributes))
+    received = der.tlv(der.SET, attributes.inside)
     yield received
-    canonical = der.set_of(*(element.encoded() for element in attributes))
+    canonical = der.set_of(*(element.encoded() for element in attributes.children(MAX_ATTRIBUTES)))
     if canonical != received:
         yield canonical
 

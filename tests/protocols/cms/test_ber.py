@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from asn1crypto import core
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.cms import ber, der
+from protocols.cms.ber import ABSENT, Field
 from protocols.exchange import Malformed
 from tests.doubles.mutation import mutations
 
@@ -120,29 +123,68 @@ def test_constructed_and_primitive_are_not_mistaken_for_each_other():
     with pytest.raises(Malformed, match="pieces"):
         ber.parse(b"\x24\x03\x02\x01A").octets()
     with pytest.raises(Malformed, match="SEQUENCE"):
-        ber.parse(b"\x31\x00").fields()
+        ber.parse(b"\x31\x00").fields(())
 
 
-def test_fields_are_taken_in_order():
-    fields = ber.parse(der.sequence(der.integer(1), der.octet_string(b"x"))).fields()
-    assert fields.maybe(der.OCTET_STRING) is None
-    with pytest.raises(Malformed):
-        fields.take(der.OCTET_STRING)
-    with pytest.raises(Malformed):
-        fields.end()
-    assert fields.take(der.INTEGER).contents == b"\x01"
-    assert not fields.done
-    assert fields.skip().octets() == b"x"
-    assert fields.done
-    fields.end()
-    for beyond in (fields.skip, lambda: fields.take(der.INTEGER)):
-        with pytest.raises(Malformed):
-            beyond()
+LONG = der.octet_string(bytes(200))
+SHAPES = [
+    ((Field(der.INTEGER), Field(der.OCTET_STRING)), [der.integer(1), der.octet_string(b"x")]),
+    ((Field(der.INTEGER, wanted=False), Field(None)), [der.integer(1), LONG]),
+    ((Field(0xA0, needed=False), Field(der.SEQUENCE), Field(0xA1, needed=False, wanted=False)), [der.sequence(LONG)]),
+    ((Field(der.INTEGER, needed=False), Field(None, needed=False)), []),
+    ((Field(0xA0, needed=False), Field(der.NULL[0])), [der.tlv(0xA0, bytes(70_000)), der.NULL]),
+]
+
+
+@pytest.mark.parametrize(("shape", "parts"), SHAPES)
+@pytest.mark.parametrize("wrap", [der.sequence, lambda *parts: b"\x30\x80" + b"".join(parts) + b"\0\0"])
+def test_the_fields_of_a_sequence_are_taken_by_its_shape(
+    shape: ber.Shape, parts: list[bytes], wrap: Callable[..., bytes]
+):
+    """Whether its length is definite or not (X.690, 8.1.3): what is there, and `ABSENT` for what may be left out."""
+    left, expected = list(parts), []
+    for field in shape:
+        here = bool(left) and (field.tag is None or left[0][0] == field.tag)
+        part = left.pop(0) if here else b""
+        if field.wanted:
+            expected.append(part)
+    taken = ber.parse(wrap(*parts)).fields(shape)
+    assert [b"" if each is ABSENT else each.received for each in taken] == expected
+    with pytest.raises(Malformed, match="more fields"):
+        ber.parse(wrap(*parts, der.sequence(), der.sequence())).fields(shape)
+    if shape[-1].needed:
+        with pytest.raises(Malformed, match="missing"):
+            ber.parse(wrap(*parts[:-1])).fields(shape)
+
+
+def test_fields_are_read_under_the_message_s_limits():
+    """S52: depth and count hold for fields as for children, and nothing ends behind what contains it."""
+    deep = der.sequence()
+    for _ in range(16):
+        deep = der.sequence(deep)
+    nested, inner = ber.parse(deep), (Field(der.SEQUENCE),)
+    for _ in range(ber.MAX_DEPTH - 1):
+        [nested] = nested.fields(inner)
+    with pytest.raises(Malformed, match="deeper"):
+        nested.fields(inner)
+    crowd = ber.parse(der.sequence(der.sequence(*[der.NULL] * 3000), der.sequence(*[der.NULL] * 3000)))
+    first, second = crowd.fields((Field(der.SEQUENCE), Field(der.SEQUENCE)))
+    assert len(first.fields((Field(der.NULL[0]),) * 3000)) == 3000
+    with pytest.raises(Malformed, match="4096"):
+        second.fields((Field(der.NULL[0]),) * 3000)
+    for cut in ("3003 020201", "3003 028201", "3007 020101 04820001", "3006 04820003 4142", "3001 02"):
+        with pytest.raises(Malformed, match="truncated"):
+            ber.parse(bytes.fromhex(cut)).fields((Field(der.INTEGER, needed=False), Field(der.OCTET_STRING)))
+
+
+ANY: ber.Shape = (Field(None), Field(der.OCTET_STRING, needed=False), Field(None, needed=False))
 
 
 def _walk(element: ber.Element) -> None:
     element.encoded()
     element.octets()
+    if element.tag == der.SEQUENCE:
+        element.fields(ANY)
 
 
 def test_damage_never_raises_anything_else():
