@@ -68,6 +68,8 @@ async def create(resources: Resources, pair: Pair, ask: Ask) -> Order:
     judge_names(pair, ask.identifiers)
     settings = pair.settings.acme or AcmeSettings()
     now = resources.now()
+    # In whole seconds, as it is told (RFC 3339): of no order that is read a fraction need be cut off.
+    end = now.replace(microsecond=0) + LIFETIME
     fresh: dict[Identifier, Authorization] = {}  # made where they are needed, and once: a unit may be run again
     order_id = new_id(now, resources.dice)
     reuse_since = now - settings.authorization_reuse if settings.authorization_reuse else None
@@ -78,9 +80,9 @@ async def create(resources: Resources, pair: Pair, ask: Ask) -> Order:
         missing = [identifier for identifier in named if identifier not in proved]
         for identifier in missing:
             if identifier not in fresh:
-                fresh[identifier] = _authorization(resources, settings, ask, identifier, now)
+                fresh[identifier] = _authorization(resources, settings, ask, identifier, now=now, end=end)
         chosen = tuple(proved.get(identifier) or fresh[identifier] for identifier in named)
-        order = _order(order_id, ask, chosen, now)
+        order = _order(order_id, ask, chosen, end)
         new = tuple(fresh[identifier] for identifier in missing)
         store.create_order(unit, order, new, pair.id, now, found=tuple(proved.values()))
         unit.audit(_event(pair, ask, order, settings, at=now))
@@ -126,7 +128,7 @@ def _ordered_as(authorization: Authorization) -> Identifier:
 
 
 def _authorization(
-    resources: Resources, settings: AcmeSettings, ask: Ask, identifier: Identifier, now: datetime
+    resources: Resources, settings: AcmeSettings, ask: Ask, identifier: Identifier, *, now: datetime, end: datetime
 ) -> Authorization:
     wildcard = identifier.type is IdentifierType.DNS and identifier.value.startswith(_WILDCARD)
     token = urlsafe_b64encode(resources.dice(_TOKEN)).decode("ascii")
@@ -138,12 +140,12 @@ def _authorization(
         identifier=Identifier(identifier.type, identifier.value.removeprefix(_WILDCARD)) if wildcard else identifier,
         wildcard=wildcard,
         status=AuthorizationStatus.VALID if settings.skip_dns_ownership else AuthorizationStatus.PENDING,
-        expires=now + LIFETIME,
+        expires=end,
         challenges=() if wildcard else (http01,),
     )
 
 
-def _order(order_id: str, ask: Ask, authorizations: tuple[Authorization, ...], now: datetime) -> Order:
+def _order(order_id: str, ask: Ask, authorizations: tuple[Authorization, ...], end: datetime) -> Order:
     ready = all(each.status is AuthorizationStatus.VALID for each in authorizations)
     return Order(
         id=order_id,
@@ -152,7 +154,7 @@ def _order(order_id: str, ask: Ask, authorizations: tuple[Authorization, ...], n
         identifiers=ask.identifiers,
         authorization_ids=tuple(each.id for each in authorizations),
         # An order never outlives what it stands on (RFC 8555, 7.1.6: it would become invalid then).
-        expires=min(now + LIFETIME, *(each.expires for each in authorizations)),
+        expires=min(end, *(each.expires for each in authorizations)),
         not_before=ask.not_before,
         not_after=ask.not_after,
     )

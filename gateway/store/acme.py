@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.store.unit import Row, StateConflict, Unit, maybe_millis, millis
+from gateway.store.unit import Row, StateConflict, Unit, from_millis, maybe_millis, millis
 from protocols.acme.states import (
     Account,
     AccountStatus,
@@ -402,20 +402,36 @@ def _maybe_account(row: Row | None) -> Account | None:
     )
 
 
+class _OrderRow(msgspec.Struct, frozen=True, array_like=True):
+    """The columns of `acme.find_order`: the row that is read most, so all of it is checked and told in one call."""
+
+    id: str
+    account_id: str
+    status: OrderStatus
+    identifiers: str
+    authorization_ids: str
+    expires: int
+    not_before: int | None
+    not_after: int | None
+    error: str | None
+    certificate_id: str | None
+    csr_hash: bytes | None
+
+
 def _order(row: Row) -> Order:
-    error = row.maybe_text("error")
+    told = msgspec.convert(row.values, _OrderRow)
     return Order(
-        id=row.text("id"),
-        account_id=row.text("account_id"),
-        status=OrderStatus(row.text("status")),
-        identifiers=_identifiers(row.text("identifiers")),
-        authorization_ids=_ids(row.text("authorization_ids")),
-        expires=row.time("expires"),
-        not_before=row.maybe_time("not_before"),
-        not_after=row.maybe_time("not_after"),
-        error=None if error is None else _problem(error),
-        certificate_id=row.maybe_text("certificate_id"),
-        csr_hash=row.maybe_blob("csr_hash"),
+        id=told.id,
+        account_id=told.account_id,
+        status=told.status,
+        identifiers=_identifiers(told.identifiers),
+        authorization_ids=_ids(told.authorization_ids),
+        expires=from_millis(told.expires),
+        not_before=None if told.not_before is None else from_millis(told.not_before),
+        not_after=None if told.not_after is None else from_millis(told.not_after),
+        error=None if told.error is None else _problem(told.error),
+        certificate_id=told.certificate_id,
+        csr_hash=told.csr_hash,
     )
 
 

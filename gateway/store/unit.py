@@ -82,6 +82,11 @@ class Row:
         self._columns = columns
         self._values = values
 
+    @property
+    def values(self) -> Sequence[Value]:
+        """All columns, as the query names them."""
+        return self._values
+
     def text(self, name: str) -> str:
         """A TEXT column."""
         value = self._values[self._columns[name]]
@@ -105,7 +110,7 @@ class Row:
 
     def time(self, name: str) -> datetime:
         """An INTEGER column of milliseconds since the epoch: aware, UTC."""
-        return datetime.fromtimestamp(self.integer(name) / 1000, UTC)
+        return from_millis(self.integer(name))
 
     def maybe_text(self, name: str) -> str | None:
         """A TEXT column that may be NULL."""
@@ -129,6 +134,11 @@ def millis(at: datetime) -> int:
     since = at - EPOCH
     # A timedelta divides by way of big numbers, at four times the cost; a float would lose some of the milliseconds.
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def from_millis(at: int) -> datetime:
+    """The aware time, UTC, that `millis` made such a number of."""
+    return datetime.fromtimestamp(at / 1000, UTC)
 
 
 def maybe_millis(at: datetime | None) -> int | None:

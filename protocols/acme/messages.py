@@ -167,7 +167,7 @@ class ProblemBody(msgspec.Struct, frozen=True):
     detail: str
     status: int
     instance: str | UnsetType = UNSET
-    identifier: WireIdentifier | UnsetType = UNSET
+    identifier: WireIdentifier | Identifier | UnsetType = UNSET
     algorithms: tuple[str, ...] | UnsetType = UNSET
     subproblems: tuple[ProblemBody, ...] | UnsetType = UNSET
 
@@ -177,8 +177,8 @@ class OrderBody(msgspec.Struct, rename="camel", frozen=True):
 
     status: str
     expires: datetime
-    identifiers: tuple[WireIdentifier, ...]
-    authorizations: tuple[str, ...]
+    identifiers: tuple[Identifier, ...]
+    authorizations: list[str]
     finalize: str
     not_before: datetime | UnsetType = UNSET
     not_after: datetime | UnsetType = UNSET
@@ -200,7 +200,7 @@ class ChallengeBody(msgspec.Struct, frozen=True):
 class AuthorizationBody(msgspec.Struct, frozen=True):
     """RFC 8555, 7.1.4. `wildcard` is there only where it is true."""
 
-    identifier: WireIdentifier
+    identifier: Identifier
     status: str
     expires: datetime
     challenges: tuple[ChallengeBody, ...]
@@ -224,8 +224,8 @@ def order_body(site: Site, order: Order) -> bytes:
         OrderBody(
             status=order.status,
             expires=_seconds(order.expires),
-            identifiers=tuple([wire_identifier(each) for each in order.identifiers]),
-            authorizations=tuple([site.authorization(each) for each in order.authorization_ids]),
+            identifiers=order.identifiers,
+            authorizations=[site.authorization(each) for each in order.authorization_ids],
             finalize=f"{site.order(order.id)}/finalize",
             not_before=UNSET if order.not_before is None else _seconds(order.not_before),
             not_after=UNSET if order.not_after is None else _seconds(order.not_after),
@@ -239,7 +239,7 @@ def authorization_body(site: Site, authorization: Authorization) -> bytes:
     """The body of an authorization."""
     return encode(
         AuthorizationBody(
-            identifier=wire_identifier(authorization.identifier),
+            identifier=authorization.identifier,
             status=authorization.status,
             expires=_seconds(authorization.expires),
             challenges=tuple([_challenge(site, authorization.id, each) for each in authorization.challenges]),
@@ -266,13 +266,8 @@ def problem_body(problem: Problem) -> ProblemBody:
         type=ERROR + problem.type,
         detail=problem.detail,
         status=problem.status,
-        identifier=UNSET if problem.identifier is None else wire_identifier(problem.identifier),
+        identifier=UNSET if problem.identifier is None else problem.identifier,
     )
-
-
-def wire_identifier(identifier: Identifier) -> WireIdentifier:
-    """An identifier's wire form."""
-    return WireIdentifier(identifier.type, identifier.value)
 
 
 def _challenge(site: Site, authorization_id: str, challenge: Challenge) -> ChallengeBody:

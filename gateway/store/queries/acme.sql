@@ -46,7 +46,9 @@ INSERT INTO acme_authorizations (
 INSERT INTO acme_order_authorizations (authorization_id, order_id) VALUES (:authorization_id, :order_id)
 
 -- find_order --
-SELECT * FROM acme_orders WHERE id = :id AND pair_id = :pair_id
+SELECT id, account_id, status, identifiers, authorization_ids, expires, not_before, not_after, error, certificate_id,
+  csr_hash
+FROM acme_orders WHERE id = :id AND pair_id = :pair_id
 
 -- list_orders --
 SELECT id FROM acme_orders
