@@ -2,7 +2,8 @@
 
 An answer about one certificate, without a nonce, is kept and handed out again for as long as the store says the same
 and half of its life is left; it is signed once, however many ask at that moment. What relying parties are told is what
-the store says now. Must never happen here: a status that was not read, more signatures under way than are bounded.
+the store said within the last second. Must never happen here: a status that was not read, more signatures under way
+than are bounded.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ BACKDATE: Final = timedelta(minutes=5)
 # How long before half of its life an answer that is asked for is signed again by itself.
 AHEAD: Final = timedelta(hours=1)
 
+# How long a status that was read is believed: to read it takes as long as the rest of an answer that is kept, and a
+# round trip on PostgreSQL. A revocation waits as long; caches are told an hour.
+MEMORY: Final = 1.0  # seconds
+
 MOST: Final = 10_000  # answers that are kept; one takes about 1.3 KB
 AT_ONCE: Final = 256  # signatures under way; who comes then is told to come back
 
@@ -44,19 +49,24 @@ Key: TypeAlias = tuple[str, CertId]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vouched:
-    """A signed response. `lasting` says whether the same bytes may be handed to others, for `fresh` seconds each time.
+    """A signed response, which lasts if the same bytes may be handed to others, for `fresh` seconds each time.
 
     `tag` is the SHA-1 of the response in hex (RFC 5019, 6.2). `renew_at` is half of its life. `edition` is the same for
-    all answers that tell the same of the same certificate, whichever worker signed them and when.
+    all answers that tell the same of the same certificate, whichever worker signed them and when. What does not last
+    has neither tag nor edition.
     """
 
     der: bytes
     this_update: datetime
     renew_at: datetime
     next_update: datetime
-    lasting: bool
-    tag: str
-    edition: str
+    tag: str = ""
+    edition: str = ""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether others may have it."""
+        return bool(self.edition)
 
     @property
     def fresh(self) -> int:
@@ -94,11 +104,10 @@ class _Flight:
 class Statuses:
     """The answers that are kept, the least recently asked given up first, and the signatures under way.
 
-    `memory` is for how many seconds a status that was read is believed without reading it again: 0 where reading costs
-    microseconds, a little where it is a round trip.
+    `memory` is for how many seconds a status that was read is believed without reading it again.
     """
 
-    def __init__(self, *, memory: float = 0.0, most: int = MOST, at_once: int = AT_ONCE) -> None:
+    def __init__(self, *, memory: float = MEMORY, most: int = MOST, at_once: int = AT_ONCE) -> None:
         self.memory = memory
         self._most = most
         self._at_once = at_once
@@ -108,8 +117,8 @@ class Statuses:
 
     def remembered(self, key: Key, now: datetime) -> Vouched | None:
         """The kept answer, if its status was read so lately that it need not be read again."""
-        held = self.held.get(key) if self.memory else None
-        if held is None or not held.in_force(now) or trio.current_time() - held.checked_at > self.memory:
+        held = self.held.get(key)
+        if held is None or trio.current_time() - held.checked_at >= self.memory or not held.in_force(now):
             return None
         return self._ask(key, held)
 
@@ -118,7 +127,7 @@ class Statuses:
         held = self.held.get(key)
         if held is None or held.state != state or not held.in_force(now):
             return None
-        held.checked_at = trio.current_time() if self.memory else 0.0
+        held.checked_at = trio.current_time()
         return self._ask(key, held)
 
     def keep(self, key: Key, state: SerialState, vouched: Vouched, *, read_at: float) -> None:
@@ -194,11 +203,11 @@ async def refresh(resources: Resources, statuses: Statuses) -> int:
         authority, read_at = authorities[key[0]], trio.current_time()
         [state] = await _states(resources, authority, [key[1]])
         try:
-            vouched = await _sign(resources, statuses, authority, [Status(key[1], state)], b"")
+            vouched = await _sign_one(resources, statuses, authority, key[1], state)
         except Refusal as refusal:
             failed[key[0]] = refusal
             continue
-        statuses.keep(key, state, replace(vouched, lasting=True), read_at=read_at)
+        statuses.keep(key, state, vouched, read_at=read_at)
     if failed:
         raise next(iter(failed.values()))
     return len(due)
@@ -227,8 +236,7 @@ async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Au
         # Whoever signed went away before the end: the next in turn begins anew.
     flight = statuses.flights[turn] = _Flight()
     try:
-        signed = await _sign(resources, statuses, authority, [Status(asked, state)], b"")
-        flight.vouched = replace(signed, lasting=state.kind is not SerialKind.UNKNOWN)
+        flight.vouched = await _sign_one(resources, statuses, authority, asked, state)
     except Refusal as refusal:
         flight.refusal = refusal
         raise
@@ -237,6 +245,19 @@ async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Au
         flight.ended.set()
     statuses.keep(key, state, flight.vouched, read_at=read_at)
     return flight.vouched
+
+
+async def _sign_one(
+    resources: Resources, statuses: Statuses, authority: Authority, asked: CertId, state: SerialState
+) -> Vouched:
+    """An answer that lasts, unless nothing is known."""
+    told = [Status(asked, state)]
+    signed = await _sign(resources, statuses, authority, told, b"")
+    if state.kind is SerialKind.UNKNOWN:
+        return signed
+    tag = hashlib.sha1(signed.der, usedforsecurity=False).hexdigest()
+    edition = hashlib.sha256(repr((authority.certificate, told)).encode()).hexdigest()[:16]
+    return replace(signed, tag=tag, edition=edition)
 
 
 async def _sign(
@@ -267,10 +288,7 @@ async def _sign(
         raise outage(failure) from failure
     finally:
         statuses.end()
-    tag = hashlib.sha1(der, usedforsecurity=False).hexdigest()
-    edition = hashlib.sha256(repr((authority.certificate, told)).encode()).hexdigest()[:16]
-    renew_at = now + (next_update - now) / 2
-    return Vouched(der, this_update, renew_at, next_update, lasting=False, tag=tag, edition=edition)
+    return Vouched(der, this_update, now + (next_update - now) / 2, next_update)
 
 
 def _past(told: Status, now: datetime) -> Status:

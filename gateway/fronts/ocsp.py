@@ -6,6 +6,7 @@ What goes wrong is said in OCSP's own words under HTTP's 200, as clients read no
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -13,22 +14,25 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope
+from starlette.types import Receive, Scope, Send
 
-from gateway.actions.vouch import LIFETIME, Vouched, vouch
+from gateway.actions.vouch import LIFETIME, Key, Vouched, vouch
 from gateway.domain.authority import Authority, AuthorityStatus
 from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.fronts.carry import ReplyResponse
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer
 from gateway.fronts.problem import NO_STORE, text
+from gateway.store.catalogue import Catalogue
 from protocols.exchange import Malformed, Refused, Reply
 from protocols.pkix.ocsp import RESPONSE_TYPE, ResponseStatus, StatusRequest, failure, from_path, read_request
 
 # An hour: caches spare us the crowd, and a revocation gets about within it. Never beyond nextUpdate.
 FRESH: Final = 3600  # seconds
-KNOWN: Final = 512  # bytes of a path, at most, that is remembered with its meaning; RFC 5019, 5: GET is for short ones
+KNOWN: Final = 512  # bytes of a question, at most, that is remembered with its meaning; RFC 5019, 5: most are shorter
+MOST_KNOWN: Final = 4096  # of them
 
 WRONG_METHOD: Final = text(405, "only GET, HEAD and POST", (("Allow", "GET, HEAD, POST"),))
 # RFC 5019, 6.2: nobody keeps what is not authoritative.
@@ -37,17 +41,56 @@ MALFORMED: Final = _FAILED[ResponseStatus.MALFORMED_REQUEST]
 UNAUTHORIZED: Final = _FAILED[ResponseStatus.UNAUTHORIZED]
 
 
-def ocsp_routes(front: Front) -> list[BaseRoute]:
-    """`/ocsp/{authority}` for POST, and with the request in base64 behind it for GET."""
+class Ocsp:
+    """OCSP for every authority of the catalogue: an application at `/ocsp/{authority}` and below it.
 
-    async def answer(scope: Scope, receive: Receive, who: Peer) -> Reply:  # noqa: ARG001, an endpoint's shape
-        if scope["method"] not in {"GET", "HEAD", "POST"}:
+    What was asked is remembered by the bytes that asked it, where the answer lasts: stapling servers repeat themselves,
+    and to read a question costs more than to answer it.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._endpoint = Endpoint(front, self._answer, _wording, counted=False)
+        self._snapshot: Catalogue | None = None
+        self._asked: dict[tuple[bytes, bytes], Key] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a GET whose answer is known by its path needs nothing else of what others need."""
+        told = self._told(scope) if scope["method"] == "GET" else None
+        if told is None:
+            await self._endpoint(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": _lines(told)})
+            await send({"type": "http.response.body", "body": told.der})
+
+    def _told(self, scope: Scope) -> Vouched | None:
+        key = self._known(scope["raw_path"], b"")
+        if key is None or header(scope, b"if-none-match") is not None:
+            return None
+        return self._front.statuses.remembered(key, self._front.resources.now())
+
+    def _known(self, path: bytes, body: bytes) -> Key | None:
+        """Whom these bytes ask about what, as long as the catalogue stays as it was."""
+        snapshot = self._front.resources.catalogue()
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._asked.clear()
+        return self._asked.get((path, body))
+
+    async def _answer(self, scope: Scope, receive: Receive, who: Peer) -> Reply:  # noqa: ARG002, an endpoint's shape
+        posted = scope["method"] == "POST"
+        if not posted and scope["method"] not in {"GET", "HEAD"}:
             return WRONG_METHOD
+        front, path, body = self._front, scope["raw_path"], b""
         authority = _authority(front, scope["path_params"]["rest"].partition("/")[0])
         if authority is None:
             return UNAUTHORIZED
         try:
-            request = await _request(front, scope, receive)
+            if posted:
+                limits = front.limits
+                body = await read_body(scope, receive, cap=limits.ocsp_body, seconds=limits.body_seconds)
+            key = self._known(path, body)
+            request = StatusRequest((key[1],)) if key else read_request(body if posted else from_path(_segment(path)))
             vouched = await vouch(front.resources, front.statuses, authority, request)
         except Malformed:
             return MALFORMED
@@ -57,27 +100,23 @@ def ocsp_routes(front: Front) -> list[BaseRoute]:
             if refusal.reason is RefusalReason.EXPIRED:
                 return UNAUTHORIZED
             raise
+        if vouched.lasting and key is None and len(path) + len(body) <= KNOWN:
+            self._asked[path, body] = authority.id, request.ids[0]
+            if len(self._asked) > MOST_KNOWN:
+                del self._asked[next(iter(self._asked))]
         return _reply(vouched, scope, front.resources.now())
 
+
+def ocsp_routes(front: Front) -> list[BaseRoute]:
+    """`/ocsp/{authority}` for POST, and with the request in base64 behind it for GET."""
     # One route for both: every other request looks at each that stands before its own.
-    return [Route("/ocsp/{rest:path}", Endpoint(front, answer, _wording, counted=False), methods=None)]
+    return [Route("/ocsp/{rest:path}", Ocsp(front), methods=None)]
 
 
-async def _request(front: Front, scope: Scope, receive: Receive) -> StatusRequest:
-    if scope["method"] == "POST":
-        return read_request(
-            await read_body(scope, receive, cap=front.limits.ocsp_body, seconds=front.limits.body_seconds)
-        )
-    # The path as it came: what is decoded no longer tells a slash of base64 from one of the path.
-    parts: list[bytes] = scope["raw_path"].split(b"/", 3)
-    segment = parts[3] if len(parts) > 3 else b""
-    return _known(segment) if len(segment) <= KNOWN else read_request(from_path(segment))
-
-
-@lru_cache(maxsize=4096)
-def _known(segment: bytes) -> StatusRequest:
-    """A question that may be asked again, as stapling servers do: reading it costs more than answering it."""
-    return read_request(from_path(segment))
+def _segment(path: bytes) -> bytes:
+    """What follows the authority, as it came: decoded, a slash of base64 looks like one of the path."""
+    parts = path.split(b"/", 3)
+    return parts[3] if len(parts) > 3 else b""
 
 
 def _authority(front: Front, name: str) -> Authority | None:
@@ -95,6 +134,10 @@ def _reply(vouched: Vouched, scope: Scope, now: datetime) -> Reply:
         had = vouched if known.strip() == "*" else _had(vouched, known, now)
         if had is not None:
             return Reply(304, headers=_headers(had) if had is vouched else _spelled(had))
+    return _whole(vouched)
+
+
+def _whole(vouched: Vouched) -> Reply:
     return Reply(200, vouched.der, RESPONSE_TYPE, _headers(vouched))
 
 
@@ -116,6 +159,12 @@ def _had(vouched: Vouched, known: str, now: datetime) -> Vouched | None:
 def _headers(vouched: Vouched) -> tuple[tuple[str, str], ...]:
     """The same, for an answer that is kept and handed out again."""
     return _spelled(vouched)
+
+
+@lru_cache(maxsize=4096)
+def _lines(vouched: Vouched) -> Sequence[tuple[bytes, bytes]]:
+    """The head of the whole answer, as it is sent."""
+    return tuple(ReplyResponse(_whole(vouched)).raw_headers)
 
 
 def _spelled(vouched: Vouched) -> tuple[tuple[str, str], ...]:

@@ -67,7 +67,6 @@ from gateway.store.unit import Store
 
 logger = logging.getLogger("muster.serve")
 
-STATUS_SECONDS: Final = 1.0  # on PostgreSQL: a round trip costs more than an answer; a revocation waits as long
 READY_SECONDS: Final = 2.0  # a load balancer asks again in a few seconds
 # On one machine whose validation it is can be asked; of another's only its longest time is known.
 ELSEWHERE_SECONDS: Final = 360.0
@@ -182,7 +181,7 @@ async def _known(house: House, store: Store, urls: Urls) -> Secrets:
 
 async def _with_signer(house: House, resources: Resources, current: Current, facts: Quickstart, duty: Duty) -> None:
     publications = Publications()
-    statuses = Statuses(memory=STATUS_SECONDS if house.settings.store_url.startswith("postgres") else 0.0)
+    statuses = Statuses()
     validations = Validations(Http01(NameResolver(resources.dice)), claims=Claims(house.folder.claims))
     counters = Counters()
     measured = Measured(resources, counters, publications, statuses, started())

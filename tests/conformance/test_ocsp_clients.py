@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from gateway.actions.vouch import MEMORY
 from gateway.store import certificates
 from gateway.store.unit import open_store
 from tests.conformance.test_acme_more_clients import caddy, free_port, until
@@ -57,7 +58,7 @@ class Party:
         return identity
 
     def revoke(self, certificate_id: str, reason: int) -> None:
-        """What every door's revocation ends in."""
+        """What every door's revocation ends in; it is told within the second."""
 
         async def write() -> None:
             async with open_store(f"sqlite:///{self.muster.folder}/store.sqlite") as store:
@@ -65,6 +66,7 @@ class Party:
                 assert await store.write(lambda unit: certificates.revoke(unit, certificate_id, reason=reason, at=now))
 
         trio.run(write)
+        time.sleep(MEMORY)
 
     def ocsp(self, *arguments: object, issuer: str = "issuing", responder: str | None = None) -> Ran:
         """What `openssl ocsp` says, once it has verified the response up to the root."""

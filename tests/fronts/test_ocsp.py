@@ -16,17 +16,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from starlette.routing import Route, Router
 
 from gateway.actions.enroll import enroll
 from gateway.actions.revoke import Asker, revoke
-from gateway.actions.vouch import AHEAD, LIFETIME, UNKNOWN_LIFETIME, Statuses, refresh
+from gateway.actions.vouch import AHEAD, LIFETIME, MEMORY, UNKNOWN_LIFETIME, Statuses, refresh
 from gateway.domain.authority import AuthorityStatus
 from gateway.domain.issuance import Issued, Plan
 from gateway.domain.refusal import Refusal
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol, San, SanType
 from gateway.domain.revocation import RevocationReason, SerialKind
+from gateway.fronts import ocsp as front_of_ocsp
 from gateway.fronts.limits import Limits
-from gateway.fronts.ocsp import ocsp_routes
+from gateway.fronts.ocsp import KNOWN, Ocsp, ocsp_routes
 from gateway.jobs.vouching import keep_vouched
 from gateway.outbound.signer import SignerBusy, SignerLost, SignerRefused, SignerUnreachable
 from gateway.store import catalogue, certificates
@@ -44,6 +46,7 @@ Kind = ocsp.OCSPCertStatus
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with open_house(tmp_path, ocsp_routes) as house:
+        house.set_front(statuses=Statuses(memory=0.0))  # what is revoked here is asked about at once
         yield house
 
 
@@ -525,17 +528,71 @@ async def test_what_was_read_earlier_and_signed_later_does_not_come_back(
     assert read(await get(house, body)).certificate_status is Kind.REVOKED
 
 
-async def test_a_status_that_was_read_lately_is_believed_where_reading_is_dear(
-    house: House, autojump_clock: trio.testing.MockClock
-):
-    house.set_front(statuses=Statuses(memory=1.0))
+@pytest.mark.parametrize("ask", [post, get])
+async def test_a_status_that_was_read_lately_is_believed(house: House, ask, autojump_clock: trio.testing.MockClock):
+    """D19: a revocation is told within the second."""
+    house.set_front(statuses=Statuses())
     made = await issued(house)
     body = request(house, int(made.serial, 16))
-    assert read(await get(house, body)).certificate_status is Kind.GOOD
+    for _ in range(3):
+        assert read(await ask(house, body)).certificate_status is Kind.GOOD
+        await trio.sleep(0.6)
     await house.store.write(lambda unit: certificates.revoke(unit, made.certificate_id, reason=1, at=house.now))
-    assert read(await get(house, body)).certificate_status is Kind.GOOD
-    await trio.sleep(1.1)
-    assert read(await get(house, body)).certificate_status is Kind.REVOKED
+    assert read(await ask(house, body)).certificate_status is Kind.GOOD
+    await trio.sleep(MEMORY)
+    assert read(await ask(house, body)).certificate_status is Kind.REVOKED
+
+
+async def test_what_is_known_by_its_path_is_answered_as_if_it_were_read(house: House):
+    """RFC 5019, 6.2: the same head, the same bytes; conditions and other methods count as ever."""
+    house.set_front(statuses=Statuses())
+    body = request(house, int((await issued(house)).serial, 16))
+    first, again = await get(house, body), await get(house, body)
+    assert (again.status, again.headers, again.body) == (first.status, first.headers, first.body)
+    held = await get(house, body, headers={"If-None-Match": first.header("ETag")})
+    assert (held.status, held.body) == (304, b"")
+    told = await house.ask("HEAD", path(body), scheme="http")
+    assert (told.status, told.headers, told.body) == (200, first.headers, b"")
+    assert (await house.ask("PUT", path(body), scheme="http")).status == 405
+    assert len(house.signer.vouched) == 1
+
+
+async def test_what_is_known_by_its_path_ends_with_half_of_its_life(house: House):
+    house.set_front(statuses=Statuses(memory=LIFETIME.total_seconds()))
+    body = request(house, int((await issued(house)).serial, 16))
+    for _ in range(2):
+        first = read(await get(house, body))
+    house.now += LIFETIME / 2
+    assert read(await get(house, body)).this_update_utc > first.this_update_utc
+
+
+async def test_a_path_means_what_the_catalogue_says_now(house: House):
+    """An authority of another key takes over the name: what was signed for the one before it is not handed out."""
+    house.set_front(statuses=Statuses())
+    body = request(house, int((await issued(house)).serial, 16))
+    for _ in range(2):
+        assert read(await get(house, body)).certificate_status is Kind.GOOD
+    house.pair = replace(
+        house.pair, authority=replace(house.pair.authority, status=AuthorityStatus.PENDING_CERTIFICATE)
+    )
+    await house.save(house.pair)
+    read(await get(house, body), Status.UNAUTHORIZED)
+
+
+async def test_what_is_remembered_of_questions_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch):
+    """A path has many spellings, and each would be remembered."""
+    monkeypatch.setattr(front_of_ocsp, "MOST_KNOWN", 2)
+    app = Ocsp(house.front)
+    house.app = Router([Route("/ocsp/{rest:path}", app, methods=None)])
+    serial = int((await issued(house)).serial, 16)
+    question = path(request(house, serial)).removeprefix("/ocsp/test-root")
+    for slashes in range(4):
+        target = "/ocsp/test-root" + "/" * slashes + question
+        assert read(await house.ask("GET", target, scheme="http")).certificate_status is Kind.GOOD
+    assert len(app._asked) == 2
+    long = "/ocsp/test-root" + "/" * KNOWN + question
+    assert read(await house.ask("GET", long, scheme="http")).certificate_status is Kind.GOOD
+    assert not any(long.encode() in each for each in app._asked)
 
 
 async def test_the_job_outlives_every_failure(
