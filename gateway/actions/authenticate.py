@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
@@ -36,6 +37,9 @@ STRIPES: Final = 64
 MOST_IN_TURN: Final = 16
 # Longer than any token of ours, shorter than anything that costs to hash.
 TOKEN_LENGTH: Final = 256
+
+
+Aside: TypeAlias = Callable[[Awaitable[bool]], Awaitable[bool]]
 
 
 class Uses:
@@ -110,29 +114,42 @@ async def bearer(resources: Resources, guesses: Guesses, attempt: Attempt, autho
 
 
 async def secret(
-    resources: Resources, guesses: Guesses, attempt: Attempt, pair: Pair, *, given: str, expected: str | None
+    resources: Resources,
+    guesses: Guesses,
+    attempt: Attempt,
+    pair: Pair,
+    *,
+    given: str,
+    expected: str | None,
+    aside: Aside | None = None,
 ) -> bool:
     """Whether `given` is the secret whose argon2id hash is `expected`; None is never matched.
+
+    What is known is told at once; all that may take long is awaited in `aside`.
 
     Raises:
         Refusal: RATE_LIMITED after too many wrong ones from this address for this pair, right or wrong now (E90, S107).
     """
     key = (guesser(attempt.address), f"{attempt.door}:{pair.id}")
     _wait_your_turn(guesses, key, resources)
-    if expected is not None:
-        if passphrase.known(expected, given):
-            return True
-        turn = guesses.turns[hash(key) % STRIPES]
-        if turn.statistics().tasks_waiting >= MOST_IN_TURN:
-            raise Refusal(RefusalReason.BUSY, "too many passphrases to check at the moment", retry_after=1)
-        async with turn:
-            _wait_your_turn(guesses, key, resources)
-            if await passphrase.verify_passphrase(expected, given):
-                return True
-            await _wrong(resources, guesses, attempt, key, pair)
-            return False
-    await _wrong(resources, guesses, attempt, key, pair)
-    return False
+    if expected is not None and passphrase.known(expected, given):
+        return True
+
+    async def check() -> bool:
+        if expected is not None:
+            turn = guesses.turns[hash(key) % STRIPES]
+            if turn.statistics().tasks_waiting >= MOST_IN_TURN:
+                raise Refusal(RefusalReason.BUSY, "too many passphrases to check at the moment", retry_after=1)
+            async with turn:
+                _wait_your_turn(guesses, key, resources)
+                if await passphrase.verify_passphrase(expected, given):
+                    return True
+                await _wrong(resources, guesses, attempt, key, pair)
+                return False
+        await _wrong(resources, guesses, attempt, key, pair)
+        return False
+
+    return await (check() if aside is None else aside(check()))
 
 
 async def certificate(resources: Resources, pair: Pair, der: bytes) -> Certificate:

@@ -118,11 +118,6 @@ class UnderWay:
         return reply
 
 
-async def checked(entry: UnderWay | None, check: Awaitable[bool]) -> bool:
-    """What the check of a secret says; a request that is under way steps aside for it."""
-    return await (check if entry is None else entry.aside(check))
-
-
 class Admission:
     """What is under way, how long it takes, and so how long the next would wait. `useful` and `clock` are in seconds.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import msgspec
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
@@ -21,7 +20,7 @@ from gateway.domain.issuance import Issued, Pending
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import Proof, ProofKind, Protocol
 from gateway.domain.succession import published
-from gateway.fronts.admission import UnderWay, checked
+from gateway.fronts.admission import UnderWay
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -41,16 +40,6 @@ HTTPS_ONLY: Final = text(403, "EST is served over https only")
 REALM: Final = "EST"
 WELL_KNOWN: Final = [".well-known", "est"]
 READ_ONLY: Final = frozenset({"GET", "HEAD"})
-
-
-class _Asking(msgspec.Struct, frozen=True):
-    """One request, as the protocol takes it."""
-
-    operation: str
-    method: str
-    caller: Caller
-    media_type: str | None = None
-    body: bytes = b""
 
 
 class Est:
@@ -75,14 +64,15 @@ class Est:
             return await self._cacerts(pair, method, who)
         caller = Caller(secure=True, certificate=who.certificate, authorization=header(scope, b"authorization"))
         media_type = header(scope, b"content-type")
+        host = _Host(self._front, pair, who)
         if method in READ_ONLY:
-            return await self._operate(pair, who, _Asking(operation, method, caller, media_type))
+            return await host.operate(operation, method, caller, media_type, b"")
         limits, application = self._front.limits, pair.application.id
         limits.admit(application)
         body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
-        with limits.admission.under_way(application) as entry:
-            asking = _Asking(operation, method, caller, media_type, body)
-            return unstored(entry.answered(await self._operate(pair, who, asking, entry)))
+        with limits.admission.under_way(application) as host.entry:
+            reply = await host.operate(operation, method, caller, media_type, body)
+            return unstored(host.entry.answered(reply))
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
         """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""
@@ -112,34 +102,27 @@ class Est:
         held = self._authorities.get((pair.id, method))
         if held is None:
             caller = Caller(secure=True, certificate=None, authorization=None)
-            held = await self._operate(pair, who, _Asking("cacerts", method, caller))
+            held = await _Host(self._front, pair, who).operate("cacerts", method, caller, None, b"")
             if held.status == 200:
                 self._authorities[pair.id, method] = held
         return held
 
-    async def _operate(self, pair: Pair, who: Peer, asking: _Asking, entry: UnderWay | None = None) -> Reply:
-        settings = pair.settings.est or EstSettings()
-        exchange = operate(
-            asking.operation,
-            asking.method,
-            asking.caller,
-            media_type=asking.media_type,
-            body=asking.body,
-            wrap=settings.wrap,
-            realm=REALM,
-        )
-        return await carry(exchange, _Host(self._front, pair, settings, who, entry).answer)
-
 
 class _Host:
-    """Answers the needs of one request."""
+    """Answers the needs of one request. `entry`: while it is under way."""
 
-    def __init__(self, front: Front, pair: Pair, settings: EstSettings, who: Peer, entry: UnderWay | None) -> None:
+    def __init__(self, front: Front, pair: Pair, who: Peer) -> None:
         self._front = front
         self._pair = pair
-        self._settings = settings
+        self._settings = pair.settings.est or EstSettings()
         self._who = who
-        self._entry = entry
+        self.entry: UnderWay | None = None
+
+    async def operate(self, operation: str, method: str, caller: Caller, media_type: str | None, body: bytes) -> Reply:
+        exchange = operate(
+            operation, method, caller, media_type=media_type, body=body, wrap=self._settings.wrap, realm=REALM
+        )
+        return await carry(exchange, self.answer)
 
     async def answer(self, need: object) -> object:
         try:
@@ -161,16 +144,14 @@ class _Host:
     async def _user(self, user: str, passphrase: str) -> needs.Identity | None:
         # The pair's passphrase is shared: any user name goes with it, and only names the device in the records.
         attempt = authenticate.Attempt(self._who.address, self._who.id, "est")
-        right = await checked(
-            self._entry,
-            authenticate.secret(
-                self._front.resources,
-                self._front.limits.guesses,
-                attempt,
-                self._pair,
-                given=passphrase,
-                expected=self._settings.passphrase_hash,
-            ),
+        right = await authenticate.secret(
+            self._front.resources,
+            self._front.limits.guesses,
+            attempt,
+            self._pair,
+            given=passphrase,
+            expected=self._settings.passphrase_hash,
+            aside=None if self.entry is None else self.entry.aside,
         )
         return needs.Identity("passphrase", user) if right else None
 

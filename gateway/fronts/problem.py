@@ -41,6 +41,8 @@ def retry_after(seconds: int | None) -> tuple[tuple[str, str], ...]:
 
 def unstored(reply: Reply) -> Reply:
     """E21: what was made for one client belongs in nobody's cache."""
+    if NO_STORE in reply.headers:
+        return reply
     for name, _ in reply.headers:
         if name.lower() == "cache-control":
             return reply

@@ -22,7 +22,7 @@ from gateway.domain.application import Pair, ScepSettings
 from gateway.domain.issuance import Issued, Pending
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol
-from gateway.fronts.admission import TOO_MUCH, UnderWay, checked
+from gateway.fronts.admission import TOO_MUCH, UnderWay
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
@@ -159,16 +159,14 @@ class _Host:
 
     async def _enroll(self, need: needs.Enroll) -> needs.Enrolled | needs.Waiting:
         attempt = authenticate.Attempt(self._who.address, self._who.id, "scep")
-        if need.challenge is None or not await checked(
-            self._entry,
-            authenticate.secret(
-                self._resources,
-                self._front.limits.guesses,
-                attempt,
-                self._pair,
-                given=need.challenge,
-                expected=self._settings.challenge_hash,
-            ),
+        if need.challenge is None or not await authenticate.secret(
+            self._resources,
+            self._front.limits.guesses,
+            attempt,
+            self._pair,
+            given=need.challenge,
+            expected=self._settings.challenge_hash,
+            aside=None if self._entry is None else self._entry.aside,
         ):
             # One sentence for a missing and for a wrong challenge (S57).
             raise Refusal(RefusalReason.UNAUTHENTICATED, "the challenge password is missing or wrong")

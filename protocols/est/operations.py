@@ -72,9 +72,12 @@ def operate(
             case Operation.CSR_ATTRS:
                 return Reply(HTTPStatus.NO_CONTENT)  # E71: nothing is asked of requests beyond what the policy judges
             case Operation.SIMPLE_ENROLL:
-                return (yield from _simple_enroll(caller, media_type, body, wrap))
+                identity = yield from _authenticate(caller)
+                return (yield from _enroll(identity, media_type, body, wrap, renewed=None))
             case Operation.SIMPLE_REENROLL:
-                return (yield from _simple_reenroll(caller, media_type, body, wrap))
+                renewed = _presented(caller)
+                identity = yield from ask(AuthenticateCertificate(renewed))
+                return (yield from _enroll(identity, media_type, body, wrap, renewed=renewed))
             case Operation.SERVER_KEY_GEN | Operation.FULL_CMC:  # E79, E87; 404 since libest knows no 501
                 return failures.text(HTTPStatus.NOT_FOUND, f"{known} is not offered here.")
             case _:
@@ -93,12 +96,6 @@ def _ca_certs(wrap: int) -> Exchange[Reply]:
 
 # The answer is the same for each client, so it is built once (E27).
 _ca_certificates = lru_cache(maxsize=256)(messages.certs_only)
-
-
-def _simple_enroll(caller: Caller, media_type: str | None, body: bytes, wrap: int) -> Exchange[Reply]:
-    identity = yield from _authenticate(caller)
-    request = _request(media_type, body)
-    return request if isinstance(request, Reply) else (yield from _enroll(request, identity, wrap, renewal=False))
 
 
 def _authenticate(caller: Caller) -> Exchange[Identity]:
@@ -124,15 +121,10 @@ def _authenticate(caller: Caller) -> Exchange[Identity]:
     return identity
 
 
-def _simple_reenroll(caller: Caller, media_type: str | None, body: bytes, wrap: int) -> Exchange[Reply]:
+def _presented(caller: Caller) -> bytes:
     if caller.certificate is None:  # E59
         raise Refused(Reason.FORBIDDEN, "Present the certificate that is to be renewed in the TLS handshake.")
-    identity = yield from ask(AuthenticateCertificate(caller.certificate))
-    request = _request(media_type, body)
-    if isinstance(request, Reply):
-        return request
-    _same_names(request, caller.certificate)
-    return (yield from _enroll(request, identity, wrap, renewal=True))
+    return caller.certificate
 
 
 def _same_names(request: CertificationRequest, presented: bytes) -> None:
@@ -146,14 +138,15 @@ def _same_names(request: CertificationRequest, presented: bytes) -> None:
         )
 
 
-def _request(media_type: str | None, body: bytes) -> CertificationRequest | Reply:
+def _enroll(
+    identity: Identity, media_type: str | None, body: bytes, wrap: int, *, renewed: bytes | None
+) -> Exchange[Reply]:
     if not messages.is_pkcs10(media_type):
         return failures.text(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the request as application/pkcs10.")
-    return messages.request(body)
-
-
-def _enroll(request: CertificationRequest, identity: Identity, wrap: int, *, renewal: bool) -> Exchange[Reply]:
-    outcome = yield from ask(Enroll(request, identity, renewal))
+    request = messages.request(body)
+    if renewed is not None:
+        _same_names(request, renewed)
+    outcome = yield from ask(Enroll(request, identity, renewed is not None))
     if isinstance(outcome, Waiting):  # E51: seconds, since libest reads no date
         retry_after = ("Retry-After", str(outcome.retry_after))
         return failures.text(HTTPStatus.ACCEPTED, "The request waits for approval; send it again later.", retry_after)
