@@ -75,13 +75,13 @@ async def serving(
     door, ending = Door(bound, PLACES, context), trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(listen, asgi, settings, [door], ending)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             # One place is the accepting task's own.
             yield bound.getsockname()[1], lambda: PLACES - 1 - door.room.value
             ending.set()
 
 
-async def until_free(taken: Callable[[], int], seconds: float = 5) -> None:
+async def until_free(taken: Callable[[], int], seconds: float = 25) -> None:
     with trio.fail_after(seconds):
         while taken():
             await trio.sleep(0.01)

@@ -145,7 +145,7 @@ async def serving(
     ending = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(listen, tell, settings, [door], ending)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             yield bound[0].getsockname()[1], door, ending
         ending.set()
 
@@ -271,11 +271,11 @@ async def test_a_new_context_rules_the_next_connection(pki: Pki) -> None:
 
 async def test_a_silent_handshake_is_given_up_and_holds_up_nobody(pki: Pki) -> None:
     async with (
-        serving(settings(pki.folder, "[limits]\nhandshake-seconds = 1"), pki.server()) as (port, _, _),
+        serving(settings(pki.folder, "[limits]\nhandshake-seconds = 3"), pki.server()) as (port, _, _),
         await trio.open_tcp_stream("127.0.0.1", port) as silent,
     ):
         await ask(port, pki.client())
-        with trio.fail_after(5):
+        with trio.fail_after(15):
             assert await silent.receive_some() == b""
 
 
@@ -296,7 +296,7 @@ async def test_the_end_closes_idle_connections_and_lets_open_requests_finish(tmp
             await trio.open_tcp_stream("127.0.0.1", port) as busy,
         ):
             await busy.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
-            await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             ending.set()
             assert await idle.receive_some() == b""
             await busy.send_all(b"cd")

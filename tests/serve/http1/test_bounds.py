@@ -11,11 +11,12 @@ import trio
 import trio.testing
 
 from gateway.fronts.limits import COMING_SHORT, Coming
+from gateway.serve.http1 import connection
 from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Patience
 from gateway.serve.http1.head import Unreadable
 from gateway.serve.http1.turn import Turn
-from tests.doubles.http1 import GET, HOST, Remembering, Served, Waiting, answering, everything, served, until
+from tests.doubles.http1 import GET, HOST, LAST, Remembering, Served, Waiting, answering, everything, served, until
 
 POST = b"POST /p HTTP/1.1\r\n" + HOST
 
@@ -23,11 +24,11 @@ POST = b"POST /p HTTP/1.1\r\n" + HOST
 async def test_an_empty_line_in_the_same_read_as_a_body_begins_no_request() -> None:
     """RFC 9112, 2.2: old clients end a body with one. The connection is idle behind it: no 408 when it stays so."""
     app = Remembering()
-    async with served(app, Patience(idle=1.2, head=0.3)) as server, await server.connect() as stream:
+    async with served(app, Patience(head=0.3)) as server, await server.connect() as stream:
         await stream.send_all(POST + b"Content-Length: 1\r\n\r\na\r\n")
         await until(stream, b"/p")
-        await trio.sleep(0.9)  # longer than a head may take
-        await stream.send_all(GET)
+        await trio.sleep(1.2)  # longer than a head may take, with the time until somebody looks
+        await stream.send_all(LAST)
         heard = await everything(stream)
     assert b"200 OK" in heard
     assert b"408" not in heard
@@ -38,7 +39,7 @@ async def test_in_a_drain_whoever_ended_a_body_with_an_empty_line_is_idle_as_oth
         await stream.send_all(POST + b"Content-Length: 1\r\n\r\na\r\n")
         await until(stream, b"/p")
         server.end()
-        assert await everything(stream, 5) == b""
+        assert await everything(stream) == b""
 
 
 async def test_a_new_connection_must_begin_as_soon_as_a_head_must_end() -> None:
@@ -109,14 +110,15 @@ class Early:
         return b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n"
 
 
-async def test_in_a_drain_whoever_is_heard_late_is_heard() -> None:
+async def test_in_a_drain_whoever_is_heard_late_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """P16: its request lies in the kernel until it is heard; that the gateway ends meanwhile does not lose it."""
+    monkeypatch.setattr(connection, "IMPATIENT_SECONDS", 3.0)  # the end comes before it, however slow the machine is
     app, early = Remembering(), Early()
     async with served(app, early=early) as server, await server.connect() as stream:  # type: ignore[arg-type]
         await stream.send_all(GET)
         await until(stream, b"\r\n\r\n")
         await stream.send_all(GET)
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         (one,) = server.watch.open
         one.began -= 5
         server.end()

@@ -79,15 +79,16 @@ async def test_an_answer_that_has_begun_is_not_cancelled_and_hears_that_its_clie
 
 
 async def test_a_peer_that_does_not_read_its_answer_is_given_up():
-    finished: list[bool] = []
+    begun, finished = trio.Event(), list[bool]()
 
     async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
         await answering(200, b"x" * 8_000_000)(scope, receive, send)
         finished.append(True)
 
     async with served(much, Patience(write=0.2)) as server, await server.connect() as stream:
         await stream.send_all(GET)
-        await server.until(1)
+        await begun.wait()
         await server.until(0)
     assert finished == [True]
 
@@ -153,8 +154,9 @@ async def test_in_a_drain_idle_connections_end_and_young_ones_get_one_more_reque
             await each.send_all(GET)
             await until(each, b"/")
         await settle(server, 2)
-        (aged,) = [each for each in server.watch.open if each._circumstances.client[1] == old.socket.getsockname()[1]]
-        aged.began -= 5
+        ports = {each._circumstances.client[1]: each for each in server.watch.open}
+        ports[old.socket.getsockname()[1]].began -= 5
+        ports[young.socket.getsockname()[1]].began += 60  # however long it takes until it asks
         server.end()
         assert await everything(old) == b""
         await young.send_all(GET)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from starlette.types import Receive, Scope, Send
 
+from gateway.serve.http1 import connection
 from gateway.serve.http1.connection import IMPATIENT_SECONDS
 from gateway.serve.http1.hall import Patience
 from tests.doubles.http1 import GET, Remembering, answering, served, until
@@ -29,8 +31,11 @@ async def test_whoever_asks_and_does_not_read_is_not_answered_for_ever() -> None
     async with served(kilobytes) as server, await server.connect() as stream:
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await stream.send_all(GET * 300)
-        await trio.sleep(0.5)
-        assert 0 < asked < 200
+        before = -1
+        while before != asked or not asked:  # until it goes on no more
+            before = asked
+            await trio.sleep(0.5)
+        assert asked < 200
         heard = b""
         with trio.fail_after(20):
             while heard.count(b"HTTP/1.1 200") < 300:
@@ -39,9 +44,15 @@ async def test_whoever_asks_and_does_not_read_is_not_answered_for_ever() -> None
 
 
 async def test_whoever_never_reads_is_given_up() -> None:
-    async with served(answering(200, b"x" * 100_000), Patience(write=0.3)) as server, await server.connect() as stream:
+    begun = trio.Event()
+
+    async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await answering(200, b"x" * 100_000)(scope, receive, send)
+
+    async with served(much, Patience(write=0.3)) as server, await server.connect() as stream:
         await stream.send_all(GET * 300)
-        await server.until(1)
+        await begun.wait()
         await server.until(0)
 
 
@@ -51,16 +62,16 @@ async def test_who_was_told_by_the_application_to_come_later_is_heard_late_too()
         async with served(answering(status, b"later"), early=Listening()) as server, await server.connect() as stream:  # type: ignore[arg-type]
             began = trio.current_time()
             await stream.send_all(GET * 2)  # together, or after the answer
-            await until(stream, b"later")
+            heard = await until(stream, b"later")
             await stream.send_all(GET)
-            await until(stream, b"later")
-            await until(stream, b"later")
+            while heard.count(b"later") < 3:
+                heard += await until(stream, b"later")
             assert trio.current_time() - began >= 2 * IMPATIENT_SECONDS - 0.1
 
 
-async def test_nobody_else_is_heard_late() -> None:
+async def test_nobody_else_is_heard_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "IMPATIENT_SECONDS", 3600.0)
     async with served(Remembering(), early=Listening()) as server, await server.connect() as stream:  # type: ignore[arg-type]
-        with trio.fail_after(10 * IMPATIENT_SECONDS):
-            for _ in range(20):
-                await stream.send_all(GET)
-                await until(stream, b"/")
+        for _ in range(20):
+            await stream.send_all(GET)
+            await until(stream, b"/")
