@@ -112,7 +112,7 @@ def _acme(protocols: Subparsers) -> None:
     made.add_argument(
         "--http01-port", metavar="PORT", type=int, help="answer http-01 here; without it none is expected"
     )
-    made.add_argument("--http01-host", metavar="HOST", default="127.0.0.1", help="where to answer (default 127.0.0.1)")
+    made.add_argument("--http01-host", metavar="HOST", default="localhost", help="where to answer (default localhost)")
     made.add_argument("--poll", metavar="SECONDS", type=float, default=0.01, help="between two looks (default 0.01)")
     made.add_argument("--only-read", action="store_true", help="the work is one POST-as-GET of an order")
     _names(made, "localhost")

@@ -36,21 +36,23 @@ class Announcing:
 
 
 class Responder:
-    """Listens at `host` on `port`, on a free one for 0. `answers` maps tokens to key authorizations."""
+    """Listens at `host` on `port`, on a free one for 0. `answers` maps tokens to key authorizations.
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+    At `localhost` it listens on both loopback addresses: validators ask IPv6 first, and would pay for a refusal.
+    """
+
+    def __init__(self, port: int = 0, host: str = "localhost") -> None:
         self.answers: dict[str, bytes] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="load-")
         self.address = str(Path(self._folder.name, "said"))
         self._said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._said.bind(self.address)
         self._said.setblocking(False)
-        self._listening = socket.create_server((host, port), backlog=1024)
-        self._listening.setblocking(False)
-        self.port: int = self._listening.getsockname()[1]
+        self._listening = _listening(host, port)
+        self.port: int = self._listening[0].getsockname()[1]
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._said, selectors.EVENT_READ)
-        self._selector.register(self._listening, selectors.EVENT_READ)
+        for each in (self._said, *self._listening):
+            self._selector.register(each, selectors.EVENT_READ)
         self._ending = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -70,10 +72,10 @@ class Responder:
     def _serve(self) -> None:
         while not self._ending:
             for key, _ in self._selector.select():
-                if key.fileobj is self._listening:
-                    self._accept()
+                assert isinstance(key.fileobj, socket.socket)
+                if key.fileobj in self._listening:
+                    self._accept(key.fileobj)
                 elif key.fileobj is not self._said:
-                    assert isinstance(key.fileobj, socket.socket)
                     self._hear(key.fileobj)
                 else:
                     self._listen()
@@ -87,10 +89,10 @@ class Responder:
                 if len(self.answers) > _MOST_KEPT:
                     del self.answers[next(iter(self.answers))]
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                taken, _ = self._listening.accept()
+                taken, _ = listening.accept()
                 taken.setblocking(False)
                 self._selector.register(taken, selectors.EVENT_READ)
 
@@ -115,3 +117,13 @@ class Responder:
                 taken.send(head + b"Connection: close\r\n\r\n" + body)
         self._selector.unregister(taken)
         taken.close()
+
+
+def _listening(host: str, port: int) -> list[socket.socket]:
+    made = [socket.create_server(("127.0.0.1" if host == "localhost" else host, port), backlog=1024)]
+    if host == "localhost" and socket.has_dualstack_ipv6():  # whether there is IPv6 at all
+        port = made[0].getsockname()[1]
+        made.append(socket.create_server(("::1", port), family=socket.AF_INET6, backlog=1024))
+    for each in made:
+        each.setblocking(False)
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ def responder() -> Iterator[Responder]:
         yield made
 
 
-def looked(responder: Responder, token: str) -> bytes:
-    url = f"http://127.0.0.1:{responder.port}/.well-known/acme-challenge/{token}"
+def looked(responder: Responder, token: str, at: str = "127.0.0.1") -> bytes:
+    url = f"http://{at}:{responder.port}/.well-known/acme-challenge/{token}"
     with urllib.request.urlopen(url, timeout=10) as answer:
         body: bytes = answer.read()
         return body
@@ -37,6 +38,13 @@ def test_a_token_that_nobody_named_is_not_found(responder: Responder):
         looked(responder, "unknown")
     assert refused.value.code == 404
     refused.value.close()
+
+
+def test_it_is_found_at_both_addresses_of_localhost(responder: Responder):
+    """A validator asks IPv6 first (RFC 6761, 6.3 gives it both)."""
+    responder.answers["token"] = b"token.thumbprint"
+    assert socket.has_dualstack_ipv6()
+    assert [looked(responder, "token", at) for at in ("127.0.0.1", "[::1]")] == [b"token.thumbprint"] * 2
 
 
 def test_answers_can_be_put_in_directly_by_who_holds_it(responder: Responder):
