@@ -19,7 +19,7 @@ from gateway.actions.resources import Resources
 from gateway.domain.application import AcmeSettings, Pair
 from gateway.domain.audit import AuditEvent
 from gateway.domain.refusal import Refusal, RefusalReason
-from gateway.outbound.challenges import Evidence, Fault, Http01, Prover, Target, Unproven
+from gateway.outbound.challenges import NOTHING_SEEN, Evidence, Fault, Http01, Prover, Target, Unproven
 from gateway.outbound.resolver import NameResolver
 from gateway.store import acme as store
 from gateway.store.unit import StoreBusy, StoreUnavailable, Unit
@@ -56,8 +56,7 @@ _GLANCE: Final = 0.01  # seconds, while another process validates: its commit ta
 _RECORD_PAUSES: Final = (0.1, 0.5, 2.0, 5.0)  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(msgspec.Struct, frozen=True):
     """One challenge to be validated. `source` and `http_request_id` are those of the POST that asked."""
 
     pair: Pair
@@ -222,7 +221,7 @@ class Validations:
         return _processing(asked)
 
     async def _outcome(self, resources: Resources, asked: Validation) -> Authorization | None:
-        evidence = Evidence(())
+        evidence = NOTHING_SEEN
         error: Problem | None = None
         try:
             evidence = await self._prove(asked)
@@ -282,11 +281,9 @@ async def _take(turn: trio.Semaphore) -> None:
 
 
 async def _attempt(prover: Prover, target: Target, end: float) -> Evidence:
-    try:
-        with trio.fail_at(min(end, trio.current_time() + ATTEMPT_DEADLINE)):
-            return await prover.prove(target)
-    except trio.TooSlowError:
-        raise Unproven(Fault.CONNECTION, "the server took too long to answer", passing=True) from None
+    with trio.CancelScope(deadline=min(end, trio.current_time() + ATTEMPT_DEADLINE)):
+        return await prover.prove(target)
+    raise Unproven(Fault.CONNECTION, "the server took too long to answer", passing=True)
 
 
 async def unfinished_ids(resources: Resources) -> set[str]:

@@ -12,11 +12,11 @@ import os
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 import httptools
+import msgspec
 import trio
 
 from gateway.outbound.reach import Address
@@ -42,8 +42,7 @@ class FetchFailed(Exception):
         self.passing = passing
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where to connect and what to say: `host` is the Host header's value, `target` the request target (path)."""
 
     address: Address
@@ -53,8 +52,7 @@ class Destination:
     server_name: str | None = None  # TLS if set (the SNI)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """An answer. `body` is cut at one byte beyond the cap, so that the caller can tell."""
 
     status: int
@@ -160,7 +158,6 @@ async def get(stream: Line, destination: Destination, *, agent: str, body_cap: i
     Raises:
         FetchFailed: TLS failed, the connection ended early, or the answer is not HTTP.
     """
-    where = spell(destination.address, destination.port)
     channel: trio.abc.Stream = stream
     try:
         if destination.server_name is not None:
@@ -170,8 +167,10 @@ async def get(stream: Line, destination: Destination, *, agent: str, body_cap: i
         await channel.send_all(_head(destination, agent))
         return await _read(channel, body_cap)
     except (trio.BrokenResourceError, ssl.SSLError, ssl.CertificateError) as error:
+        where = spell(destination.address, destination.port)
         raise FetchFailed(f"the conversation with {where} broke off") from error
     except httptools.HttpParserError as error:
+        where = spell(destination.address, destination.port)
         raise FetchFailed(f"the answer of {where} is not HTTP", passing=False) from error
     finally:
         # No farewell: nobody is owed a close_notify, and a peer that does not read must not hold us.

@@ -78,6 +78,9 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 def literal(host: str) -> Address | None:
     """The address that `host` spells, or None if it is a name. A zone (`fe80::1%eth0`) is nobody's public identity."""
+    # An address has a colon, or ends with a digit; to find out by trying takes 8 microseconds, for each name.
+    if ":" not in host and not host[-1:].isdecimal():
+        return None
     try:
         address = ip_address(host)
     except ValueError:

@@ -6,6 +6,6 @@ policy lives here. Comes in: `actions.validate`.
 """
 
 from gateway.outbound.challenges.http01 import Http01
-from gateway.outbound.challenges.proof import Evidence, Fault, Prover, Target, Unproven
+from gateway.outbound.challenges.proof import NOTHING_SEEN, Evidence, Fault, Prover, Target, Unproven
 
-__all__ = ["Evidence", "Fault", "Http01", "Prover", "Target", "Unproven"]
+__all__ = ["NOTHING_SEEN", "Evidence", "Fault", "Http01", "Prover", "Target", "Unproven"]

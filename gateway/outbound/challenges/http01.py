@@ -7,9 +7,10 @@ log; a fetch that shows its content is a hole into whatever network this machine
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
+
+import msgspec
 
 from gateway.outbound.challenges.proof import Evidence, Fault, Target, Unproven, chosen
 from gateway.outbound.http import Destination, Fetched, FetchFailed, Line, connect, get
@@ -32,23 +33,22 @@ _DIAL_PATIENCE: Final = 4.0
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class _Hop:
-    """One URL on the way. `host` is without brackets."""
+class _Hop(msgspec.Struct, frozen=True):
+    """One URL on the way, whole and in its parts. `host` is without brackets."""
 
     scheme: str
     host: str
     port: int
     target: str
+    authority: str
+    url: str
 
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.authority}{self.target}"
 
-    @property
-    def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+def _hop(scheme: str, host: str, port: int, target: str) -> _Hop:
+    authority = f"[{host}]" if ":" in host else host
+    if port != _PORTS[scheme]:
+        authority = f"{authority}:{port}"
+    return _Hop(scheme, host, port, target, authority, f"{scheme}://{authority}{target}")
 
 
 class Http01:
@@ -59,7 +59,7 @@ class Http01:
 
     async def prove(self, target: Target) -> Evidence:
         """One attempt, redirects included. See `Prover`."""
-        hop = _Hop("http", target.host, target.port, _PATH + target.token)
+        hop = _hop("http", target.host, target.port, _PATH + target.token)
         seen: list[str] = []
         visited: set[str] = set()
         try:
@@ -149,7 +149,7 @@ def _redirect(hop: _Hop, location: str | None, port: int) -> _Hop:
         raise Unproven(Fault.CONNECTION, "the server redirects to a port that is neither 80 nor 443")
     path = parts.path if parts.path.startswith("/") else "/" + parts.path
     target = f"{path}?{parts.query}" if parts.query else path
-    return _Hop(parts.scheme, host.rstrip("."), port_asked, target)
+    return _hop(parts.scheme, host.rstrip("."), port_asked, target)
 
 
 def _printable(location: str | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from gateway.outbound.reach import Address
 
@@ -19,8 +20,7 @@ class Fault(Enum):
     INCORRECT_RESPONSE = "incorrectResponse"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What is to be proved, and under which of the pair's settings.
 
     `host` is an A-label name or an address without brackets. `key_authorization` is RFC 8555, 8.1.
@@ -34,11 +34,13 @@ class Target:
     resolvers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """What a proof stood on, for the audit: each hop as `URL at address` (A112)."""
 
     hops: tuple[str, ...]
+
+
+NOTHING_SEEN: Final = Evidence(())
 
 
 class Unproven(Exception):
@@ -48,12 +50,12 @@ class Unproven(Exception):
     may help. `evidence` is what was seen up to there.
     """
 
-    def __init__(self, fault: Fault, detail: str, *, passing: bool = False, evidence: Evidence | None = None) -> None:
+    def __init__(self, fault: Fault, detail: str, *, passing: bool = False, evidence: Evidence = NOTHING_SEEN) -> None:
         super().__init__(detail)
         self.fault = fault
         self.detail = detail
         self.passing = passing
-        self.evidence = evidence or Evidence(())
+        self.evidence = evidence
 
 
 class Prover(Protocol):
