@@ -27,6 +27,8 @@ from gateway.domain.certificate import Certificate, CertificateStatus
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.store import access, certificates
 from gateway.store.unit import Unit
+from protocols.exchange import Malformed
+from protocols.pkix.certificate import serial_of
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +162,11 @@ async def certificate(resources: Resources, pair: Pair, der: bytes) -> Certifica
             EXPIRED, or not yet valid (E61).
     """
     fingerprint = hashlib.sha256(der).hexdigest()
-    found = await resources.store.read(lambda unit: certificates.find_by_sha256(unit, fingerprint))
+    try:
+        serial = f"{serial_of(der):x}"
+    except Malformed:
+        serial = ""  # nobody's
+    found = await resources.store.read(lambda unit: certificates.find_by_sha256(unit, fingerprint, serial=serial))
     if (
         found is None
         or found.application_id != pair.application.id

@@ -177,5 +177,6 @@ def _links(old: Authority, new: Authority, by: By) -> list[Certificate]:
 
 def _note(unit: Unit, rows: tuple[Certificate, ...]) -> None:
     for row in rows:
-        if certificates.find_by_sha256(unit, row.sha256) is None:
+        found = certificates.find_by_serial(unit, row.issuer_id, row.serial)
+        if found is None or found.sha256 != row.sha256:
             certificates.record(unit, row)

@@ -46,9 +46,13 @@ def find_for(
     return None if row is None else (row.text("issuer_id"), row.blob("der"))
 
 
-def find_by_sha256(unit: Unit, sha256: str) -> Certificate | None:
-    """The certificate with this fingerprint, in lower-case hex."""
-    return _maybe(unit.one("certificates.find_by_sha256", sha256=sha256))
+def find_by_sha256(unit: Unit, sha256: str, *, serial: str) -> Certificate | None:
+    """The certificate of one of our authorities with this fingerprint, in lower-case hex, and this serial.
+
+    It is looked up by its serial at each authority: an index of fingerprints, which are random, cost every certificate
+    a page of its own to write.
+    """
+    return _maybe(unit.one("certificates.find_by_sha256", sha256=sha256, serial=serial))
 
 
 def find_by_serial(unit: Unit, issuer_id: str, serial: str) -> Certificate | None:

@@ -20,6 +20,7 @@ from gateway.fronts.est import est_routes
 from gateway.fronts.limits import Limits
 from gateway.outbound.signer import SignerBusy
 from gateway.store import audit, certificates
+from protocols.pkix.certificate import serial_of
 from tests.doubles.asgi import Answered
 from tests.doubles.house import PASSPHRASE, House, open_house
 from tests.doubles.requests import csr
@@ -56,7 +57,8 @@ async def enroll(house: House, request: bytes | None = None, **how: object) -> b
 
 async def record(house: House, leaf: bytes) -> Certificate:
     fingerprint = hashlib.sha256(leaf).hexdigest()
-    found = await house.store.read(lambda unit: certificates.find_by_sha256(unit, fingerprint))
+    serial = f"{serial_of(leaf):x}"
+    found = await house.store.read(lambda unit: certificates.find_by_sha256(unit, fingerprint, serial=serial))
     assert found is not None
     return found
 

@@ -19,6 +19,7 @@ from gateway.fronts.rates import Allowed, Rates, rate
 from gateway.fronts.scep import WINDOW, scep_routes
 from gateway.outbound.signer import SignerBusy, SignerRefused
 from gateway.store import audit, certificates, requests
+from protocols.pkix.certificate import serial_of
 from signer.contract.refusal import SignerRefusal
 from tests.doubles.asgi import Answered
 from tests.doubles.house import CHALLENGE, House, hashed, open_house, rsa_key
@@ -71,7 +72,8 @@ async def enroll(house: House, who: ScepClient, **how: object) -> bytes:
 
 async def record(house: House, leaf: bytes) -> Certificate:
     fingerprint = hashlib.sha256(leaf).hexdigest()
-    found = await house.store.read(lambda unit: certificates.find_by_sha256(unit, fingerprint))
+    serial = f"{serial_of(leaf):x}"
+    found = await house.store.read(lambda unit: certificates.find_by_sha256(unit, fingerprint, serial=serial))
     assert found is not None
     return found
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.certificate import SERIAL_TRANSITIONS, SerialStatus
 from gateway.domain.request import REQUEST_TRANSITIONS, CertificateRequest, ProofKind, RequestStatus, San, SanType
-from gateway.store import acme, audit, certificates, issuance, outbox, requests, revocations
+from gateway.store import acme, audit, catalogue, certificates, issuance, outbox, requests, revocations
 from gateway.store.issuance import Existing, Reserved
 from gateway.store.unit import Duplicate, StateConflict, Store, Unit, open_store
 from protocols.acme.states import AuthorizationStatus, OrderStatus
@@ -57,7 +57,11 @@ async def test_a_certificate_its_serial_its_request_and_its_event_come_in_one_co
     certificate = things.certificate(serial="ab12", request_id=request.id)
     await store.write(lambda unit: issuance.complete(unit, certificate, at=LATER))
     assert await store.read(lambda unit: certificates.find(unit, certificate.id)) == certificate
-    assert await store.read(lambda unit: certificates.find_by_sha256(unit, certificate.sha256)) == certificate
+    await store.write(lambda unit: catalogue.save_authority(unit, things.authority()))
+    sha256, other = certificate.sha256, "0" * 64
+    assert await store.read(lambda unit: certificates.find_by_sha256(unit, sha256, serial="ab12")) == certificate
+    assert await store.read(lambda unit: certificates.find_by_sha256(unit, other, serial="ab12")) is None
+    assert await store.read(lambda unit: certificates.find_by_sha256(unit, sha256, serial="ab13")) is None
     assert await store.read(lambda unit: certificates.find_by_serial(unit, "authority", "ab12")) == certificate
     assert await store.read(lambda unit: certificates.find_by_serial(unit, "other", "ab12")) is None
     found = await store.read(lambda unit: requests.find(unit, request.id))

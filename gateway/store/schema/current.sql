@@ -109,7 +109,6 @@ CREATE TABLE certificate_requests (
 ) STRICT;
 CREATE UNIQUE INDEX request_deduplication ON certificate_requests (application_id, profile_id, deduplication)
   WHERE deduplication IS NOT NULL;
-CREATE INDEX requests_of_application ON certificate_requests (application_id, created_at);
 
 -- A serial is reserved here before any signature, and is never reused: the primary key is the promise. The plan says
 -- what may exist under it; once the certificate is in the inventory the plan has said it all.
@@ -127,7 +126,8 @@ CREATE TABLE serials (
 ) STRICT;
 CREATE INDEX reserved_serials ON serials (at) WHERE status = 'reserved';
 
--- The uniqueness of (issuer, serial) is that of `serials`: one index of random keys less to write for every certificate.
+-- The uniqueness of (issuer, serial) is that of `serials`, by which a certificate is found too: each index more would be
+-- a page more to write for every certificate.
 CREATE TABLE certificates (
   id TEXT NOT NULL PRIMARY KEY,
   issuer_id TEXT NOT NULL,
@@ -158,10 +158,6 @@ CREATE TABLE certificates (
   managed_key BLOB,
   crl_partition INTEGER -- the list that its distribution point names; NULL: the whole one
 ) STRICT;
-CREATE UNIQUE INDEX certificate_sha256 ON certificates (sha256);
-CREATE INDEX certificates_of_application ON certificates (application_id, profile_id, created_at);
-CREATE INDEX certificates_by_end ON certificates (not_after);
-CREATE INDEX revoked_certificates ON certificates (issuer_id, revoked_at) WHERE revoked_at IS NOT NULL;
 
 -- Revocation: narrow rows, so that a list of 100,000 entries reads no certificate. A serial of which no certificate is
 -- known stands here as well. A row stays when a hold is released (reason 8, removeFromCRL).

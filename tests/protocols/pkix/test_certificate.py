@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -81,6 +82,13 @@ def test_without_extensions_there_are_no_names_and_no_rights():
     assert (read.sans, read.ca, read.key_usages, read.extended_key_usages) == (None, False, None, None)
 
 
+@pytest.mark.parametrize("der", [b"", tlv(0x30, b""), tlv(0x30, tlv(0x30, b"")), tlv(0x30, tlv(0x30, tlv(0x04, b"1")))])
+def test_what_has_no_serial_is_no_certificate(der: bytes):
+    with pytest.raises(Malformed) as caught:
+        certificate.serial_of(der)
+    assert caught.value.field == "certificate"
+
+
 def test_a_certificate_of_version_1_is_read():
     # A throw-away one of a SCEP client; the version is left out of its encoding.
     der = issue()
@@ -90,6 +98,7 @@ def test_a_certificate_of_version_1_is_read():
     assert der[first:].startswith(version)
     read = certificate.read(tlv(0x30, tlv(0x30, der[first + len(version) : last]), der[last:end]))
     assert read.subject == (Attribute("2.5.4.3", "device1"),)
+    assert certificate.serial_of(read.der) == read.serial == 0x1234
 
 
 def test_names_that_cannot_be_read_equal_no_name_that_anybody_asks_for():
@@ -132,8 +141,10 @@ def test_damaged_certificates_are_read_or_malformed():
     corpus = (issue(x509.SubjectAlternativeName([x509.DNSName("a.example")]), x509.OCSPNoCheck()), issue(key=rsa2048()))
     seen = 0
     for damaged in mutations(b"certificate", 2000, corpus):
+        with suppress(Malformed):
+            certificate.serial_of(damaged)
         try:
-            certificate.read(damaged)
+            assert certificate.read(damaged).serial == certificate.serial_of(damaged)
             seen += 1
         except Malformed:
             pass
