@@ -6,6 +6,7 @@ wrong key from wrong padding: `decrypt` always gives octets back, and only their
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -105,8 +106,8 @@ def decrypt(envelope: Envelope, cipher: ContentCipher, key: bytes) -> bytes:
     path as a readable nonsense. `key` has `cipher.key_length` octets.
     """
     assert len(key) == cipher.key_length
-    decryptor = Cipher(block_ciphers.AES(key), modes.CBC(envelope.iv)).decryptor()
-    padded = decryptor.update(envelope.ciphertext) + decryptor.finalize()
+    # Whole blocks: `update` gives them all, and nothing is left to finalize.
+    padded = Cipher(block_ciphers.AES(key), modes.CBC(envelope.iv)).decryptor().update(envelope.ciphertext)
     count = padded[-1]
     good = 1 <= count <= BLOCK and padded.endswith(bytes((count,)) * count)
     return padded[: len(padded) - count * good]
@@ -128,18 +129,31 @@ def encrypt(
     padding comes from the library.
     """
     count = BLOCK - len(content) % BLOCK
-    encryptor = Cipher(block_ciphers.AES(key), modes.CBC(iv)).encryptor()
-    ciphertext = encryptor.update(content + bytes((count,)) * count) + encryptor.finalize()
-    info = der.sequence(
-        _VERSION_0,
-        recipient.issuer_and_serial,
-        transport.identifier,
-        der.octet_string(public_key.encrypt(key, transport.padding)),
+    # Whole blocks: `update` gives them all, and nothing is left to finalize.
+    ciphertext = Cipher(block_ciphers.AES(key), modes.CBC(iv)).encryptor().update(content + bytes((count,)) * count)
+    wrapped = public_key.encrypt(key, transport.padding)
+    named = recipient.issuer_and_serial
+    first, second, third, fourth = _around(cipher.oid, transport.identifier, len(named), len(wrapped), len(ciphertext))
+    return b"".join((first, named, second, wrapped, third, iv, fourth, ciphertext))
+
+
+# As in `signed.build`: few lengths come up, and eleven elements are written once for them.
+@lru_cache(maxsize=256)
+def _around(
+    cipher: bytes, transport: bytes, named: int, wrapped: int, ciphertext: int
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """What stands before the recipient's name, the wrapped key, the IV and the ciphertext of so many octets."""
+    key = transport + der.octet_string(bytes(wrapped))
+    info = der.tlv(der.SET, der.sequence(_VERSION_0, bytes(named), key))
+    algorithm = der.sequence(cipher, der.octet_string(bytes(BLOCK)))
+    content = der.tlv(0x80, bytes(ciphertext))
+    encrypted = der.sequence(algorithms.DATA, algorithm, content)
+    enveloped = der.sequence(_VERSION_0, info, encrypted)
+    whole = der.sequence(algorithms.ENVELOPED_DATA, der.tlv(0xA0, enveloped))
+    after = len(whole) - len(encrypted)  # the wrapped key
+    return (
+        whole[: after - len(key) - named],
+        key[: len(key) - wrapped],
+        whole[after : len(whole) - len(content) - BLOCK],
+        content[: len(content) - ciphertext],
     )
-    encrypted = der.sequence(
-        algorithms.DATA,
-        der.sequence(cipher.oid, der.octet_string(iv)),
-        der.tlv(0x80, ciphertext),
-    )
-    enveloped = der.sequence(_VERSION_0, der.tlv(der.SET, info), encrypted)
-    return der.sequence(algorithms.ENVELOPED_DATA, der.tlv(0xA0, enveloped))

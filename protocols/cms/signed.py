@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, unique
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -249,7 +250,17 @@ def attribute(kind: bytes, value: bytes) -> bytes:
     return der.sequence(kind, der.tlv(der.SET, value))
 
 
+def attribute_head(kind: bytes, tag: int, length: int) -> bytes:
+    """What stands before the contents of an Attribute with one value, of this tag and so many octets; for constants."""
+    whole = attribute(kind, der.tlv(tag, bytes(length)))
+    return whole[: len(whole) - length]
+
+
 _CONTENT_TYPE_DATA: Final = attribute(algorithms.CONTENT_TYPE, algorithms.DATA)
+_MESSAGE_DIGEST: Final = {
+    digest.name: attribute_head(algorithms.MESSAGE_DIGEST, der.OCTET_STRING, digest.hash.digest_size)
+    for digest in algorithms.DIGESTS.values()
+}
 
 
 def attributes(content: bytes | None, digest: Digest, others: Iterable[bytes]) -> bytes:
@@ -257,28 +268,33 @@ def attributes(content: bytes | None, digest: Digest, others: Iterable[bytes]) -
 
     `others` are Attributes beside contentType and messageDigest. Absent content is hashed as none.
     """
-    hashed = digest.of(content or b"")
-    return der.set_of(_CONTENT_TYPE_DATA, attribute(algorithms.MESSAGE_DIGEST, der.octet_string(hashed)), *others)
+    return der.set_of(_CONTENT_TYPE_DATA, _MESSAGE_DIGEST[digest.name] + digest.of(content or b""), *others)
 
 
 def build(content: bytes | None, digest: Digest, signer: Certificate, to_be_signed: bytes, signature: bytes) -> bytes:
     """A ContentInfo with SignedData of `signer`, who signed `to_be_signed` (from `attributes`) with an RSA key, DER."""
-    encapsulated = algorithms.DATA if content is None else algorithms.DATA + der.tlv(0xA0, der.octet_string(content))
-    # As one value: the tag [0] IMPLICIT in place of SET OF, lengths and contents the same.
-    implicit = b"\xa0" + to_be_signed[1:]
-    info = der.sequence(
-        _VERSION_1,
-        signer.issuer_and_serial,
-        digest.identifier,
-        implicit,
-        algorithms.RSA_IDENTIFIER,
-        der.octet_string(signature),
+    lengths = -1 if content is None else len(content), len(to_be_signed), len(signature)
+    first, second, third = _around(signer, digest.identifier, *lengths)
+    # The attributes as one value: the tag [0] IMPLICIT in place of SET OF, length and contents the same.
+    return b"".join((first, content or b"", second, b"\xa0", to_be_signed[1:], third, signature))
+
+
+# A server's messages have few lengths among them: the eleven elements around what differs are written once for each.
+@lru_cache(maxsize=256)
+def _around(
+    signer: Certificate, digest: bytes, content: int, attributes: int, signature: int
+) -> tuple[bytes, bytes, bytes]:
+    """What stands before the content, the attributes and the signature of so many octets; a content of -1 is absent."""
+    encapsulated = algorithms.DATA if content < 0 else algorithms.DATA + der.tlv(0xA0, der.octet_string(bytes(content)))
+    signed_by = _VERSION_1 + signer.issuer_and_serial + digest
+    sealed = algorithms.RSA_IDENTIFIER + der.octet_string(bytes(signature))
+    info = der.tlv(der.SET, der.sequence(signed_by, bytes(attributes), sealed))
+    bag = der.tlv(0xA0, signer.encoded)
+    signed = der.sequence(_VERSION_1, der.tlv(der.SET, digest), der.sequence(encapsulated), bag, info)
+    whole = der.sequence(algorithms.SIGNED_DATA, der.tlv(0xA0, signed))
+    after = len(whole) - len(bag) - len(info)  # the content
+    return (
+        whole[: after - max(content, 0)],
+        whole[after : len(whole) - len(sealed) - attributes],
+        sealed[: len(sealed) - signature],
     )
-    signed = der.sequence(
-        _VERSION_1,
-        der.tlv(der.SET, digest.identifier),
-        der.sequence(encapsulated),
-        der.tlv(0xA0, signer.encoded),
-        der.tlv(der.SET, info),
-    )
-    return der.sequence(algorithms.SIGNED_DATA, der.tlv(0xA0, signed))

@@ -55,6 +55,8 @@ _IS_CERT_REP: Final = _string(MESSAGE_TYPE, str(MessageType.CERT_REP.value))
 _SUCCESS: Final = _string(PKI_STATUS, "0")
 _FAILURE: Final = _string(PKI_STATUS, "2")
 _PENDING: Final = _string(PKI_STATUS, "3")
+_SENDER_NONCE: Final = signed.attribute_head(SENDER_NONCE, der.OCTET_STRING, 16)
+_SIGNING_TIME: Final = signed.attribute_head(algorithms.SIGNING_TIME, der.UTC_TIME, len("yymmddhhmmssZ"))
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -97,12 +99,13 @@ class Answer(msgspec.Struct, frozen=True):
 
     def _transaction(self) -> tuple[bytes, ...]:
         """What ties an answer to its question (S84)."""
-        # UTCTime until 2049 (RFC 5652, 11.3); by then somebody else writes this.
-        time = der.tlv(der.UTC_TIME, self.now.strftime("%y%m%d%H%M%SZ").encode())
+        now = self.now
+        # UTCTime until 2049 (RFC 5652, 11.3); by then somebody else writes this. `strftime` takes three times as long.
+        time = b"%02d%02d%02d%02d%02d%02dZ" % (now.year % 100, now.month, now.day, now.hour, now.minute, now.second)
         return (
             _IS_CERT_REP,
             signed.attribute(TRANSACTION_ID, self.message.transaction_element),
             signed.attribute(RECIPIENT_NONCE, der.octet_string(self.message.sender_nonce)),
-            signed.attribute(SENDER_NONCE, der.octet_string(self.dice.sender_nonce)),
-            signed.attribute(algorithms.SIGNING_TIME, time),
+            _SENDER_NONCE + self.dice.sender_nonce,
+            _SIGNING_TIME + time,
         )

@@ -106,6 +106,19 @@ def test_padding_is_put_on_and_taken_off(content: bytes):
     assert opened(octets) == content
 
 
+@pytest.mark.parametrize("octets", [0, 15, 100, 111, 112, 127, 128, 255, 256, 65_519, 65_520])
+@pytest.mark.parametrize("cipher", algorithms.CIPHERS.values(), ids=lambda each: each.name)
+def test_an_envelope_is_der_at_every_length_of_its_content(octets: int, cipher: algorithms.ContentCipher):
+    """X.690, 10.1; S85: also where an envelope of these lengths was closed before, with other octets."""
+    public_key = rsa_key("ra").public_key()
+    for letter in (b"x", b"y"):
+        key, iv, content = letter * cipher.key_length, letter * 16, letter * octets
+        closed = enveloped.encrypt(content, ra(), public_key, cipher, algorithms.OAEP_SHA256, key=key, iv=iv)
+        assert cms.ContentInfo.load(closed, strict=True).dump(force=True) == closed
+        scheme = algorithms.OAEP_SHA256.padding
+        assert (opened(closed, scheme), enveloped.parse(closed).iv) == (content, iv)
+
+
 @given(st.binary(min_size=16, max_size=16))
 @settings(max_examples=200)
 def test_a_wrong_key_gives_noise_and_never_an_error(key: bytes):

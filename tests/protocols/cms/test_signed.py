@@ -324,6 +324,24 @@ def test_what_the_ra_signs_verifies_with_openssl(tmp_path: Path, content: bytes 
     assert done.stdout == (content or b"")
 
 
+@pytest.mark.parametrize("octets", [0, 1, 60, 127, 128, 255, 256, 65_535, 65_536])
+@pytest.mark.parametrize("digest", ["sha256", "sha512"])
+def test_a_message_is_der_at_every_length_of_its_content_and_attributes(octets: int, digest: str):
+    """X.690, 10.1; S85: also where a message of these lengths was built before, of other octets."""
+    key = rsa_key("ra")
+    ra = certificate.read(self_signed(key, "RA").public_bytes(Encoding.DER))
+    by = next(each for each in algorithms.DIGESTS.values() if each.name == digest)
+    for letter in (b"x", b"y"):
+        content = letter * octets
+        other = signed.attribute(der.object_identifier("1.2.3.4"), der.octet_string(letter * (octets % 300)))
+        to_be_signed = signed.attributes(content, by, [other])
+        signature = key.sign(to_be_signed, padding.PKCS1v15(), by.hash)
+        built = signed.build(content, by, ra, to_be_signed, signature)
+        assert cms.ContentInfo.load(built, strict=True).dump(force=True) == built
+        read = signed.parse(built)
+        assert (read.content, read.signature, signed.verify(read)) == (content, signature, Verdict.VALID)
+
+
 def test_damage_never_raises_anything_else():
     """S55: for each of the ways in which clients write."""
     corpus = [message(rsa_client()), message(rsa_client(by_key_identifier=True, signature="pss")), message(ec_client())]
