@@ -89,6 +89,33 @@ def test_a_fresh_schema_equals_the_sum_of_the_migrations_on_postgresql(postgresq
     assert len(fresh) > 100
 
 
+# Read while nothing else is, in steps, or along an index that holds only what is under way.
+READS_THE_WHOLE_TABLE = {
+    "requests.search",
+    "requests.count",
+    "outbox.collect",
+    "acme.unfinished",
+    "issuance.release_orders",
+}
+TABLES_OF_EVERY_ENROLLMENT = re.compile(
+    r"SCAN (certificates|certificate_requests|serials|outbox|audit|acme_(orders|authorizations|order_authorizations))\b"
+)
+
+
+def test_no_query_looks_at_every_row_of_a_table_that_grows_with_each_enrollment():
+    connection = sqlite3.connect(":memory:")
+    for statement in migrate.statements(migrate.current()):
+        connection.execute(statement)
+    scanning = set()
+    for name, text in statements.for_sqlite().items():
+        query = statements.positional(text).text
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", (None,) * query.count("?")).fetchall()
+        if any(TABLES_OF_EVERY_ENROLLMENT.match(step[3]) for step in plan):
+            scanning.add(name)
+    connection.close()
+    assert scanning == READS_THE_WHOLE_TABLE
+
+
 def test_migrations_are_numbered_without_gaps_and_pre_comes_before_post():
     found = migrate.migrations()
     assert [each.number for each in found] == sorted(each.number for each in found)

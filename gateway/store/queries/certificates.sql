@@ -30,10 +30,10 @@ WHERE certificates.id = :id AND request.application_id = :application_id AND req
   AND request.proof_kind = :proof_kind AND request.proof_subject = :proof_subject
 
 -- find_by_sha256 --
-SELECT certificates.* FROM authorities
-JOIN serials ON serials.issuer_id = authorities.id AND serials.serial = :serial
-JOIN certificates ON certificates.id = serials.certificate_id
-WHERE certificates.sha256 = :sha256
+-- IN, not a join: of a join SQLite takes the serials for the outer loop, and reads all of them.
+SELECT certificates.* FROM serials JOIN certificates ON certificates.id = serials.certificate_id
+WHERE serials.issuer_id IN (SELECT id FROM authorities) AND serials.serial = :serial
+  AND certificates.sha256 = :sha256
 
 -- find_by_serial --
 SELECT certificates.* FROM serials JOIN certificates ON certificates.id = serials.certificate_id
