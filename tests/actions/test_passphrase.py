@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 
 import pytest
 import trio
@@ -104,18 +103,22 @@ async def test_memory_is_bounded_and_the_oldest_goes_first():
 
 
 async def test_the_loop_runs_on_while_a_passphrase_is_checked():
+    begun, going = threading.Event(), threading.Event()
+
     def slow(phc: str, text: str) -> bool:
-        time.sleep(0.2)
-        return True
+        begun.set()
+        return going.wait(20)  # not for ever: a loop that stands still could not say so
 
     check = PassphraseCheck(verify=slow)
-    turns = 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(check.matches, "a", "b")
-        while not check.known("a", "b"):
-            turns += 1
+        while not begun.is_set():
+            await trio.sleep(0.001)
+        for _ in range(4):
             await trio.sleep(0.01)
-    assert turns > 3
+            assert not check.known("a", "b")
+        going.set()
+    assert check.known("a", "b")
 
 
 async def test_the_doors_share_one_check():

@@ -157,9 +157,9 @@ def test_fresh_connections_are_one_for_each_piece_of_work():
 
 
 def test_a_server_that_is_gone_is_counted_and_the_run_ends():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    tally = ran(f"http://127.0.0.1:{port}", Open(40.0, even=True))
+    with socket.socket() as deaf:  # bound, so that nobody else gets the port, and not listening
+        deaf.bind(("127.0.0.1", 0))
+        tally = ran(f"http://127.0.0.1:{deaf.getsockname()[1]}", Open(40.0, even=True))
     assert tally.lost == tally.arrived == 20
     assert "connecting to" in tally.first_failure
 

@@ -70,7 +70,7 @@ async def test_a_peer_that_does_not_take_the_connection_is_given_up_in_time():
             waiting = open_ones.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))
-        with trio.fail_after(5), pytest.raises(FetchFailed) as failed:
+        with trio.fail_after(60), pytest.raises(FetchFailed) as failed:
             await http.connect(ip_address("127.0.0.1"), port, patience=0.05)
     assert "timed out" in failed.value.detail
     assert failed.value.passing
@@ -90,7 +90,7 @@ async def test_what_does_not_fit_the_kernels_buffer_waits_until_it_does():
             await other.wait_send_all_might_not_block()
         await other.aclose()
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hear)
             await line.send_all(said)
@@ -111,6 +111,6 @@ async def test_a_connection_that_is_torn_down_is_a_broken_one():
             taken, _ = listening.accept()
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             taken.close()
-            with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            with trio.fail_after(60), pytest.raises(trio.BrokenResourceError):
                 await line.receive_some()
             line.close()
