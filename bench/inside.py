@@ -68,7 +68,7 @@ class Inside:
             "headers": raw,
             "client": ("127.0.0.1", 40000),
             "server": ("127.0.0.1", 443),
-            "extensions": {WHOLE: True, **({"tls": {"client_cert_der": None}} if scheme == "https" else {})},
+            "extensions": {WHOLE: body, **({"tls": {"client_cert_der": None}} if scheme == "https" else {})},
         }
         sent: list[Message] = []
 

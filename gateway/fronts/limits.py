@@ -27,7 +27,8 @@ SHORT_BYTES = 64 * KIB
 SHORT_SECONDS = 0.5
 
 
-# An extension of the scope: all of the body came with its head. Nobody waits for it, and none of it is on its way.
+# An extension of the scope: the body, where all of it came with its head. Nobody waits for it, and none of it is on its
+# way; to be given it by a message costs as much as to split the head.
 WHOLE = "muster.whole"
 
 
@@ -113,7 +114,7 @@ class Incoming:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
-        self.unread = not is_whole(scope) and _announces_body(scope)
+        self.unread = whole(scope) is None and _announces_body(scope)
 
     async def receive(self) -> Message:
         """The next message from the peer."""
@@ -158,10 +159,10 @@ def _announces_body(scope: Scope) -> bool:
     )
 
 
-def is_whole(scope: Scope) -> bool:
-    """Whether the listener says that all of the body is here."""
+def whole(scope: Scope) -> bytes | None:
+    """The body, where the listener says that all of it is here."""
     extensions = scope.get("extensions")
-    return extensions is not None and WHOLE in extensions
+    return None if extensions is None else extensions.get(WHOLE)
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -183,12 +184,14 @@ async def read_body(scope: Scope, receive: Receive, *, cap: int, seconds: float,
         Disconnected: the peer went away.
         Refusal: BUSY, where too much of too many bodies is here already.
     """
+    body = whole(scope)
+    if body is not None:
+        if len(body) > cap:
+            raise _too_long(cap)
+        return body
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > cap:
         raise _too_long(cap)
-    if is_whole(scope):
-        # No deadline for what is here: to set one up and take it down costs as much as a signature does.
-        return await _read(receive, cap, coming)
     with trio.move_on_after(seconds):
         return await _read(receive, cap, coming)
     raise BodyRefused(408, f"the body did not arrive within {seconds:g} seconds")

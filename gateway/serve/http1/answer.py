@@ -16,6 +16,8 @@ from gateway.serve.http1.head import Unreadable
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _LINES: Final = {each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus}
+# What an answer says that the connection has to know; a coding is not the application's to choose.
+_HEARD: Final = frozenset({b"content-length", b"connection", b"transfer-encoding"})
 # RFC 9110, 6.4.1 and 8.6: no content, and no word of its length.
 BODILESS: Final = frozenset({204, 304})
 
@@ -35,15 +37,29 @@ def date_line(at: float) -> bytes:
 
 def lead(status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes) -> Lead:
     """Status line and fields. Raises ValueError for what cannot be sent."""
-    fields = [b"%b: %b\r\n" % pair for pair in headers]
-    lines = b"".join((_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, *fields, date))
-    ends = len(fields) + 2
-    if lines.count(b"\n") != ends or lines.count(b"\r") != ends or b"\0" in lines or not 200 <= status <= 999:
+    parts = [_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+    length: int | None = None
+    closes = False
+    for name, value in headers:
+        parts.append(b"%b: %b\r\n" % (name, value))
+        small = name.lower()
+        if small not in _HEARD:
+            continue
+        if small == b"content-length":
+            if length is not None:
+                raise ValueError("an answer has one length")
+            length = int(value)  # raises ValueError for what is no number
+        elif small == b"connection":
+            closes = closes or value.lower() == b"close"
+        else:
+            raise ValueError("the connection decides on transfer codings")
+    parts.append(date)
+    lines = b"".join(parts)
+    # Each part ends with one CR LF: one more of these octets, wherever it stands, is the application's. A pass over the
+    # bytes in one call: to count them apart, and to look for names among them, took three times as long as this.
+    if len(lines) - len(lines.translate(None, b"\r\n\0")) != 2 * len(parts) or not 200 <= status <= 999:
         raise ValueError("an answer's field holds what would end it")
-    small = lines.lower()
-    if b"\r\ntransfer-encoding:" in small:
-        raise ValueError("the connection decides on transfer codings")
-    return Lead(lines, _length(small), b"\r\nconnection: close\r\n" in small)
+    return Lead(lines, length, closes)
 
 
 def refusal(refused: Unreadable, date: bytes) -> bytes:
@@ -59,15 +75,3 @@ def refusal(refused: Unreadable, date: bytes) -> bytes:
             body,
         )
     )
-
-
-def _length(small: bytes) -> int | None:
-    name = b"\r\ncontent-length: "
-    at = small.find(name)
-    if at < 0:
-        return None
-    at += len(name)
-    # Raises ValueError for what is no number; a second one would be a second opinion.
-    if small.find(name, at) >= 0:
-        raise ValueError("an answer has one length")
-    return int(small[at : small.index(b"\r", at)])

@@ -156,11 +156,11 @@ class Connection:
         connection, for a few packets of questions.
         """
         wire = self._wire
-        if wire.unsent() <= UNHEARD:
+        if wire.unsent(UNHEARD) <= UNHEARD:
             return
         until = trio.current_time() + self._hall.patience.write
         pause = 0.005
-        while wire.unsent() > UNHEARD:
+        while wire.unsent(UNHEARD) > UNHEARD:
             if trio.current_time() > until:
                 raise Gone
             await trio.sleep(pause)
@@ -207,6 +207,10 @@ class Connection:
     async def _answer(self, head: Head, turn: Turn) -> None:
         circumstances, watch = self._circumstances, self._hall.watch
         path = head.path.decode("ascii")
+        body = turn.whole
+        extensions: dict[str, object] = {} if body is None else {WHOLE: body}
+        if circumstances.tls is not None:
+            extensions["tls"] = circumstances.tls
         scope: Scope = {
             "type": "http",
             "http_version": "1.1" if head.modern else "1.0",
@@ -221,20 +225,17 @@ class Connection:
             "client": circumstances.client,
             "server": circumstances.server,
             "state": {},
-            "extensions": {} if circumstances.tls is None else {"tls": circumstances.tls},
+            "extensions": extensions,
         }
-        if turn.whole:
-            scope["extensions"][WHOLE] = True
         self._turn = turn
-        self.began = trio.current_time()
-        watch.at_work.add(self)
+        watch.at_work[self] = watch.ticks
         try:
             await self._hall.asgi(scope, turn.receive, turn.send)
         except Exception:
             # The application keeps its failures to itself; this one is of its outermost layer.
             logger.exception("a request failed outside the application")
         finally:
-            watch.at_work.discard(self)
+            watch.at_work.pop(self, None)
             self.due = math.inf
             self._turn = None
         if not turn.over:

@@ -85,9 +85,9 @@ class Turn:
         self.refused: Unreadable | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether all of the body is here, so that nobody will wait for it."""
-        return self._left == 0
+    def whole(self) -> bytes | None:
+        """The body, where all of it came with the head."""
+        return None if self._left else self._here
 
     @property
     def later(self) -> bool:
@@ -192,6 +192,8 @@ class Turn:
         """The answer's head, and the first of its body."""
         length = b""
         asked = self._head
+        if head.length == len(body) and not more and asked.method != "HEAD" and self._status not in BODILESS:
+            return b"".join((head.lines, self._connection(head), b"\r\n", body))  # as nearly all are
         silent = asked.method == "HEAD" or self._status in BODILESS
         if head.length is not None:
             self._owed = head.length

@@ -17,8 +17,8 @@ from gateway.serve.http1.answer import date_line
 TICK_SECONDS: Final = 0.1
 # Timers are told in seconds: to look at every connection ten times a second would be for nothing.
 _TICKS_A_SWEEP: Final = 5
-# Requests that are answered sooner are not looked at: there would be nothing left to save.
-_LONG_SECONDS: Final = 0.1
+# Requests that are answered within a whole tick are not looked at: there would be nothing left to save.
+_LONG_TICKS: Final = 2
 
 _HALF: Final = select.POLLRDHUP
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -46,7 +46,9 @@ class Watch:
 
     def __init__(self) -> None:
         self.open: set[Watched] = set()
-        self.at_work: set[Watched] = set()
+        # Since which tick: whoever begins a request need not ask for the time.
+        self.at_work: dict[Watched, int] = {}
+        self.ticks = 0
         self.date = date_line(time.time())
         self._second = 0
         self._stirred = trio.Event()
@@ -62,7 +64,7 @@ class Watch:
     def remove(self, one: Watched) -> None:
         """It has ended."""
         self.open.discard(one)
-        self.at_work.discard(one)
+        self.at_work.pop(one, None)
 
     def drain(self) -> None:
         """Connections that wait for nothing end, soon."""
@@ -73,7 +75,6 @@ class Watch:
 
     async def keep(self) -> None:
         """Look, until cancelled."""
-        ticks = 0
         while True:
             if not self.open:
                 self._stirred = trio.Event()
@@ -81,16 +82,17 @@ class Watch:
             await trio.sleep(TICK_SECONDS)
             self._tell_time()
             now = trio.current_time()
+            self.ticks += 1
             if self.at_work:
-                self._look(now)
-            ticks += 1
-            if self._every_tick or ticks % _TICKS_A_SWEEP == 0:
+                self._look()
+            if self._every_tick or self.ticks % _TICKS_A_SWEEP == 0:
                 for each in [each for each in self.open if each.due <= now]:
                     each.overdue()
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """One system call for all requests that take long."""
-        long = {each.descriptor: each for each in self.at_work if now - each.began > _LONG_SECONDS}
+        before = self.ticks - _LONG_TICKS
+        long = {each.descriptor: each for each, since in self.at_work.items() if since <= before}
         if not long:
             return
         poll = select.poll()

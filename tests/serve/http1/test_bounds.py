@@ -138,7 +138,7 @@ async def test_an_idle_connection_holds_nothing_of_its_last_request() -> None:
 
 REFUSED = {
     "as a head": b"GET / HTTP/2.7\r\n\r\n",
-    "by llhttp": POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "for its fields": POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "as a body": POST + b"Transfer-Encoding: chunked\r\n\r\nx",
     "as a body that ends": POST + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
 }
