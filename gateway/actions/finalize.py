@@ -7,6 +7,7 @@ What is judged, signed and recorded is `enroll`'s; no second way to a certificat
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 import trio
@@ -37,8 +38,11 @@ async def finalize(
     *,
     source: str = "",
     http_request_id: str = "",
+    issued: Callable[[Issued], None] | None = None,
 ) -> Order:
     """Issue for an order that is ready, at most once (A82), and give the order as it then is.
+
+    `order` may be ready no more: the claim in the store decides. `issued` is told of what this very call issued.
 
     Two finalizes at the same time meet in the enrollment's deduplication: the second waits for the first one's outcome.
 
@@ -62,6 +66,8 @@ async def finalize(
             await claim.give_back()
         raise
     if isinstance(outcome, Issued) and claim.closed:
+        if issued is not None:
+            issued(outcome)
         return msgspec.structs.replace(
             order, status=OrderStatus.VALID, certificate_id=outcome.certificate_id, csr_hash=csr.sha256, error=None
         )

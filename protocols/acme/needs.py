@@ -55,9 +55,13 @@ class CreateOrder(Need[Order], msgspec.Struct, frozen=True):
 
 
 class FindOrder(Need[Order | None], msgspec.Struct, frozen=True):
-    """The order with this id, of this directory's pair, its status as of now (`ready` as soon as it is)."""
+    """The order with this id, of this directory's pair, its status as of now (`ready` as soon as it is).
+
+    To claim it, what was ready a moment ago may be given as it was: `Finalize` is refused where it no longer is.
+    """
 
     id: str
+    claiming: bool = False
 
 
 class ListOrders(Need[tuple[tuple[str, ...], str | None]], msgspec.Struct, frozen=True):

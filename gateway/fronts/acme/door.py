@@ -17,6 +17,7 @@ from gateway.domain.application import AcmeSettings, Pair
 from gateway.domain.request import Protocol
 from gateway.fronts.acme.accounts import Accounts
 from gateway.fronts.acme.host import Host, Shared
+from gateway.fronts.acme.lately import Lately
 from gateway.fronts.acme.nonces import Nonces
 from gateway.fronts.carry import carry
 from gateway.fronts.endpoint import Endpoint
@@ -53,6 +54,8 @@ class Acme:
             front.resources,
             Nonces(front.resources.dice, time.monotonic, front.nonces),
             Accounts(time.monotonic),
+            Lately(time.monotonic),
+            Lately(time.monotonic),
             front.validations,
         )
         self._version = -1

@@ -15,16 +15,18 @@ from gateway.actions.validate import Validation, Validations
 from gateway.domain.application import Pair
 from gateway.domain.audit import AuditEvent
 from gateway.domain.identifier import new_id
+from gateway.domain.issuance import Issued
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import ProofKind
 from gateway.fronts.acme.accounts import Accounts
+from gateway.fronts.acme.lately import Lately
 from gateway.fronts.acme.nonces import Nonces
 from gateway.fronts.admission import UnderWay
 from gateway.fronts.peer import Peer
 from gateway.store import acme, certificates
 from gateway.store.unit import Unit
 from protocols.acme import needs
-from protocols.acme.states import Account, AccountStatus, Authorization, Order
+from protocols.acme.states import Account, AccountStatus, Authorization, Order, OrderStatus
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +43,21 @@ class Shared:
     resources: Resources
     nonces: Nonces
     accounts: Accounts
+    ready: Lately[Order]
+    issued: Lately[tuple[bytes, ...]]
     validations: Validations
 
 
 class Host:
     """The host of one request: of one pair, for one peer. `entry` counts it among those that are under way."""
 
-    __slots__ = ("_entry", "_pair", "_resources", "_shared", "_who")
+    __slots__ = ("_entry", "_pair", "_pair_id", "_resources", "_shared", "_who")
 
     def __init__(self, shared: Shared, pair: Pair, who: Peer, entry: UnderWay) -> None:
         self._shared = shared
         self._resources = shared.resources
         self._pair = pair
+        self._pair_id = pair.id
         self._who = who
         self._entry = entry
 
@@ -72,7 +77,7 @@ class Host:
             case needs.FindAccount():
                 return await self._find_account(need.id)
             case needs.FindOrder():
-                return await self._find_order(need.id)
+                return await self._find_order(need)
             case needs.FindAuthorization():
                 return await self._find_authorization(need.id)
             case needs.CreateOrder():
@@ -80,19 +85,11 @@ class Host:
             case needs.BeginValidation():
                 return await self._begin_validation(need)
             case needs.Finalize():
-                return await finalize(
-                    self._resources,
-                    self._pair,
-                    need.account,
-                    need.order,
-                    need.csr,
-                    source=self._who.address,
-                    http_request_id=self._who.id,
-                )
+                return await self._finalize(need)
             case needs.ReadChain():
                 return await self._read_chain(need)
             case needs.FindAccountByKey():
-                return await self._read(lambda unit: acme.find_account_by_key(unit, self._pair.id, need.thumbprint))
+                return await self._read(lambda unit: acme.find_account_by_key(unit, self._pair_id, need.thumbprint))
             case needs.CreateAccount():
                 return await self._create_account(need)
             case needs.UpdateAccount():
@@ -108,21 +105,27 @@ class Host:
         return await self._resources.store.read(work)
 
     async def _find_account(self, account_id: str) -> Account | None:
-        known = self._shared.accounts.get(self._pair.id, account_id)
+        known = self._shared.accounts.get(self._pair_id, account_id)
         if known is not None:
             return known
-        found = await self._read(lambda unit: acme.find_account(unit, self._pair.id, account_id))
+        found = await self._read(lambda unit: acme.find_account(unit, self._pair_id, account_id))
         if found is not None:
             self._shared.accounts.put(found)
         return found
 
-    async def _find_order(self, order_id: str) -> Order | None:
-        now = self._resources.now()
-        return await self._read(lambda unit: acme.find_order(unit, self._pair.id, order_id, now))
+    async def _find_order(self, need: needs.FindOrder) -> Order | None:
+        now, key = self._resources.now(), (self._pair_id, need.id)
+        known = self._shared.ready.take(key) if need.claiming else None
+        if known is not None and now < known.expires:
+            return known
+        found = await self._read(lambda unit: acme.find_order(unit, self._pair_id, need.id, now))
+        if found is not None and found.status is OrderStatus.READY and not need.claiming:
+            self._shared.ready.put(key, found)
+        return found
 
     async def _find_authorization(self, authorization_id: str) -> Authorization | None:
         now = self._resources.now()
-        return await self._read(lambda unit: acme.find_authorization(unit, self._pair.id, authorization_id, now))
+        return await self._read(lambda unit: acme.find_authorization(unit, self._pair_id, authorization_id, now))
 
     async def _list_orders(self, need: needs.ListOrders) -> tuple[tuple[str, ...], str | None]:
         now = self._resources.now()
@@ -137,7 +140,10 @@ class Host:
             source=self._who.address,
             http_request_id=self._who.id,
         )
-        return await order.create(self._resources, self._pair, ask)
+        created = await order.create(self._resources, self._pair, ask)
+        if created.status is OrderStatus.READY:
+            self._shared.ready.put((self._pair_id, created.id), created)
+        return created
 
     async def _begin_validation(self, need: needs.BeginValidation) -> Authorization:
         challenge = next(each for each in need.authorization.challenges if each.id == need.challenge_id)
@@ -152,8 +158,27 @@ class Host:
         # Aside: how long it takes is the choice of whoever named the host.
         return await self._entry.aside(self._shared.validations.begin(self._resources, asked))
 
+    async def _finalize(self, need: needs.Finalize) -> Order:
+        def issued(outcome: Issued) -> None:
+            key = (self._pair_id, need.account.id, outcome.certificate_id)
+            self._shared.issued.put(key, (outcome.certificate, *outcome.chain))
+
+        return await finalize(
+            self._resources,
+            self._pair,
+            need.account,
+            need.order,
+            need.csr,
+            source=self._who.address,
+            http_request_id=self._who.id,
+            issued=issued,
+        )
+
     async def _read_chain(self, need: needs.ReadChain) -> tuple[bytes, ...] | None:
         """The certificate, if one of this account's orders on this pair got it, and its issuers without the root."""
+        known = self._shared.issued.take((self._pair_id, need.account_id, need.certificate_id))
+        if known is not None:
+            return known
 
         def unit(unit: Unit) -> tuple[str, bytes] | None:
             return certificates.find_for(
@@ -177,7 +202,7 @@ class Host:
         now = self._resources.now()
         account = Account(
             id=new_id(now, self._resources.dice),
-            pair_id=self._pair.id,
+            pair_id=self._pair_id,
             jwk=need.jwk,
             thumbprint=need.thumbprint,
             status=AccountStatus.VALID,
@@ -207,7 +232,7 @@ class Host:
             return await self._resources.store.write(unit)
         finally:
             # Forgotten afterwards: a read in between would have remembered the account as it was.
-            self._shared.accounts.forget(self._pair.id, need.account_id)
+            self._shared.accounts.forget(self._pair_id, need.account_id)
 
     async def _deactivate_authorization(self, authorization_id: str) -> Authorization:
         now = self._resources.now()

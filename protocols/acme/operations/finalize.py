@@ -35,7 +35,7 @@ def finalize(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]
     Raises:
         Failure: 404, unauthorized, orderNotReady, badCSR.
     """
-    order = yield from orders.find(by.account, order_id)
+    order = yield from orders.find(by.account, order_id, claiming=True)
     wish = FINALIZATION.exact(by.payload) or signed.payload(by.payload, Finalization)
     der = _decode(wish.csr)
     if order.status is not OrderStatus.READY:

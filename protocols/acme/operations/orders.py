@@ -51,9 +51,9 @@ def read(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]:
     return answer(site, order)
 
 
-def find(account: Account, order_id: str) -> Exchange[Order]:
-    """An order of this account (A52, A53)."""
-    order = yield from ask(FindOrder(order_id))
+def find(account: Account, order_id: str, *, claiming: bool = False) -> Exchange[Order]:
+    """An order of this account (A52, A53); `claiming` as in the need."""
+    order = yield from ask(FindOrder(order_id, claiming))
     if order is None:
         raise missing("order")
     if order.account_id != account.id:
