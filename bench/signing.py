@@ -71,7 +71,7 @@ def steps(store: SoftKeyStore) -> None:
         ("ceiling", lambda: ceiling.check(issuer, ask, ask.spki, "EC_prime256v1")),
         ("lint", lambda: lint.check(ask, "EC_prime256v1")),
         ("what is signed, in DER", lambda: leaf.tbs(issuer, ask, ask.spki)),
-        ("sign it", lambda: signed(issuer.private_key, issuer.digest, tbs)),
+        ("sign it", lambda: signed(issuer.signature, issuer.algorithm, tbs)),
         ("all of it, ticket included", lambda: once(issuer, asks.issue(), tickets, now)),
     ]
     for name, work in rows:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, TypeAlias, assert_never
 
@@ -55,15 +54,7 @@ from signer.keystore.key import KeyKind, KeyStore
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """An ask for a certificate that passed its checks, and what came of them."""
-
-    ask: IssueCertificate
-    prepared: Prepared
-
-
-_Work: TypeAlias = Verb | _Checked | No
+_Work: TypeAlias = Verb | Prepared | No
 
 
 class Desk:
@@ -127,16 +118,16 @@ class Desk:
         if not isinstance(verb, IssueCertificate):
             return verb
         try:
-            return _Checked(verb, prepared(self._issuer(verb.issuer), verb))
+            return prepared(self._issuer(verb.issuer), verb)
         except Exception as error:  # noqa: BLE001 - as in `_outcome`
             return _no(error)
 
     def _claimed(self, works: list[_Work]) -> list[_Work]:
         """`works` with a refusal for each certificate whose ticket or serial was used up, by whichever worker."""
-        places = [place for place, each in enumerate(works) if isinstance(each, _Checked)]
+        places = [place for place, each in enumerate(works) if isinstance(each, Prepared)]
         if not places:
             return works
-        claims = [each.prepared.claim for each in works if isinstance(each, _Checked)]
+        claims = [each.claim for each in works if isinstance(each, Prepared)]
         refusals: Sequence[Exception | None]
         try:
             refusals = self._journal.claim(claims)
@@ -166,8 +157,8 @@ class Desk:
         match verb:
             case No():
                 return verb
-            case _Checked():
-                return self._issued(verb.ask, verb.prepared)
+            case Prepared():
+                return self._issued(verb)
             case IssueCertificate():  # none is left unchecked
                 raise Refused(SignerRefusal.TICKET, "the ticket was not claimed")
             case UnwrapKey():
@@ -185,8 +176,8 @@ class Desk:
             case _:
                 assert_never(verb)
 
-    def _issued(self, ask: IssueCertificate, made: Prepared) -> Certificate:
-        der = certificate(made)
+    def _issued(self, made: Prepared) -> Certificate:
+        der, ask = certificate(made), made.ask
         self._journal.record(
             Signed(
                 ISSUED,

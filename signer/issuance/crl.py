@@ -19,7 +19,7 @@ from signer.contract.refusal import SignerRefusal
 from signer.issuance import der
 from signer.issuance.issuer import Issuer
 from signer.issuance.refused import Refused
-from signer.issuance.signature import algorithm_identifier, signed
+from signer.issuance.signature import signed
 
 MAX_VALIDITY: Final = 400 * 86400  # seconds; an offline root publishes once a year
 SLICE: Final = 500  # entries; half a millisecond to a millisecond, less than a batch of certificates
@@ -82,8 +82,7 @@ def sign_in_slices(issuer: Issuer, ask: SignCrl) -> Generator[None, None, bytes]
     entries = yield from _entries(ask)
     members = (
         der.integer(1),  # version 2
-        algorithm_identifier(issuer.private_key, issuer.digest),
-        issuer.name.public_bytes(),
+        issuer.heading,
         der.time(ask.this_update),
         der.time(ask.next_update),
         # RFC 5280, 5.1.2.6: absent where nothing is revoked.
@@ -92,7 +91,7 @@ def sign_in_slices(issuer: Issuer, ask: SignCrl) -> Generator[None, None, bytes]
     )
     tbs = der.sequence(*members)
     yield
-    return signed(issuer.private_key, issuer.digest, tbs)
+    return signed(issuer.signature, issuer.algorithm, tbs)
 
 
 def _list_extensions(issuer: Issuer, ask: SignCrl) -> list[bytes]:

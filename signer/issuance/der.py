@@ -69,4 +69,4 @@ def time(seconds: int) -> bytes:
 
 def extension(oid: bytes, value: bytes, *, critical: bool) -> bytes:
     """An Extension; `oid` and `value` are DER."""
-    return sequence(oid, TRUE if critical else b"", tagged(OCTET_STRING, value))
+    return tagged(SEQUENCE, oid + (TRUE if critical else b"") + tagged(OCTET_STRING, value))

@@ -12,7 +12,7 @@ from signer.contract.refusal import SignerRefusal
 from signer.issuance import der
 from signer.issuance.names import Bounds, bounds_of
 from signer.issuance.refused import Refused
-from signer.issuance.signature import algorithm_identifier
+from signer.issuance.signature import Sign, algorithm_identifier, signing
 from signer.keystore.key import KeyKind, StoredKey
 from signer.keystore.mechanism import Digest, PrivateKey, digest_of
 
@@ -25,7 +25,7 @@ class Issuer:
     """An issuer's key and the facts of its certificate. Times are seconds since the epoch; `spki` is DER.
 
     `path_length` is that of its own certificate's basic constraints: how many authorities may stand below it.
-    `heading` and `mark` are what all its certificates have in common, DER: AlgorithmIdentifier and name; AKI.
+    `signature` and `algorithm` are how it signs; `heading` (with its name) and `mark` (AKI) what all of them have.
     """
 
     key: StoredKey
@@ -39,12 +39,15 @@ class Issuer:
     path_length: int | None
     signs_lists: bool
     bounds: tuple[Bounds, ...] = ()  # the name constraints of its own certificate and of those above it
+    signature: Sign = field(init=False)
+    algorithm: bytes = field(init=False)
     heading: bytes = field(init=False)
     mark: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        heading = algorithm_identifier(self.private_key, self.digest) + self.name.public_bytes()
-        object.__setattr__(self, "heading", heading)
+        object.__setattr__(self, "signature", signing(self.private_key, self.digest))
+        object.__setattr__(self, "algorithm", algorithm_identifier(self.private_key, self.digest))
+        object.__setattr__(self, "heading", self.algorithm + self.name.public_bytes())
         object.__setattr__(self, "mark", written(self.identifier))
 
 

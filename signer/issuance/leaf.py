@@ -51,25 +51,13 @@ def tbs(issuer: Issuer, ask: IssueCertificate, spki: bytes) -> bytes:
 
     Extensions and their order: see `template.build`.
     """
-    extensions = b"".join(
-        (
-            issuer.mark,
-            _IDENTIFIER,
-            key_identifier(spki),
-            _usages(tuple(ask.key_usages), tuple(ask.extended_key_usages)),
-            _names(ask.sans, critical=ask.san_critical) if ask.sans else b"",
-            _addresses(tuple(ask.crl_urls), tuple(ask.issuer_urls), tuple(ask.ocsp_urls)),
-        )
+    usages, published = _recurring(
+        (*ask.key_usages,), (*ask.extended_key_usages,), (*ask.crl_urls,), (*ask.issuer_urls,), (*ask.ocsp_urls,)
     )
-    return sequence(
-        _VERSION_3,
-        _serial(ask.serial),
-        issuer.heading,
-        _validity(ask.not_before, ask.not_after),
-        _subject(ask.subject),
-        spki,
-        tagged(0xA3, tagged(SEQUENCE, extensions)),
-    )
+    names = _names(ask.sans, critical=ask.san_critical) if ask.sans else b""
+    extensions = tagged(SEQUENCE, issuer.mark + _IDENTIFIER + key_identifier(spki) + usages + names + published)
+    heading = _VERSION_3 + _serial(ask.serial) + issuer.heading + _validity(ask.not_before, ask.not_after)
+    return tagged(SEQUENCE, heading + _subject(ask.subject) + spki + tagged(0xA3, extensions))
 
 
 def _serial(serial: bytes) -> bytes:
@@ -89,7 +77,7 @@ def _subject(subject: list[tuple[str, str]]) -> bytes:
     content = b""
     for oid, value in subject:
         kind, string = _ATTRIBUTES[oid]
-        content += tagged(_SET, sequence(kind, tagged(string, value.encode())))
+        content += tagged(_SET, tagged(SEQUENCE, kind + tagged(string, value.encode())))
     return tagged(SEQUENCE, content)
 
 
@@ -113,15 +101,17 @@ def _general_name(name: GeneralName) -> bytes:
             return tagged(0xA0, _UPN + tagged(0xA0, tagged(UTF8_STRING, name.value.encode())))
 
 
-@lru_cache(maxsize=256)
-def _usages(usages: tuple[str, ...], extended: tuple[str, ...]) -> bytes:
-    """Basic constraints, key usage and extended key usage: one of a few sets for each profile."""
-    return _all_written(leaf_usages(usages, extended))
-
-
-@lru_cache(maxsize=256)
-def _addresses(crl: tuple[str, ...], issuer: tuple[str, ...], ocsp: tuple[str, ...]) -> bytes:
-    return _all_written(addresses(crl, issuer, ocsp))
+# One of a few sets for each profile, times its issuer's partitions.
+@lru_cache(maxsize=1024)
+def _recurring(
+    usages: tuple[str, ...],
+    extended: tuple[str, ...],
+    crl: tuple[str, ...],
+    issuer: tuple[str, ...],
+    ocsp: tuple[str, ...],
+) -> tuple[bytes, bytes]:
+    """What stands before the alternative names (basic constraints, usages), and what behind them (addresses)."""
+    return _all_written(leaf_usages(usages, extended)), _all_written(addresses(crl, issuer, ocsp))
 
 
 def _all_written(extensions: Extensions) -> bytes:

@@ -17,7 +17,6 @@ from signer.issuance.der import ENUMERATED, INTEGER, OCTET_STRING, bit_string, e
 from signer.issuance.issuer import Issuer
 from signer.issuance.refused import Refused
 from signer.issuance.responder import Responder
-from signer.issuance.signature import signature
 from signer.issuance.template import key_bits
 
 MAX_VALIDITY: Final = 7 * 86400  # seconds; what is left of a responder's certificate, at least
@@ -77,7 +76,7 @@ def sign_ocsp(speaker: Speaker, responder: Responder, ask: SignOcsp, *, now: int
     basic = sequence(
         data,
         responder.algorithm,
-        bit_string(signature(responder.private_key, responder.digest, data)),
+        bit_string(responder.signature(data)),
         responder.certificates,
     )
     return sequence(_SUCCESSFUL, tagged(0xA0, sequence(_BASIC, tagged(OCTET_STRING, basic))))

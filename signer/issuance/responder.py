@@ -23,9 +23,9 @@ from signer.hardening.log import tell
 from signer.issuance.der import OCTET_STRING, sequence, tagged
 from signer.issuance.issuer import Issuer, encoded
 from signer.issuance.refused import Refused
-from signer.issuance.signature import algorithm_identifier
+from signer.issuance.signature import Sign, algorithm_identifier, signing
 from signer.issuance.template import key_bits, key_identifier
-from signer.keystore.mechanism import GENERATORS, Digest, PrivateKey, PublicKey, algorithm_of, digest_of
+from signer.keystore.mechanism import GENERATORS, PrivateKey, PublicKey, algorithm_of, digest_of
 
 # RFC 6960, 4.2.2.2.1: whoever cannot be revoked (nocheck) should live shortly. Renewed at half of it, so that what is
 # left is longer than any response may be in force (`ocsp.MAX_VALIDITY`), and a token may be away for days.
@@ -52,8 +52,7 @@ class Responder:
     """
 
     issuer: Issuer
-    private_key: PrivateKey
-    digest: Digest | None
+    signature: Sign
     algorithm: bytes
     identity: bytes
     certificates: bytes
@@ -103,8 +102,7 @@ class Responders:
         digest = digest_of(private_key.public_key())
         return Responder(
             issuer=issuer,
-            private_key=private_key,
-            digest=digest,
+            signature=signing(private_key, digest),
             algorithm=algorithm_identifier(private_key, digest),
             # RFC 5019, 2.2.2: by key, which is shorter. SHA-1 is the protocol's (RFC 6960, 4.2.1), and no signature.
             identity=tagged(0xA2, tagged(OCTET_STRING, hashlib.sha1(key_bits(spki), usedforsecurity=False).digest())),

@@ -270,6 +270,7 @@ def test_a_long_list_is_made_a_slice_at_a_time():
 def test_ed448_has_its_identifier():
     """RFC 8410, 3. No authority of ours has such a key; one that is imported may."""
     key = ed448.Ed448PrivateKey.generate()
-    made = signature.signed(key, None, der.sequence(der.integer(5)))
+    algorithm = signature.algorithm_identifier(key, None)
+    made = signature.signed(signature.signing(key, None), algorithm, der.sequence(der.integer(5)))
     assert bytes.fromhex("300506032b6571") in made
     key.public_key().verify(made[-114:], der.sequence(der.integer(5)))
