@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gc
 import os
-import selectors
+import select
 import signal
 import socket
 import struct
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -81,13 +81,15 @@ class Worker:
         self._figures = figures
         self._told_at: dict[socket.socket, int] = {}  # the figures that each connection has
         self._listener = listener
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll()
+        self._ready: dict[int, Callable[[], object]] = {}  # what to do when a descriptor can be read
+        self._inbox = memoryview(bytearray(_READ))  # to receive into: a new one a frame cost two page faults
         self._connections: dict[socket.socket, Frames] = {}
         self._lists: dict[socket.socket, Generator[float, None, None]] = {}  # one a connection, under way
         self._stopping = False
         listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(lifeline, selectors.EVENT_READ, self.stop)
+        self._attend(listener.fileno(), self._accept)
+        self._attend(lifeline, self.stop)
 
     def stop(self) -> None:
         """End after the batch that is being done."""
@@ -101,12 +103,16 @@ class Worker:
         signal.set_wakeup_fd(signalled.fileno())
         signal.signal(signal.SIGTERM, self._told)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the gateway, which ends its signer in order
-        self._selector.register(wakeup, selectors.EVENT_READ, lambda: wakeup.recv(64))
+        self._attend(wakeup.fileno(), lambda: wakeup.recv(64))
         pause: float | None = None
         while not self._stopping:
-            for key, _ in self._selector.select(pause):
-                key.data()
-            pause = self._advance()
+            for descriptor, _ in self._poll.poll(pause):
+                self._ready[descriptor]()
+            pause = self._advance() if self._lists else None
+
+    def _attend(self, descriptor: int, ready: Callable[[], object]) -> None:
+        self._ready[descriptor] = ready
+        self._poll.register(descriptor, select.EPOLLIN)
 
     def _told(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -119,17 +125,17 @@ class Worker:
         if peer_uid(connection) != os.geteuid() or len(self._connections) >= _CONNECTIONS:
             connection.close()
             return
-        connection.settimeout(_STALLED)
+        connection.setblocking(False)  # a socket with a timeout is polled before each call
         self._connections[connection] = Frames(MAX_BATCH)
-        self._selector.register(connection, selectors.EVENT_READ, lambda: self._read(connection))
+        self._attend(connection.fileno(), lambda: self._read(connection))
 
     def _read(self, connection: socket.socket) -> None:
         try:
-            received = connection.recv(_READ)
+            received = connection.recv_into(self._inbox)
             if not received:
                 self._drop(connection)
                 return
-            for payload in self._connections[connection].feed(received):
+            for payload in self._connections[connection].feed(bytes(self._inbox[:received])):
                 began = time.perf_counter_ns()
                 batch = decode_batch(payload)
                 if connection in self._lists:
@@ -140,7 +146,9 @@ class Worker:
                 answers = self._desk.answer(batch).answers
                 # Rounded up: the client takes 0 for a worker that does not tell.
                 worked = (time.perf_counter_ns() - began) // 1000 + 1
-                connection.sendall(_encoded(Answers(answers, worked, self._news(connection))))
+                _send(connection, _encoded(Answers(answers, worked, self._news(connection))))
+        except BlockingIOError:  # there was nothing to read
+            return
         except (BadFrame, OSError) as error:
             say(f"a connection was closed: {error}")
             self._drop(connection)
@@ -172,9 +180,21 @@ class Worker:
     def _drop(self, connection: socket.socket) -> None:
         self._lists.pop(connection, None)
         self._told_at.pop(connection, None)
-        self._selector.unregister(connection)
-        del self._connections[connection]
+        self._poll.unregister(connection)
+        del self._ready[connection.fileno()], self._connections[connection]
         connection.close()
+
+
+def _send(connection: socket.socket, frame: bytearray) -> None:
+    """Send a frame to a gateway that reads it, or has nearly always room for it. Raises OSError."""
+    try:
+        sent = connection.send(frame)
+    except BlockingIOError:
+        sent = 0
+    if sent < len(frame):
+        connection.settimeout(_STALLED)
+        connection.sendall(memoryview(frame)[sent:])
+        connection.setblocking(False)
 
 
 def _delivered(work: Generator[None, None, Answers], connection: socket.socket) -> Generator[float, None, None]:
@@ -190,7 +210,6 @@ def _delivered(work: Generator[None, None, Answers], connection: socket.socket) 
             break
         yield 0.0
     until = time.monotonic() + _STALLED
-    connection.setblocking(False)
     while rest:
         try:
             rest = rest[connection.send(rest) :]
@@ -199,7 +218,6 @@ def _delivered(work: Generator[None, None, Answers], connection: socket.socket) 
             if time.monotonic() > until:
                 raise TimeoutError("a gateway reads nothing") from None
             yield _PATIENCE
-    connection.settimeout(_STALLED)
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -13,7 +13,8 @@ from signer.client.waiting import Entry
 from signer.contract.framing import MAX_ANSWERS, BadFrame, Frames, decode_answers, encode_batch
 from signer.contract.messages import VERSION, Batch, WorkerFigures
 
-_READ: Final = 256 * 1024  # bytes
+# Bytes. Most answers take one or two thousand; from 128 KiB on, malloc would map and unmap pages for each.
+_READ: Final = 64 * 1024
 _GREETING: Final = 30.0  # seconds; a worker answers the first frame when its keys are open and its batch is done
 
 

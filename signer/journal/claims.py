@@ -18,7 +18,7 @@ import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -38,11 +38,27 @@ _MAGIC: Final = b"MSTRCLM1"
 _PURPOSE: Final = b"muster claims"
 
 
+class _Locked:
+    """The lock on the folder, for the length of a `with`."""
+
+    __slots__ = ("_folder",)
+
+    def __init__(self, folder: int) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._folder, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._folder, fcntl.LOCK_UN)
+
+
 class Claims:
     """One worker's hand on the claims of its store. `key` is the journal's; `folder` exists."""
 
     def __init__(self, folder: Path, key: bytes, tickets: Tickets, *, generation: int = GENERATION) -> None:
         self._path = folder / NAME
+        self._name = str(self._path)
         self._older = folder / OLDER
         self._key = key
         self._tickets = tickets
@@ -53,7 +69,8 @@ class Claims:
         self._read = 0
         try:
             self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            with self._locked():
+            self._locked = _Locked(self._lock)
+            with self._locked:
                 if not self._path.exists():  # a first start, or somebody removed it: then the journal knows
                     self._begin(self._older_number() + 1, recent(folder, key, 2 * generation))
                 self._open()
@@ -73,7 +90,7 @@ class Claims:
         refusals: list[Refused | None] = []
         taken = bytearray()
         try:
-            with self._locked():
+            with self._locked:
                 self._catch_up()
                 for claim in claims:
                     try:
@@ -89,18 +106,10 @@ class Claims:
             raise JournalFailed(f"the claims cannot be written: {error.strerror}") from None
         return refusals
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
     def _catch_up(self) -> None:
         """Learn what others took since we looked last."""
         try:
-            status = os.stat(self._path)  # noqa: PTH116 - once a batch: Path's own costs as much again
+            status = os.stat(self._name)  # noqa: PTH116 - once a batch: Path's own costs as much again
         except FileNotFoundError:
             raise JournalFailed("the claims were removed while they were in use; look who did, then restart") from None
         if (status.st_dev, status.st_ino) != self._identity:
