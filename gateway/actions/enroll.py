@@ -79,6 +79,18 @@ class _Again(Enum):
     RENEWED = "the authority's certificate has other dates"
 
 
+class _Draft(msgspec.Struct, frozen=True):
+    """A plan, and what the rows on both sides of its signature say of it: its serial in hex, its subject as text."""
+
+    judged: Plan
+    serial: str
+    subject: str
+
+
+def _draft(judged: Plan) -> _Draft:
+    return _Draft(judged, f"{judged.serial:x}", distinguished_name(judged.subject))
+
+
 class _Attempt(msgspec.Struct, frozen=True):
     """One enrollment on its way: what was asked, by whom, and from where."""
 
@@ -88,11 +100,7 @@ class _Attempt(msgspec.Struct, frozen=True):
     hooks: Hooks
     source: str
     http_request_id: str
-
-    @property
-    def actor(self) -> str:
-        proof = self.request.proof
-        return f"{proof.kind}:{proof.subject}"
+    actor: str
 
     def event(self, action: str, target: str, outcome: str, detail: str, at: datetime) -> AuditEvent:
         return AuditEvent(
@@ -130,7 +138,8 @@ async def enroll(
     """
     outcome = "failed"
     try:
-        done = await _enrolled(_Attempt(resources, pair, request, hooks, source, http_request_id))
+        actor = f"{request.proof.kind}:{request.proof.subject}"
+        done = await _enrolled(_Attempt(resources, pair, request, hooks, source, http_request_id, actor))
         outcome = "issued" if isinstance(done, Issued) else "pending"
     except Refusal as refusal:
         outcome = refusal.reason.value
@@ -177,28 +186,30 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
 
 async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | _Again:
     """Reserve, sign, record. `_Again`: the serial is burnt, and another may be planned."""
-    reserved = await _reserve(attempt, judged)
+    draft = _draft(judged)
+    reserved = await _reserve(attempt, draft)
     if isinstance(reserved, store.Existing):
         return reserved
     ticket = attempt.resources.dice(16)
     try:
         der = await attempt.resources.signer.issue(judged, attempt.pair, ticket=ticket)
     except trio.Cancelled:
-        await _burn(attempt, reserved.request_id, judged, GONE)
+        await _burn(attempt, reserved.request_id, draft, GONE)
         raise
     except SignerFailure as failure:
-        await _burn(attempt, reserved.request_id, judged, str(failure))
+        await _burn(attempt, reserved.request_id, draft, str(failure))
         if isinstance(failure, SignerLost):
             return _Again.DIED
         if isinstance(failure, SignerRefused) and failure.about_the_term:
             return _Again.RENEWED
         raise _refusal(failure) from failure
-    return await _complete(attempt, reserved.request_id, judged, der)
+    return await _complete(attempt, reserved.request_id, draft, der)
 
 
-async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Existing:
+async def _reserve(attempt: _Attempt, draft: _Draft) -> store.Reserved | store.Existing:
     """Step 8 of the path: the request, the serial with its plan and the event are durable before any signature."""
     resources, pair, request = attempt.resources, attempt.pair, attempt.request
+    judged, serial = draft.judged, draft.serial
     at = judged.judged_at
     row = CertificateRequest(
         id=new_id(at, resources.dice),
@@ -208,13 +219,12 @@ async def _reserve(attempt: _Attempt, judged: Plan) -> store.Reserved | store.Ex
         status=RequestStatus.SIGNING,
         proof_kind=request.proof.kind,
         proof_subject=request.proof.subject,
-        subject=distinguished_name(judged.subject),
+        subject=draft.subject,
         sans=judged.sans,
         created_at=at,
         updated_at=at,
     )
     encoded = _written(judged)
-    serial = f"{judged.serial:x}"
 
     def unit(unit: Unit) -> store.Reserved | store.Existing:
         reserved = store.reserve(
@@ -244,35 +254,35 @@ def _written(judged: Plan) -> bytes:
     proof = judged.proof
     return _encode(
         {
-            "subject": [(each.type.value, each.value) for each in judged.subject],
-            "sans": [(each.type.value, each.value) for each in judged.sans],
+            "subject": [(each.type, each.value) for each in judged.subject],
+            "sans": [(each.type, each.value) for each in judged.sans],
             "spki": judged.key.spki,
-            "key_usages": [each.value for each in judged.key_usages],
+            "key_usages": judged.key_usages,
             "extended_key_usages": judged.extended_key_usages,
             "ca": judged.basic_constraints.ca,
             "path_length": judged.basic_constraints.path_length,
             "not_before": judged.not_before,
             "not_after": judged.not_after,
             "judged_at": judged.judged_at,
-            "proof": (proof.kind.value, proof.subject, proof.evidence, proof.request_hash),
+            "proof": (proof.kind, proof.subject, proof.evidence, proof.request_hash),
         }
     )
 
 
-async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes) -> Issued:
+async def _complete(attempt: _Attempt, request_id: str, draft: _Draft, der: bytes) -> Issued:
     """Step 10 of the path: nobody is told of a certificate that is not in the inventory."""
-    resources, pair, request = attempt.resources, attempt.pair, attempt.request
+    resources, pair, request, judged = attempt.resources, attempt.pair, attempt.request, draft.judged
     if judged.key.spki not in der:
         # The one thing that a confused signer must not get past us: somebody else's key under these names.
-        await _burn(attempt, request_id, judged, "the signer answered with another key's certificate")
+        await _burn(attempt, request_id, draft, "the signer answered with another key's certificate")
         raise Refusal(RefusalReason.UNAVAILABLE, "the signer failed; nothing was issued", retry_after=5)
     at = resources.now()
     certificate = Certificate(
         id=new_id(at, resources.dice),
-        serial=f"{judged.serial:x}",
+        serial=draft.serial,
         issuer_id=pair.authority.id,
         der=der,
-        subject=distinguished_name(judged.subject),
+        subject=draft.subject,
         sans=judged.sans,
         not_before=judged.not_before,
         not_after=judged.not_after,
@@ -308,7 +318,7 @@ async def _complete(attempt: _Attempt, request_id: str, judged: Plan, der: bytes
     return issued(certificate, pair)
 
 
-async def _burn(attempt: _Attempt, request_id: str, judged: Plan, failure: str) -> None:
+async def _burn(attempt: _Attempt, request_id: str, draft: _Draft, failure: str) -> None:
     """Give the serial up for ever. If the store is away the serial stays reserved, which is as final."""
     at = attempt.resources.now()
 
@@ -317,7 +327,7 @@ async def _burn(attempt: _Attempt, request_id: str, judged: Plan, failure: str) 
             unit,
             request_id=request_id,
             issuer_id=attempt.pair.authority.id,
-            serial=f"{judged.serial:x}",
+            serial=draft.serial,
             failure=failure,
             at=at,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
+from functools import lru_cache
 from typing import Final
 
 
@@ -97,9 +98,7 @@ class Authority:
 
     def crl_addresses(self, partition: int | None) -> tuple[str, ...]:
         """The distribution point's URLs for a partition, or for what names the whole list."""
-        if partition is None:
-            return tuple(url for url in self.crl_urls if PARTITION not in url)
-        return tuple(url.replace(PARTITION, str(partition)) for url in self.crl_urls)
+        return _crl_addresses(self.crl_urls, partition)
 
     @property
     def issues(self) -> bool:
@@ -125,6 +124,14 @@ class Authority:
     def certificate(self) -> bytes:
         """The authority's own certificate, DER."""
         return self.chain[0]
+
+
+# The same few for every certificate: one set of an authority, or of each of its partitions.
+@lru_cache(maxsize=1024)
+def _crl_addresses(urls: tuple[str, ...], partition: int | None) -> tuple[str, ...]:
+    if partition is None:
+        return tuple(url for url in urls if PARTITION not in url)
+    return tuple(url.replace(PARTITION, str(partition)) for url in urls)
 
 
 @dataclass(frozen=True, slots=True)

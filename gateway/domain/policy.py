@@ -160,15 +160,42 @@ class _Patterns:
                 yield f"{self.label}: a name matching {text} is required"
 
 
+class _Usages:
+    """A rule for usages, ready to judge: two looks at sets, and sentences only where something is wrong."""
+
+    __slots__ = ("_label", "_permitted", "_required", "_rule")
+
+    def __init__(self, label: str, rule: KeyUsageRule | ExtendedKeyUsageRule) -> None:
+        self._label = label
+        self._rule = rule
+        listed = None if rule.allowed is None else frozenset((*rule.allowed, *rule.required))
+        self._permitted = None if listed is None else listed.difference(rule.denied)
+        self._required = frozenset[str](rule.required)
+
+    def judge(self, asked: Sequence[str]) -> Iterable[str]:
+        """The violations of what is asked for."""
+        rule = self._rule
+        if self._required.issubset(asked) and (
+            not any(usage in rule.denied for usage in asked)
+            if self._permitted is None
+            else self._permitted.issuperset(asked)
+        ):
+            return ()
+        return _faults(self._label, asked, rule.allowed, rule.required, rule.denied)
+
+
 class Rules:
     """A policy, ready to judge. Raises InvalidPattern for a policy with a pattern that cannot mean anything."""
 
-    __slots__ = ("_policy", "_sans", "_subject")
+    __slots__ = ("_extended_key_usages", "_key_usages", "_policy", "_sans", "_subject")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._subject: dict[SubjectType, _Patterns] = {}
         self._sans: dict[SanType, _Patterns] = {}
+        usages, purposes = policy.key_usages, policy.extended_key_usages
+        self._key_usages = None if usages is None else _Usages("keyUsage", usages)
+        self._extended_key_usages = None if purposes is None else _Usages("extendedKeyUsage", purposes)
         for kind in dict.fromkeys(rule.type for rule in policy.subject or ()):
             rules = [rule for rule in policy.subject or () if rule.type is kind]
             self._subject[kind] = _Patterns(f"subject {kind.value}", rules)
@@ -184,16 +211,10 @@ class Rules:
             self._judge_subject(judged.subject, violations)
         if policy.sans is not None:
             self._judge_sans(judged.sans, violations)
-        if policy.key_usages is not None:
-            rule = policy.key_usages
-            asked: Sequence[str] = judged.key_usages
-            violations.extend(_usages("keyUsage", asked, rule.allowed, rule.required, rule.denied))
-        if policy.extended_key_usages is not None:
-            purposes = policy.extended_key_usages
-            oids = judged.extended_key_usages
-            violations.extend(
-                _usages("extendedKeyUsage", oids, purposes.allowed, purposes.required, purposes.denied),
-            )
+        if self._key_usages is not None:
+            violations.extend(self._key_usages.judge(judged.key_usages))
+        if self._extended_key_usages is not None:
+            violations.extend(self._extended_key_usages.judge(judged.extended_key_usages))
         signatures = policy.signature_algorithms
         if signatures is not None and judged.signature_algorithm not in signatures:
             violations.append(
@@ -274,7 +295,7 @@ def rules_of(policy: Policy) -> Rules:
     return rules
 
 
-def _usages(
+def _faults(
     label: str,
     asked: Sequence[str],
     allowed: Sequence[str] | None,

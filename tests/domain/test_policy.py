@@ -114,6 +114,7 @@ def test_rules_for_one_type_add_up():
         (KeyUsageRule(), ["keyCertSign"], []),
         (KeyUsageRule(allowed=(KeyUsage.KEY_AGREEMENT,), required=(KeyUsage.DIGITAL_SIGNATURE,)), ["digitalSignature", "keyAgreement"], []),
         (KeyUsageRule(required=(KeyUsage.DIGITAL_SIGNATURE,)), [], ["keyUsage: digitalSignature is required"]),
+        (KeyUsageRule(required=(KeyUsage.DIGITAL_SIGNATURE,), denied=(KeyUsage.CRL_SIGN,)), ["digitalSignature", "cRLSign"], ["keyUsage: cRLSign is denied"]),
         (KeyUsageRule(allowed=(KeyUsage.CRL_SIGN,), denied=(KeyUsage.CRL_SIGN,)), ["cRLSign"], ["keyUsage: cRLSign is denied"]),
     ],
 )  # fmt: skip
