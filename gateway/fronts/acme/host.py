@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -63,6 +63,13 @@ class Host:
 
     async def answer(self, need: object) -> object:
         """The answer to one need. Raises Refusal, which an outage becomes here, so that it has ACME's form."""
+        # What is in memory needs no further frame, and knows no outage: two of the three needs of most requests.
+        if isinstance(need, needs.SpendNonce):
+            return self._shared.nonces.spend(need.nonce)
+        if isinstance(need, needs.FindAccount):
+            known = self._shared.accounts.get(self._pair_id, need.id)
+            if known is not None:
+                return known
         try:
             return await self._answer(need)
         except OUTAGES as error:
@@ -72,22 +79,20 @@ class Host:
     async def _answer(self, need: object) -> object:
         # In the order of how often they come: a match is tried from above.
         match need:
-            case needs.SpendNonce():
-                return self._shared.nonces.spend(need.nonce)
-            case needs.FindAccount():
-                return await self._find_account(need.id)
             case needs.FindOrder():
                 return await self._find_order(need)
-            case needs.FindAuthorization():
-                return await self._find_authorization(need.id)
             case needs.CreateOrder():
                 return await self._create_order(need)
-            case needs.BeginValidation():
-                return await self._begin_validation(need)
             case needs.Finalize():
                 return await self._finalize(need)
             case needs.ReadChain():
                 return await self._read_chain(need)
+            case needs.FindAuthorization():
+                return await self._find_authorization(need.id)
+            case needs.BeginValidation():
+                return await self._begin_validation(need)
+            case needs.FindAccount():
+                return await self._find_account(need.id)
             case needs.FindAccountByKey():
                 return await self._read(lambda unit: acme.find_account_by_key(unit, self._pair_id, need.thumbprint))
             case needs.CreateAccount():
@@ -101,13 +106,10 @@ class Host:
             case _:
                 raise TypeError(f"ACME cannot ask for {type(need).__name__}")
 
-    async def _read(self, work: Callable[[Unit], _T]) -> _T:
-        return await self._resources.store.read(work)
+    def _read(self, work: Callable[[Unit], _T]) -> Awaitable[_T]:
+        return self._resources.store.read(work)
 
     async def _find_account(self, account_id: str) -> Account | None:
-        known = self._shared.accounts.get(self._pair_id, account_id)
-        if known is not None:
-            return known
         found = await self._read(lambda unit: acme.find_account(unit, self._pair_id, account_id))
         if found is not None:
             self._shared.accounts.put(found)

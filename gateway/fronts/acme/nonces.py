@@ -28,6 +28,11 @@ WINDOW: Final = (1 << 22) * 31 // 32
 _NUMBER_BITS: Final = 48
 _SLOT_BITS: Final = 8
 _ZEROS: Final = 40
+_SPARE: Final = (1 << _ZEROS) - 1
+_NUMBER: Final = (1 << _NUMBER_BITS) - 1
+_SLOT: Final = (1 << _SLOT_BITS) - 1
+_SLOT_AT: Final = _ZEROS + _NUMBER_BITS
+_TIME_AT: Final = _SLOT_AT + _SLOT_BITS
 _BLOCK: Final = 16
 _SPELLED: Final = 22
 
@@ -148,18 +153,18 @@ class Nonces:
     """
 
     def __init__(self, dice: Callable[[int], bytes], clock: Callable[[], float], book: Book | None = None) -> None:
-        self._clock = clock
-        self._book = book or alone(dice, clock)
-        cipher = Cipher(algorithms.AES(self._book.key), modes.ECB())  # noqa: S305, a block by itself has no pattern to show
+        book = book or alone(dice, clock)
+        self._clock, self._epoch, self._regions = clock, book.epoch, book.regions
+        cipher = Cipher(algorithms.AES(book.key), modes.ECB())  # noqa: S305, a block by itself has no pattern to show
         self._seal, self._unseal = cipher.encryptor().update, cipher.decryptor().update
-        self._own = self._book.regions[self._book.own]
+        self._slot, self._own = book.own << _SLOT_AT, book.regions[book.own]
         self._own.take_over()
 
     def make(self) -> str:
         """A fresh nonce."""
-        seconds = int(self._clock() - self._book.epoch)
-        told = (seconds << _SLOT_BITS | self._book.own) << _NUMBER_BITS | self._own.number()
-        sealed = self._seal((told << _ZEROS).to_bytes(_BLOCK))
+        seconds = int(self._clock() - self._epoch)
+        told = seconds << _TIME_AT | self._slot | self._own.number() << _ZEROS
+        sealed = self._seal(told.to_bytes(_BLOCK))
         return binascii.b2a_base64(sealed, newline=False).translate(_WRITTEN, b"=").decode("ascii")
 
     def spend(self, nonce: str) -> bool:
@@ -167,23 +172,16 @@ class Nonces:
 
         Look and mark are one step for all who share the book, so of any number of attempts one succeeds.
         """
-        told = self._open(nonce)
-        if told is None:
-            return False
-        slot, number = told >> _NUMBER_BITS & (1 << _SLOT_BITS) - 1, told & (1 << _NUMBER_BITS) - 1
-        return slot < len(self._book.regions) and self._book.regions[slot].spend(number)
-
-    def _open(self, nonce: str) -> int | None:
-        """What is inside, or None for what we did not make or made too long ago."""
         if len(nonce) != _SPELLED:
-            return None
+            return False
         try:
             sealed = binascii.a2b_base64(nonce.encode("ascii").translate(_READ) + _PADDING, strict_mode=True)
         except ValueError:
-            return None
-        told, zeros = divmod(int.from_bytes(self._unseal(sealed)), 1 << _ZEROS)
-        if zeros:
-            return None
-        if self._clock() - self._book.epoch - (told >> _NUMBER_BITS + _SLOT_BITS) > _LIFETIME:
-            return None
-        return told
+            return False
+        opened = int.from_bytes(self._unseal(sealed))
+        if opened & _SPARE:
+            return False
+        seconds, slot, number = opened >> _TIME_AT, opened >> _SLOT_AT & _SLOT, opened >> _ZEROS & _NUMBER
+        if self._clock() - self._epoch - seconds > _LIFETIME or slot >= len(self._regions):
+            return False
+        return self._regions[slot].spend(number)
