@@ -69,8 +69,8 @@ class SecureStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What came, at most one record of it, or so many together; empty where the peer has closed."""
         most = RECORD if max_bytes is None else max_bytes
-        self._check()
         if self._ended:
+            self._check()
             return b""
         if not self._in.pending and not self.conversation.pending():
             # After an answer nothing is here yet. OpenSSL would say so too, by an exception as dear as the reading.
@@ -78,8 +78,8 @@ class SecureStream(trio.abc.Stream):
         else:
             # More than was asked for had come: whoever sends much must not keep the others waiting.
             await trio.lowlevel.checkpoint()
-        while True:
             self._check()
+        while True:
             try:
                 data: bytes = self.conversation.read(min(most, RECORD))
             except ssl.SSLWantReadError:
@@ -150,7 +150,7 @@ class SecureStream(trio.abc.Stream):
 
     def send_now(self, data: bytes) -> bool:
         """Send what the socket takes of it at once; False where `send_all(b"")` has to send the rest."""
-        self._check()
+        descriptor = self._check()
         if self._sending or self._rest or self._later:
             raise trio.BusyResourceError("another task sends on this connection")
         if len(data) > WRITE:
@@ -159,7 +159,7 @@ class SecureStream(trio.abc.Stream):
         try:
             self.conversation.write(data)
             self._rest = self._out.read()
-            self._rest = self._rest[os.write(self.transport_stream.socket.fileno(), self._rest) :]
+            self._rest = self._rest[os.write(descriptor, self._rest) :]
         except BlockingIOError:
             return False
         except OSError as error:  # ssl.SSLError is one
@@ -189,13 +189,16 @@ class SecureStream(trio.abc.Stream):
         return self.conversation.selected_alpn_protocol()
 
     async def _fill(self) -> None:
+        """Wait for bytes and take them in. Raises as `_check` does."""
+        descriptor = self._check()
         try:
             while True:
-                await trio.lowlevel.wait_readable(self.fileno())
+                await trio.lowlevel.wait_readable(descriptor)
                 try:
                     # Asked again: while this task was about to run, another may have closed the socket, and its number
                     # may be a stranger's by now.
-                    data = os.read(self.fileno(), READ)
+                    descriptor = self._check()
+                    data = os.read(descriptor, READ)
                     break
                 except BlockingIOError:
                     continue
@@ -231,11 +234,14 @@ class SecureStream(trio.abc.Stream):
             if self._out.pending and not self._sending:
                 os.write(self.fileno(), self._rest + self._out.read())
 
-    def _check(self) -> None:
-        if self.fileno() < 0:
+    def _check(self) -> int:
+        """The socket's descriptor. Raises `ClosedResourceError` or `BrokenResourceError` where it is of no use."""
+        descriptor = self.transport_stream.socket.fileno()
+        if descriptor < 0:
             raise trio.ClosedResourceError
         if self._broken:
             raise trio.BrokenResourceError
+        return descriptor
 
     def _break(self, cause: Exception) -> trio.BrokenResourceError:
         self._broken = True
