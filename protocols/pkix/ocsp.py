@@ -115,6 +115,62 @@ def read_request(data: bytes) -> StatusRequest:
             critical extension that nobody here understands (RFC 6960, 4.1.2).
         Refused: NOT_FOUND, a CertID under a digest that is not known here.
     """
+    return usual(data) or read_elements(data)
+
+
+def usual(data: bytes) -> StatusRequest | None:
+    """The question that nearly all clients ask: about one certificate, unsigned, with nothing else but maybe a nonce.
+
+    None where it is another one, or none at all. What is taken here is, octet for octet, what would be written of its
+    parts: so it is read as `read_elements` reads it, in a sixth of the time.
+    """
+    for algorithm, digest in _ALGORITHMS.items():  # noqa: B007 - the one that was found counts
+        name = data.find(algorithm, 0, _MOST_BEFORE) + len(algorithm)
+        if name >= len(algorithm):
+            break
+    else:
+        return None
+    length = _LENGTHS[digest]
+    key = name + length + 2
+    serial = key + length + 2
+    end = serial + (data[serial - 1] if serial <= len(data) else 0)
+    nonce = end + _NONCE_HEAD if end < len(data) else end
+    number = data[serial:end]
+    if not _is_shortest(number) or not 0 <= len(data) - nonce <= MAX_NONCE:
+        return None
+    before, between, behind = _frame(algorithm, length, end - serial, len(data) - nonce)
+    names, keys, nonces = data[name : name + length], data[key : key + length], data[nonce:]
+    if data != b"".join((before, names, between[:2], keys, between[2:], number, behind, nonces)):
+        return None
+    return StatusRequest((CertId(digest, names, keys, number),), nonces)
+
+
+@lru_cache(maxsize=1024)  # two digests, serials of 1 to 32 octets, nonces of 0 to 32; most have one of a few lengths
+def _frame(algorithm: bytes, length: int, serial: int, nonce: int) -> tuple[bytes, bytes, bytes]:
+    """What stands before the hash of the name, before and after that of the key, and before the nonce."""
+    behind = b""
+    if nonce:
+        value = bytes((OCTET_STRING, nonce + 2, OCTET_STRING, nonce))
+        oid = bytes((OBJECT_IDENTIFIER, len(_NONCE))) + _NONCE
+        inside = nonce + len(value) + len(oid)
+        behind = bytes((0xA2, inside + 4, SEQUENCE, inside + 2, SEQUENCE, inside)) + oid + value
+    between = bytes((OCTET_STRING, length, _INTEGER, serial))
+    before = algorithm
+    inside = length + len(between) + length + serial
+    for _ in range(3):  # CertID, Request, requestList
+        before = _sequence(len(before) + inside) + before
+    for _ in range(2):  # TBSRequest, OCSPRequest
+        before = _sequence(len(before) + inside + len(behind) + nonce) + before
+    return before, between, behind
+
+
+def _sequence(length: int) -> bytes:
+    """The head of a SEQUENCE of less than 256 octets."""
+    return bytes((SEQUENCE, length)) if length < 0x80 else bytes((SEQUENCE, 0x81, length))
+
+
+def read_elements(data: bytes) -> StatusRequest:
+    """The OCSPRequest in `data`, whatever of its many forms it has; raises as `read_request`."""
     if len(data) > MAX_REQUEST:
         raise Malformed("The request is too long.")
     start, stop = expect(data, 0, len(data), SEQUENCE)
@@ -181,9 +237,7 @@ def _certificate_id(data: bytes, at: int, stop: int) -> CertId:
     if serial[1] != stop:
         raise Malformed("Something follows a serial number.")
     number = data[serial[0] : serial[1]]
-    if not 1 <= len(number) <= MAX_SERIAL or (
-        len(number) > 1 and (number[0], number[1] >> 7) in {(0x00, 0), (0xFF, 1)}
-    ):
+    if not _is_shortest(number):
         raise Malformed("A serial number is too long, or not in its shortest form.")
     if digest is None:
         # RFC 5019, 2.2.3: not capable of an authoritative answer. None could be signed that the client understands.
@@ -193,6 +247,13 @@ def _certificate_id(data: bytes, at: int, stop: int) -> CertId:
     if any(len(each) != length for each in hashes):
         raise Malformed("A hash is not of its digest's length.")
     return CertId(digest, *hashes, number, parameters=parameters == _NULL)
+
+
+def _is_shortest(number: bytes) -> bool:
+    """Whether these are the contents of a serial number (X.690, 8.3.2), of a length that is taken."""
+    if len(number) < 2:
+        return bool(number)
+    return len(number) <= MAX_SERIAL and (number[0], number[1] >> 7) not in {(0x00, 0), (0xFF, 1)}
 
 
 def _extensions(data: bytes, at: int, stop: int) -> bytes:
@@ -264,3 +325,10 @@ _DIGESTED: Final[dict[str, Callable[[bytes], bytes]]] = {
     "sha512": lambda data: hashlib.sha512(data).digest(),
 }
 _LENGTHS: Final = {name: len(hashed(b"")) for name, hashed in _DIGESTED.items()}
+# AlgorithmIdentifiers as clients write them, with a NULL, and the head of the OCTET STRING that follows each.
+_ALGORITHMS: Final = {
+    bytes.fromhex("300906052b0e03021a05000414"): "sha1",
+    bytes.fromhex("300d060960864801650304020105000420"): "sha256",
+}
+_MOST_BEFORE: Final = 40  # octets, in which an AlgorithmIdentifier ends: five heads of three, and itself with 17
+_NONCE_HEAD: Final = 21  # octets from the end of the requestList to those of the nonce

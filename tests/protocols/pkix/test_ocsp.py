@@ -27,7 +27,9 @@ from protocols.pkix.ocsp import (
     failure,
     from_path,
     issuer_hashes,
+    read_elements,
     read_request,
+    usual,
 )
 
 HASHES = {"sha1": hashes.SHA1, "sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}
@@ -48,6 +50,7 @@ def seq(*contents: bytes) -> bytes:
 
 
 SHA1 = seq(bytes.fromhex("06052b0e03021a0500"))
+SHA256 = seq(bytes.fromhex("06096086480165030402010500"))
 
 
 def cert_id(
@@ -301,3 +304,52 @@ def test_what_was_asked_is_what_is_read(asked: list[tuple[str, int]], nonce: byt
     made = read_request(seq(tbs(*requests, after=after)))
     assert [(each.digest, int(each.hexadecimal, 16)) for each in made.ids] == asked
     assert made.nonce == nonce
+
+
+def outcome(read: object, data: bytes) -> object:
+    try:
+        return read(data)  # type: ignore[operator]
+    except (Malformed, Refused) as refused:
+        return str(refused)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(["sha1", "sha256", "sha384"]),
+    st.binary(max_size=34),
+    st.none() | st.binary(max_size=34),
+    st.lists(st.tuples(st.integers(0, 240), st.integers(0, 255)), max_size=1),
+    st.integers(-3, 3),
+)
+def test_the_usual_question_is_read_as_any_other(digest: str, serial: bytes, nonce: bytes | None, changes, cut: int):
+    """X.690, 10.1: what was compared octet for octet has no other meaning; whatever else there is has its own reader."""
+    size = HASHES[digest].digest_size
+    algorithm = {"sha1": SHA1, "sha256": SHA256, "sha384": seq(bytes.fromhex("06096086480165030402020500"))}[digest]
+    asked = seq(cert_id(algorithm, b"n" * size, b"k" * size, serial))
+    after = b"" if nonce is None else tlv(0xA2, seq(extension(value=tlv(4, nonce))))
+    data = bytearray(seq(tbs(asked, after=after)))
+    for at, octet in changes:
+        data[at % len(data)] = octet
+    made = bytes(data[:cut] if cut < 0 else data + b"x" * cut)
+    found = usual(made)
+    assert found is None or found == read_elements(made)
+    assert outcome(read_request, made) == outcome(read_elements, made)
+
+
+@pytest.mark.parametrize("digest", ["sha1", "sha256"])
+@pytest.mark.parametrize("nonce", [b"", b"n", b"n" * 32])
+@pytest.mark.parametrize("serial", [b"\x05", b"\x00\x85", b"\x7b" * 20, b"\x01" * 32])
+def test_what_clients_mostly_ask_is_usual(digest: str, nonce: bytes, serial: bytes):
+    size = HASHES[digest].digest_size
+    asked = seq(cert_id(SHA1 if digest == "sha1" else SHA256, b"n" * size, b"k" * size, serial))
+    after = tlv(0xA2, seq(extension(value=tlv(4, nonce)))) if nonce else b""
+    made = seq(tbs(asked, after=after))
+    assert (
+        usual(made) == StatusRequest((CertId(digest, b"n" * size, b"k" * size, serial),), nonce) == read_elements(made)
+    )
+
+
+def test_what_libraries_write_is_usual():
+    for nonce in (None, b"n" * 16):
+        assert usual(built("sha1", nonce)) is not None
+        assert usual(built("sha256", nonce)) is not None
