@@ -109,7 +109,7 @@ async def serving(scene: Scene) -> AsyncIterator[list[str]]:
 
 
 async def come(what: Callable[[], bool]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(90):
         while not what():
             await trio.sleep(0.01)
 
@@ -238,7 +238,7 @@ async def test_a_stopped_worker_is_killed_when_its_time_to_drain_is_over(
     scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = scene(2)
-    one.crew.settings = load({"data": str(one.staff.folder), "limits.drain-seconds": "1"}, {}, folder=one.staff.folder)
+    one.crew.settings = load({"data": str(one.staff.folder), "limits.drain-seconds": "4"}, {}, folder=one.staff.folder)
     monkeypatch.setattr(crews, "END_SECONDS", 0.2)
     async with serving(one):
         await come(lambda: ready(one) == 2)

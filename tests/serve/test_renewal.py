@@ -44,7 +44,7 @@ async def test_a_certificate_that_ends_soon_is_replaced_with_its_key_and_one_tha
     assert await renewed_within(place.path, secret, 0.5) == 0
     assert (place.tls / "chain.pem").read_bytes() == first
     monkeypatch.setattr(renewal, "now", lambda: datetime.now(UTC) + timedelta(days=397 - 59))
-    assert await renewed_within(place.path, secret, 30) == 1
+    assert await renewed_within(place.path, secret, 90) == 1
     chain = (place.tls / "chain.pem").read_bytes()
     leaf, issuing = x509.load_pem_x509_certificates(chain)
     assert chain != first
@@ -65,7 +65,7 @@ async def test_a_certificate_that_lacks_a_name_by_which_clients_come_is_replaced
         ("https://[2001:DB8:0::1]/x", 1),
         ("https://[2001:db8::1]", 0),
     ):
-        assert await renewed_within(place.path, secret, 20 if times else 0.5, url) == times, url
+        assert await renewed_within(place.path, secret, 90 if times else 0.5, url) == times, url
     leaf = x509.load_pem_x509_certificate((place.tls / "chain.pem").read_bytes())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {"localhost"} < set(names.get_values_for_type(x509.DNSName))
@@ -80,7 +80,17 @@ async def test_a_store_of_keys_that_cannot_be_opened_costs_a_line_in_the_log_and
     secret = ceremony.make_secret(place)
     ceremony.first(load({"data": str(place.path)}, {}, folder=tmp_path), secret, "http://pki.example")
     monkeypatch.setattr(renewal, "now", lambda: datetime.now(UTC) + timedelta(days=397))
-    assert await renewed_within(place.path, "another secret", 3) == 0
+    async with trio.open_nursery() as nursery:
+        times: list[int] = []
+
+        async def look() -> None:
+            times.append(await renewed_within(place.path, "another secret", 90))
+
+        nursery.start_soon(look)
+        while "not renewed" not in caplog.text and not times:
+            await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+    assert times == []
     assert "not renewed" in caplog.text
 
 

@@ -232,7 +232,9 @@ async def test_abandoned_units_do_not_fill_the_queue(url: str):
                     nursery.start_soon(store.write, lambda _: None)
                 await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
-            await trio.sleep(0.01)
+            with trio.fail_after(60):
+                while store.waiting:
+                    await trio.sleep(0.001)
         await store.write(note("room"))
         assert await noted(store) == ["room"]
 
