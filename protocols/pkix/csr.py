@@ -44,6 +44,18 @@ _RSA: Final[dict[str, hashes.HashAlgorithm]] = {
     "1.2.840.113549.1.1.12": hashes.SHA384(),
     "1.2.840.113549.1.1.13": hashes.SHA512(),
 }
+_ALGORITHMS: Final = {
+    bytes.fromhex("300a06082a8648ce3d040302"): "1.2.840.10045.4.3.2",
+    bytes.fromhex("300a06082a8648ce3d040303"): "1.2.840.10045.4.3.3",
+    bytes.fromhex("300a06082a8648ce3d040304"): "1.2.840.10045.4.3.4",
+    bytes.fromhex("300d06092a864886f70d01010b0500"): "1.2.840.113549.1.1.11",
+    bytes.fromhex("300d06092a864886f70d01010c0500"): "1.2.840.113549.1.1.12",
+    bytes.fromhex("300d06092a864886f70d01010d0500"): "1.2.840.113549.1.1.13",
+}
+"""By their AlgorithmIdentifiers: those that nearly all requests are signed with, and whose parameters say nothing."""
+
+_VERSION: Final = 3  # octets: INTEGER 0, the only one that there is (RFC 2986, 4.1)
+
 _PKCS1V15: Final = padding.PKCS1v15()
 _PSS: Final = "1.2.840.113549.1.1.10"
 _PSS_DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -101,15 +113,17 @@ def parse(der: bytes) -> CertificationRequest:
     """
     if len(der) > LIMIT:
         raise Malformed(f"The certification request has {len(der)} octets; at most {LIMIT} are accepted.", field="csr")
-    request, signed = _load(der)
-    signature = _signature_algorithm(request)
-    tbs = request.tbs_certrequest_bytes
-    subject, spki, attributes = _parts(tbs)
+    request, in_order = _load(der)
+    # What has been signed is the CertificationRequestInfo as it came; behind it is with which algorithm.
+    start, _ = _der.whole(der, 0)
+    _, stop = _der.whole(der, start)
+    signature = _ALGORITHMS.get(der[stop : _der.whole(der, stop)[1]]) or _signature_algorithm(request)
+    subject, spki, attributes = _parts(in_order, start)
     key = _key(request)
     kind = keys.kind_of(spki)
     if kind is None:
         kind, spki = keys.judge(key), key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if not _verifies(request, key, kind, signature, tbs if signed is None else signed):
+    if not _verifies(request, key, kind, signature, der[start:stop]):
         raise Refused(Reason.BAD_CSR, "The certification request's signature does not verify with its own public key.")
     try:
         return _read(der, request, _Known(kind, subject, spki, signature, attributes))
@@ -125,27 +139,27 @@ def parse(der: bytes) -> CertificationRequest:
         ) from None
 
 
-def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, bytes | None]:
-    """The request, and what its signature is over where that is not what the library has read.
+def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, bytes]:
+    """The request, and in as many octets what the library has read of it.
 
     The attributes are a SET OF, which DER sorts. strongSwan writes them unsorted (seen in 5.9.8), and the library
     refuses that: so they are sorted for reading, and the signature is checked over the bytes that came.
     """
     try:
-        return x509.load_der_x509_csr(der), None
+        return x509.load_der_x509_csr(der), der
     except (ValueError, x509.InvalidVersion):
         pass
     try:
-        in_order, signed = _in_order(der)
-        return x509.load_der_x509_csr(in_order), signed
+        in_order = _in_order(der)
+        return x509.load_der_x509_csr(in_order), in_order
     except (Malformed, ValueError, x509.InvalidVersion):
         raise Malformed(
             "The certification request is not one DER-encoded PKCS#10 of version 1 (RFC 2986).", field="csr"
         ) from None
 
 
-def _in_order(der: bytes) -> tuple[bytes, bytes]:
-    """The request with its attributes sorted, in as many octets, and the CertificationRequestInfo as it came."""
+def _in_order(der: bytes) -> bytes:
+    """The request with its attributes sorted."""
     outer, _ = _der.expect(der, 0, len(der), _der.SEQUENCE)
     start, stop = _der.expect(der, outer, len(der), _der.SEQUENCE)
     *_, (_, first, last) = _der.elements(der, start, stop)
@@ -154,19 +168,20 @@ def _in_order(der: bytes) -> tuple[bytes, bytes]:
     for _, _, end in _der.elements(der, first, last):
         attributes.append(der[at:end])
         at = end
-    return der[:first] + b"".join(sorted(attributes)) + der[last:], der[outer:stop]
+    return der[:first] + b"".join(sorted(attributes)) + der[last:]
 
 
-def _parts(tbs: bytes) -> tuple[bytes, bytes, bytes]:
+def _parts(der: bytes, start: int) -> tuple[bytes, bytes, bytes]:
     """The subject without its tag and length, the SubjectPublicKeyInfo as it is encoded, the attributes as the subject.
 
-    The library has found version, subject, subjectPKInfo and attributes in it, so that nothing is left to be refused.
+    The library has found version, subject, subjectPKInfo and attributes in the CertificationRequestInfo at `start`, so
+    that nothing is left to be refused.
     """
-    version, _ = _der.whole(tbs, 0)
-    subject, key = _der.whole(tbs, _der.whole(tbs, version)[1])
-    _, attributes = _der.whole(tbs, key)
-    first, last = _der.whole(tbs, attributes)
-    return tbs[subject:key], tbs[key:attributes], tbs[first:last]
+    version, _ = _der.whole(der, start)
+    subject, key = _der.whole(der, version + _VERSION)
+    _, attributes = _der.whole(der, key)
+    first, last = _der.whole(der, attributes)
+    return der[subject:key], der[key:attributes], der[first:last]
 
 
 def _verifies(
