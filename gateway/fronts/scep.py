@@ -11,12 +11,13 @@ import logging
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
 from gateway.actions import asked, authenticate
 from gateway.actions.admit import admitted
-from gateway.actions.enroll import enroll
+from gateway.actions.enroll import Hooks, enroll
 from gateway.actions.outage import OUTAGES, outage
 from gateway.domain.application import Pair, ScepSettings
 from gateway.domain.issuance import Issued, Pending
@@ -31,6 +32,7 @@ from gateway.fronts.peer import Peer, plain_path
 from gateway.fronts.problem import text
 from gateway.outbound.signer import SignerRefused
 from gateway.store import requests
+from gateway.store.unit import Unit
 from protocols.exchange import Reply
 from protocols.pkix import certificate
 from protocols.pkix.csr import CertificationRequest
@@ -176,8 +178,7 @@ class _Host:
             subject=need.transaction.id.decode("latin-1"),
             request_hash=need.csr.sha256,
         )
-        deduplication = await self._deduplication(need.transaction, need.csr)
-        return await self._issue(asked.from_csr(need.csr, proof, deduplication=deduplication))
+        return await self._issue(need, proof)
 
     async def _renew(self, need: needs.Renew) -> needs.Enrolled | needs.Waiting:
         if not self._settings.allow_renewal:
@@ -191,18 +192,42 @@ class _Host:
             request_hash=need.csr.sha256,
             evidence=(found.serial,),
         )
-        deduplication = await self._deduplication(need.transaction, need.csr)
-        return await self._issue(asked.from_csr(need.csr, proof, deduplication=deduplication, renewed_from=found.id))
+        return await self._issue(need, proof, renewed_from=found.id)
 
-    async def _issue(self, request: EnrollmentRequest) -> needs.Enrolled | needs.Waiting:
-        outcome = await enroll(
-            self._resources, self._pair, request, source=self._who.address, http_request_id=self._who.id
+    async def _issue(
+        self, need: needs.Enroll | needs.Renew, proof: Proof, renewed_from: str | None = None
+    ) -> needs.Enrolled | needs.Waiting:
+        """One ask, one certificate (S79, S80, S82, S83): the same transaction, CSR and signer within the window.
+
+        The clock is cut into windows; a transaction that began in the one before goes on in it.
+        """
+        window = int(self._now.timestamp() // WINDOW.total_seconds())
+        before, current = (
+            transaction_hash(self._pair, need.transaction, need.csr, each) for each in (window - 1, window)
         )
+        pair, since = self._pair, self._now - WINDOW
+
+        def first(unit: Unit) -> None:
+            earlier = requests.find_by_deduplication(unit, pair.application.id, pair.profile.id, before)
+            if earlier is not None and earlier.created_at > since:
+                raise _BegunBefore
+
+        request = asked.from_csr(need.csr, proof, deduplication=current, renewed_from=renewed_from)
+        try:
+            # Looked for in the unit that reserves: a read of its own would cost each enrollment four times as much.
+            outcome = await self._enrolled(request, Hooks(with_reserve=first))
+        except _BegunBefore:
+            outcome = await self._enrolled(msgspec.structs.replace(request, deduplication=before), Hooks())
         match outcome:
             case Issued():
                 return needs.Enrolled(outcome.certificate, self._include())
             case Pending():
                 return needs.Waiting()
+
+    async def _enrolled(self, request: EnrollmentRequest, hooks: Hooks) -> Issued | Pending:
+        return await enroll(
+            self._resources, self._pair, request, source=self._who.address, http_request_id=self._who.id, hooks=hooks
+        )
 
     def _include(self) -> tuple[bytes, ...]:
         """What the reply carries beside the leaf: Cisco's clients want the issuer, Juniper's refuse it."""
@@ -214,28 +239,18 @@ class _Host:
             case _:
                 return ()
 
-    async def _deduplication(self, transaction: needs.Transaction, csr: CertificationRequest) -> bytes:
-        """One ask, one certificate (S79, S80, S82, S83): the same transaction, CSR and signer within the window.
 
-        The clock is cut into windows; a transaction that began in the one before goes on in it.
-        """
-        window = int(self._now.timestamp() // WINDOW.total_seconds())
-        before, current = (transaction_hash(self._pair, transaction, csr, each) for each in (window - 1, window))
-        pair, since = self._pair, self._now - WINDOW
+class _BegunBefore(Refusal):
+    """The transaction began in the window before; what was reserved for it in this one is undone."""
 
-        earlier = await self._resources.store.read(
-            lambda unit: requests.find_by_deduplication(unit, pair.application.id, pair.profile.id, before)
-        )
-        return before if earlier is not None and earlier.created_at > since else current
+    def __init__(self) -> None:
+        super().__init__(RefusalReason.CONFLICT, "the transaction began in the window before")
 
 
 def transaction_hash(pair: Pair, transaction: needs.Transaction, csr: CertificationRequest, window: int) -> bytes:
     """What makes two asks the same. The transaction's id is the client's choice, so it comes with its length."""
-    digest = hashlib.sha256(b"scep\0")
-    for part in (pair.id.encode(), transaction.id, csr.sha256, transaction.signer, window.to_bytes(8, "big")):
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
-    return digest.digest()
+    parts = pair.id.encode(), transaction.id, csr.sha256, transaction.signer, window.to_bytes(8, "big")
+    return hashlib.sha256(b"scep\0" + b"".join([len(part).to_bytes(4, "big") + part for part in parts])).digest()
 
 
 def _same_names(csr: CertificationRequest, presented: bytes) -> None:

@@ -196,16 +196,18 @@ def _open(message: PkiMessage, signer: Certificate, ra: Certificate) -> Exchange
     if recipient.transport is None:
         raise Failure(FailInfo.BAD_ALG, "Encrypt to the RA with RSA PKCS #1 v1.5, or OAEP with SHA-1 or SHA-256.")
     content_key = yield from ask(UnwrapKey(recipient.wrapped, recipient.transport.name, envelope.cipher.key_length))
-    request = _certification_request(enveloped.decrypt(envelope, envelope.cipher, content_key))
-    # As `csr.spki` is encoded, which need not be how the certificate encodes it.
-    signer_spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return _Request(request, key, request.spki == signer_spki, envelope.cipher, recipient.transport)
+    request = _certification_request(enveloped.decrypt(envelope, envelope.cipher, content_key), signer, key)
+    same_key = request.spki == signer.spki or (
+        # As `csr.spki` is encoded, which need not be how the certificate encodes it.
+        request.spki == key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
+    return _Request(request, key, same_key, envelope.cipher, recipient.transport)
 
 
-def _certification_request(content: bytes) -> CertificationRequest:
+def _certification_request(content: bytes, signer: Certificate, key: rsa.RSAPublicKey) -> CertificationRequest:
     """Read the decrypted content. Whatever a wrong key could have made of it has one answer (S122)."""
     try:
-        return csr.parse(content)
+        return csr.parse(content, (signer.spki, key))
     except Malformed as fault:
         detail = fault.detail
     except Refused as refusal:

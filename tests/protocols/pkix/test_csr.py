@@ -319,3 +319,16 @@ def test_damage_inside_a_signed_request_is_malformed_or_refused():
         except (Malformed, Refused):
             pass
     assert seen > 0
+
+
+def test_a_key_that_is_held_already_is_used_for_its_own_requests_alone():
+    """S61: the same key is not loaded again; another one verifies nothing."""
+    own, other = rsa2048(), p256()
+    der = request("a.example", key=own)
+    for key in (own, other):
+        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        assert csr.parse(der, (spki, key.public_key())) == csr.parse(der)
+    spki = own.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(Refused) as caught:
+        csr.parse(der[:-1] + bytes((der[-1] ^ 1,)), (spki, own.public_key()))
+    assert caught.value.reason is Reason.BAD_CSR
