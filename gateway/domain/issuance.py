@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.domain.application import Pair
 from gateway.domain.identifier import InvalidName, canonical, quoted
-from gateway.domain.policy import BasicConstraints, ExtendedKeyUsageRule, Judged, KeyUsageRule, rules_of
+from gateway.domain.policy import BasicConstraints, ExtendedKeyUsageRule, Judged, KeyUsageRule, Rules, rules_of
 from gateway.domain.profile import Profile
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.domain.request import (
@@ -87,6 +87,7 @@ _LONGEST_VALUES: Final[dict[SubjectType, int]] = {
 _ENCIPHERMENT: Final = frozenset({KeyUsage.KEY_ENCIPHERMENT, KeyUsage.DATA_ENCIPHERMENT})
 _AGREEMENT: Final = frozenset({KeyUsage.KEY_AGREEMENT, KeyUsage.ENCIPHER_ONLY, KeyUsage.DECIPHER_ONLY})
 _AUTHORITY_USAGES: Final = (KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN)
+_FOR_AUTHORITIES: Final = frozenset(_AUTHORITY_USAGES)
 _RSA: Final = frozenset({KeyAlgorithm.RSA_2048, KeyAlgorithm.RSA_3072, KeyAlgorithm.RSA_4096, KeyAlgorithm.RSA_OTHER})
 _EC: Final = frozenset({KeyAlgorithm.EC_P256, KeyAlgorithm.EC_P384, KeyAlgorithm.EC_P521})
 
@@ -120,12 +121,12 @@ def plan(request: EnrollmentRequest, pair: Pair, *, serial: int, now: datetime) 
     violations: list[str] = []
     subject = _subject(request, profile, violations)
     sans = _sans(request, violations)
-    key_usages = _key_usages(request, profile, constraints, violations)
+    rules = rules_of(profile.policy)
+    key_usages = _key_usages(request, profile, constraints, rules, violations)
     extended_key_usages = _extended_key_usages(request, profile)
     not_before, not_after = validity(request, pair, now, violations)
     if not subject and (constraints.ca or not sans):
         violations.append("names: the certificate would name nobody; give a subject or a subject alternative name")
-    rules = rules_of(profile.policy)
     judged = Judged(
         subject=subject,
         sans=sans,
@@ -213,16 +214,19 @@ def _sans(request: EnrollmentRequest, violations: list[str]) -> tuple[San, ...]:
 
 
 def _key_usages(
-    request: EnrollmentRequest, profile: Profile, constraints: BasicConstraints, violations: list[str]
+    request: EnrollmentRequest, profile: Profile, constraints: BasicConstraints, rules: Rules, violations: list[str]
 ) -> tuple[KeyUsage, ...]:
     """What was asked for; else the profile's default; else what suits the key. Defaults bend to it, wishes do not."""
-    impossible = _IMPOSSIBLE[request.key.algorithm]
+    algorithm = request.key.algorithm
+    impossible = _IMPOSSIBLE[algorithm]
     asked = request.key_usages
     if isinstance(asked, Unset):
         default = profile.defaults.key_usages
         if default is None:
-            default = _suitable(request.key, profile.policy.key_usages, constraints)
-        usages = tuple(usage for usage in default if usage not in impossible)
+            default = rules.suitable.get(algorithm)
+        if default is None:
+            default = rules.suitable[algorithm] = _suitable(request.key, profile.policy.key_usages, constraints)
+        usages = tuple([usage for usage in default if usage not in impossible])
     else:
         usages = tuple(dict.fromkeys(asked or ()))
         violations.extend(
@@ -230,10 +234,10 @@ def _key_usages(
             for usage in usages
             if usage in impossible
         )
-    if not constraints.ca:
+    if not constraints.ca and not _FOR_AUTHORITIES.isdisjoint(usages):
         # RFC 5280, 4.2.1.9: keyCertSign stands only beside CA:TRUE. cRLSign on a leaf would let it revoke others.
         violations.extend(
-            f"keyUsage: {usage.value} is for certificate authorities" for usage in usages if usage in _AUTHORITY_USAGES
+            f"keyUsage: {usage.value} is for certificate authorities" for usage in usages if usage in _FOR_AUTHORITIES
         )
     if KeyUsage.KEY_AGREEMENT not in usages and not _AGREEMENT.isdisjoint(usages):
         violations.append("keyUsage: encipherOnly and decipherOnly mean nothing without keyAgreement")

@@ -187,10 +187,12 @@ class _Usages:
 class Rules:
     """A policy, ready to judge. Raises InvalidPattern for a policy with a pattern that cannot mean anything."""
 
-    __slots__ = ("_extended_key_usages", "_key_usages", "_policy", "_sans", "_subject")
+    __slots__ = ("_extended_key_usages", "_key_usages", "_policy", "_sans", "_subject", "suitable")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        # What suits keys of an algorithm where nobody asks for usages: found once by whoever plans, and kept here.
+        self.suitable: dict[KeyAlgorithm, tuple[KeyUsage, ...]] = {}
         self._subject: dict[SubjectType, _Patterns] = {}
         self._sans: dict[SanType, _Patterns] = {}
         usages, purposes = policy.key_usages, policy.extended_key_usages

@@ -131,7 +131,7 @@ _PLAIN: Final = re.compile(r"[\w.:@/*-]+")
 
 def distinguished_name(attributes: tuple[SubjectAttribute, ...]) -> str:
     """The subject as an RFC 4514 string: the last attribute first, special characters escaped (section 2.4)."""
-    return ",".join(f"{_SHORT_NAMES[each.type]}={_escaped(each.value)}" for each in reversed(attributes))
+    return ",".join([f"{_SHORT_NAMES[each.type]}={_escaped(each.value)}" for each in reversed(attributes)])
 
 
 def _escaped(value: str) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,18 +137,24 @@ class SignerClient:
         cancelled, or whose deadline passes, before it was sent is never sent. With `told`, one that was sent cannot be
         cancelled any more: its asker hears what became of it. Deadlines are kept within 0.1 s.
         """
+        waiting = self._class(verb)
         try:
-            outcome = await self._asked(verb, share, deadline, told=told)
+            entry = self._entered(waiting, verb, share, deadline)
+            await trio.lowlevel.wait_task_rescheduled(self._leaving(waiting, entry, told=told))
+            if entry.outcome is None:
+                assert entry.failure is not None
+                raise entry.failure
         except (Busy, Unreachable, WorkerLost) as failure:
             self._outcomes[type(verb), _WORDS[type(failure)]] += 1
             raise
+        outcome = entry.outcome
         self._outcomes[type(verb), outcome.reason if isinstance(outcome, No) else ANSWERED] += 1
         return outcome
 
-    async def _asked(self, verb: Verb, share: str, deadline: float, *, told: bool) -> Outcome:
+    def _entered(self, waiting: Waiting, verb: Verb, share: str, deadline: float) -> Entry:
+        """This task's ask, which waits from now on."""
         if self._ended:
             raise Unreachable("the signer's client has ended")
-        waiting = self._class(verb)
         if self._connections and self._too_late(waiting, share, deadline - trio.current_time()):
             raise Busy(self._retry_after(waiting, share))
         if waiting.full:
@@ -157,6 +163,13 @@ class SignerClient:
         entry = Entry(verb, of, self._pace.of(of), share=share, deadline=deadline, task=trio.lowlevel.current_task())
         waiting.put(entry)
         self._wake()
+        return entry
+
+    @staticmethod
+    def _leaving(
+        waiting: Waiting, entry: Entry, *, told: bool
+    ) -> Callable[[trio.lowlevel.RaiseCancelT], trio.lowlevel.Abort]:
+        """What becomes of an ask whose asker is cancelled."""
 
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             if entry.sent and told:
@@ -167,11 +180,7 @@ class SignerClient:
                 waiting.forget(entry)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
-        if entry.outcome is None:
-            assert entry.failure is not None
-            raise entry.failure
-        return entry.outcome
+        return abort
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a connection to each worker until cancelled. Asks that are left then fail."""
