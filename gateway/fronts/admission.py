@@ -166,6 +166,9 @@ class Admission:
         `from_socket`: it is behind all that are on their way to their doors; at its door it is before them.
         """
         count = len(self._going) + (self._coming if from_socket else 0)
+        if count < _FEW and self._since is None:
+            self._age = 0.0  # as `_wait` would find it; nearly all requests come to so few
+            return 0
         now = self._clock()
         wait = self._wait(count, now)
         if wait <= self._standing or count < _FEW:

@@ -28,17 +28,14 @@ class Peer(NamedTuple):
 def peer(scope: Scope, dice: Callable[[int], bytes]) -> Peer:
     """The facts of this request's connection, from the listener's part of the scope (`extensions.tls`)."""
     client: tuple[str, int] | None = scope.get("client")
-    certificate: bytes | None = None
     tls: Mapping[str, object] | None = (scope.get("extensions") or {}).get("tls")
-    if tls is not None:
-        der = tls.get("client_cert_der")
-        certificate = der if isinstance(der, bytes) else None
+    der = None if tls is None else tls.get("client_cert_der")
     given: object = scope.get("request_id")
     return Peer(
-        address=client[0] if client else "",
-        secure=scope["scheme"] == "https",
-        certificate=certificate,
-        id=given if isinstance(given, str) else dice(8).hex(),
+        client[0] if client else "",
+        scope["scheme"] == "https",
+        der if isinstance(der, bytes) else None,
+        given if isinstance(given, str) else dice(8).hex(),
     )
 
 

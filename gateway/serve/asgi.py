@@ -11,7 +11,7 @@ import itertools
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from starlette.convertors import PathConvertor, StringConvertor
@@ -90,22 +90,20 @@ class Doors:
             if segment is not None
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Hand the request to the first route that takes its path."""
         path: str = scope["path"]
         # What stands between the first two slashes; a path without a second one ends with it.
         end = path.find("/", 1)
         doors = self._by_segment.get(path[1:end] if end > 0 else path[1:], self._everywhere)
         if doors is None:
-            await self._starlette(scope, receive, send)
-            return
+            return self._starlette(scope, receive, send)
         for takes, endpoint in doors:
             found = takes.match(path)
             if found is not None:
                 scope["path_params"] = found.groupdict()
-                await endpoint(scope, receive, send)
-                return
-        await _nothing_here(scope, receive, send)
+                return endpoint(scope, receive, send)
+        return _nothing_here(scope, receive, send)
 
 
 def _segment(route: BaseRoute) -> str | None:

@@ -99,8 +99,7 @@ def read(data: bytes, *, secure: bool) -> Head | None:
     known = _METHODS.get(method)
     if known is None:
         raise Unreadable(501, "this method is not offered here")
-    headers = _split(block)
-    fields = dict(headers)
+    headers, fields = _split(block)
     if len(fields) != len(headers):
         fields = _joined(headers)
     modern = minor == b"1"
@@ -138,18 +137,22 @@ def require_head_so_far(data: bytes | bytearray, looked: int) -> None:
         raise Unreadable(400, "lines end with CR LF, and hold no NUL (RFC 9112, 2.2)")
 
 
-def _split(block: bytes) -> list[tuple[bytes, bytes]]:
+def _split(block: bytes) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
     """Names in lower case and values without the blanks around them (RFC 9112, 5.1) of lines that the grammar passed:
-    each has a colon, a name before the first of them, and its only CR LF at its end.
+    each has a colon, a name before the first of them, and its only CR LF at its end. In a dictionary the last one
+    of a name stands for all.
     """
     if block.count(b"\n") > FIELDS:
         raise Unreadable(431, f"more than {FIELDS} header fields")
-    headers = []
+    headers, fields = [], {}
     for line in block.split(b"\r\n"):
         if line:  # behind the last line's end there is nothing
             name, _, value = line.partition(b":")
-            headers.append((name.lower(), value.strip(b" \t")))
-    return headers
+            name = name.lower()
+            # Of all that this would strip the grammar has let in SP and HTAB alone.
+            fields[name] = value = value.strip()
+            headers.append((name, value))
+    return headers, fields
 
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

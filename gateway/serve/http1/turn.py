@@ -170,23 +170,20 @@ class Turn:
             data = self._next(body, more=more) if self.begun else self._first(self._lead, body, more=more)
             self.begun = True
             if data and not self._lost:
-                await self._write(data)
+                try:
+                    await self._wire.write(data, self._hall.patience.write)
+                except Gone:
+                    # What is left of the answer has nowhere to go; the application need not know.
+                    self._lost = True
+                    self.lose()
+                except BaseException:
+                    # Cancelled in the middle: nobody can tell any more where the next answer would begin.
+                    self._lost = True
+                    self.keeps = False
+                    raise
             self.over = not more
         else:
             raise RuntimeError(f"{kind} has no place here")
-
-    async def _write(self, data: bytes) -> None:
-        try:
-            await self._wire.write(data, self._hall.patience.write)
-        except Gone:
-            # What is left of the answer has nowhere to go; the application need not know.
-            self._lost = True
-            self.lose()
-        except BaseException:
-            # Cancelled in the middle: nobody can tell any more where the next answer would begin.
-            self._lost = True
-            self.keeps = False
-            raise
 
     def _first(self, head: Lead, body: bytes, *, more: bool) -> bytes:
         """The answer's head, and the first of its body."""
