@@ -403,7 +403,7 @@ def _maybe_account(row: Row | None) -> Account | None:
 
 
 class _OrderRow(msgspec.Struct, frozen=True, array_like=True):
-    """The columns of `acme.find_order`: the row that is read most, so all of it is checked and told in one call."""
+    """The columns of `acme.find_order`, checked and told in one call: one by one they took as long as the query."""
 
     id: str
     account_id: str
@@ -435,15 +435,29 @@ def _order(row: Row) -> Order:
     )
 
 
+class _AuthorizationRow(msgspec.Struct, frozen=True, array_like=True):
+    """The columns that all queries of authorizations begin with."""
+
+    id: str
+    account_id: str
+    identifier_type: IdentifierType
+    identifier_value: str
+    wildcard: int
+    status: AuthorizationStatus
+    expires: int
+    challenges: str
+
+
 def _authorization(row: Row) -> Authorization:
+    told = msgspec.convert(row.values, _AuthorizationRow)
     return Authorization(
-        id=row.text("id"),
-        account_id=row.text("account_id"),
-        identifier=Identifier(IdentifierType(row.text("identifier_type")), row.text("identifier_value")),
-        wildcard=row.integer("wildcard") == 1,
-        status=AuthorizationStatus(row.text("status")),
-        expires=row.time("expires"),
-        challenges=_challenges(row.text("challenges")),
+        id=told.id,
+        account_id=told.account_id,
+        identifier=Identifier(told.identifier_type, told.identifier_value),
+        wildcard=told.wildcard == 1,
+        status=told.status,
+        expires=from_millis(told.expires),
+        challenges=_challenges(told.challenges),
     )
 
 

@@ -56,13 +56,16 @@ WHERE account_id = :account_id AND id > :after AND status <> 'invalid' AND (stat
 ORDER BY id LIMIT :limit
 
 -- find_authorization --
-SELECT * FROM acme_authorizations WHERE id = :id AND pair_id = :pair_id
+SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expires, challenges
+FROM acme_authorizations WHERE id = :id AND pair_id = :pair_id
 
 -- authorization --
-SELECT * FROM acme_authorizations WHERE id = :id
+SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expires, challenges
+FROM acme_authorizations WHERE id = :id
 
 -- reusable --
-SELECT * FROM acme_authorizations
+SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expires, challenges
+FROM acme_authorizations
 WHERE account_id = :account_id AND identifier_type = :type AND identifier_value = :value AND wildcard = :wildcard
   AND status IN ('pending', 'valid') AND created_at > :since AND expires > :at
 ORDER BY status DESC, created_at DESC LIMIT 1
@@ -103,7 +106,8 @@ WHERE id = :id AND status IN ('pending', 'ready', 'processing')
 UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL WHERE id = :id AND status = 'processing'
 
 -- unfinished --
-SELECT * FROM acme_authorizations WHERE validating = 1 AND expires > :at ORDER BY id
+SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expires, challenges, pair_id
+FROM acme_authorizations WHERE validating = 1 AND expires > :at ORDER BY id
 
 -- collect_orders --
 DELETE FROM acme_orders WHERE id IN (
