@@ -103,11 +103,11 @@ def _queries() -> dict[str, Positional[Value]]:
 class SqliteUnit:
     """A unit of work on one connection."""
 
-    __slots__ = ("_columns", "_connection", "_cursor", "_queries", "events")
+    __slots__ = ("_columns", "_cursor", "_queries", "events")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        # For changes alone: whoever reads needs a cursor that ends with the reading, or its snapshot would stay open.
+        # One for all statements: one of its own for each was a tenth of a read. Each is read to its end: one that was
+        # not would keep its snapshot open, and the next on this connection would see the store as it was.
         self._cursor = connection.cursor()
         self._columns: dict[str, dict[str, int]] = {}
         self._queries = _queries()
@@ -117,21 +117,19 @@ class SqliteUnit:
         """The first row, or None."""
         text, ordered = self._queries[query]
         try:
-            cursor = self._connection.execute(text, ordered(parameters))
-            values: tuple[Value, ...] | None = cursor.fetchone()
+            found: list[tuple[Value, ...]] = self._cursor.execute(text, ordered(parameters)).fetchall()
         except sqlite3.Error as error:
             _fail(error)
-        return None if values is None else Row(self._columns.get(query) or self._learn(query, cursor), values)
+        return Row(self._columns.get(query) or self._learn(query), found[0]) if found else None
 
     def all(self, query: str, **parameters: Value) -> list[Row]:
         """All rows."""
         text, ordered = self._queries[query]
         try:
-            cursor = self._connection.execute(text, ordered(parameters))
-            found: list[tuple[Value, ...]] = cursor.fetchall()
+            found: list[tuple[Value, ...]] = self._cursor.execute(text, ordered(parameters)).fetchall()
         except sqlite3.Error as error:
             _fail(error)
-        columns = self._columns.get(query) or self._learn(query, cursor)
+        columns = self._columns.get(query) or self._learn(query)
         return [Row(columns, values) for values in found]
 
     def run(self, query: str, **parameters: Value) -> int:
@@ -156,9 +154,9 @@ class SqliteUnit:
             raise TypeError("a unit that reads has nothing to audit")
         self.events.append(event)
 
-    def _learn(self, query: str, cursor: sqlite3.Cursor) -> dict[str, int]:
+    def _learn(self, query: str) -> dict[str, int]:
         """Where a query's columns stand, once: `sqlite3.Row` would search for each name in each row."""
-        columns = self._columns[query] = {column[0]: place for place, column in enumerate(cursor.description)}
+        columns = self._columns[query] = {column[0]: place for place, column in enumerate(self._cursor.description)}
         return columns
 
 
@@ -232,6 +230,7 @@ class SqliteStore:
         self._writer.execute("PRAGMA busy_timeout = 0")
         self._reader = _connect(path, READER_CACHE)
         self._reader.execute("PRAGMA query_only = ON")
+        self._frame_read = self._reader.cursor().execute
         self._reading = SqliteUnit(self._reader)
         self._writing = _Writing(self._writer)
         self.turns = Turns(LONGEST_TURN)
@@ -248,13 +247,13 @@ class SqliteStore:
         """Run `work` at once, on this thread: a read by key takes 10 microseconds, a hop to a thread 75."""
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            self._reader.execute("BEGIN")
+            self._frame_read("BEGIN")
         except sqlite3.Error as error:
             _fail(error)
         try:
             return work(self._reading)
         finally:
-            self._reader.execute("ROLLBACK")
+            self._frame_read("ROLLBACK")
 
     async def survey(self, work: Callable[[Unit], T], *, seconds: float = SURVEY_SECONDS) -> T:
         """Run `work` beside the loop: half a second's scan of a large table would hold every enrollment."""
