@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.doubles.postgresql import Cluster, PostgresqlIsMissing, cluster
 
 # A slow machine is no fault of the code under test. In CI the examples are the same for the same code, so that a change
 # is judged by what it changes; new examples are found on the desks of those who can look into them.
-settings.register_profile("desk", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 

@@ -48,7 +48,7 @@ def test_a_renewed_certificate_is_shown_by_every_worker_and_ends_no_connection(t
         secret = folder.read_secret(settings)
         assert secret is not None
         ceremony.renew_tls(settings, secret, renewal.ISSUING)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         # A worker that came up after the renewal has nothing to say of it, and may have been met by all who looked.
         while "HTTPS shows new certificates" not in muster.log or any(shown() == first for _ in range(LOOKS)):
             assert time.monotonic() < end, muster.log

@@ -61,7 +61,7 @@ def test_with_no_worker_left_a_client_is_told_to_come_back_and_then_served(tmp_p
         enroll()
         for victim in some_workers(gateway):
             os.kill(victim, signal.SIGKILL)
-        for _ in range(50):
+        for _ in range(300):
             try:
                 enroll()
             except RuntimeError as refusal:
