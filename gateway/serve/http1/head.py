@@ -1,7 +1,7 @@
-"""The head of a request: judged whole by one grammar, split where that has found its lines, and where its body ends.
+"""The head of a request: judged whole by one grammar, split by llhttp, and the place where its body ends.
 
 Nothing is read from a socket here, and nothing is guessed: what RFC 9112 leaves a choice in, between reading a strange
-message and refusing it, is refused.
+message and refusing it, is refused. llhttp never has the last word: it splits what the grammar has passed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import httptools
 import msgspec
 
 # SCEP puts whole messages into a query (S94): an RSA-4096 one takes 20 KiB. The fields hold a chain of certificates
@@ -76,6 +77,22 @@ class Head(msgspec.Struct, frozen=True):
     end: int
 
 
+class _Fields:
+    """What llhttp calls back: all fields, and by name, where the last one of a name stands for all."""
+
+    __slots__ = ("by_name", "found")
+
+    def __init__(self) -> None:
+        self.found: list[tuple[bytes, bytes]] = []
+        self.by_name: dict[bytes, bytes] = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        # llhttp leaves blanks behind a value. Of all that this would strip the grammar has let in SP and HTAB alone.
+        self.by_name[name] = value = value.strip()
+        self.found.append((name, value))
+
+
 def read(data: bytes, *, secure: bool) -> Head | None:
     """The head that `data` begins with, or None where it is not complete yet.
 
@@ -99,7 +116,7 @@ def read(data: bytes, *, secure: bool) -> Head | None:
     known = _METHODS.get(method)
     if known is None:
         raise Unreadable(501, "this method is not offered here")
-    headers, fields = _split(block)
+    headers, fields = _split(data, end, block)
     if len(fields) != len(headers):
         fields = _joined(headers)
     modern = minor == b"1"
@@ -137,22 +154,21 @@ def require_head_so_far(data: bytes | bytearray, looked: int) -> None:
         raise Unreadable(400, "lines end with CR LF, and hold no NUL (RFC 9112, 2.2)")
 
 
-def _split(block: bytes) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
-    """Names in lower case and values without the blanks around them (RFC 9112, 5.1) of lines that the grammar passed:
-    each has a colon, a name before the first of them, and its only CR LF at its end. In a dictionary the last one
-    of a name stands for all.
-    """
+def _split(data: bytes, end: int, block: bytes) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
+    """Names in lower case and values without the blanks around them (RFC 9112, 5.1); and the same as a dictionary."""
     if block.count(b"\n") > FIELDS:
         raise Unreadable(431, f"more than {FIELDS} header fields")
-    headers, fields = [], {}
-    for line in block.split(b"\r\n"):
-        if line:  # behind the last line's end there is nothing
-            name, _, value = line.partition(b":")
-            name = name.lower()
-            # Of all that this would strip the grammar has let in SP and HTAB alone.
-            fields[name] = value = value.strip()
-            headers.append((name, value))
-    return headers, fields
+    fields = _Fields()
+    try:
+        # A parser of its own for each head: no state of one request reaches the next. Only the head goes in.
+        httptools.HttpRequestParser(fields).feed_data(data if len(data) == end else data[:end])
+    except httptools.HttpParserUpgrade:
+        pass  # RFC 9110, 7.8: an upgrade may be ignored
+    except httptools.HttpParserError:
+        raise Unreadable(400, "the header fields contradict each other") from None
+    if len(fields.found) != block.count(b"\n"):
+        raise Unreadable(400, "the header fields cannot be told apart")
+    return fields.found, fields.by_name
 
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
