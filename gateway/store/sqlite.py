@@ -119,6 +119,7 @@ class SqliteUnit:
         try:
             found: list[tuple[Value, ...]] = self._cursor.execute(text, ordered(parameters)).fetchall()
         except sqlite3.Error as error:
+            self._let_go()
             _fail(error)
         return Row(self._columns.get(query) or self._learn(query), found[0]) if found else None
 
@@ -128,6 +129,7 @@ class SqliteUnit:
         try:
             found: list[tuple[Value, ...]] = self._cursor.execute(text, ordered(parameters)).fetchall()
         except sqlite3.Error as error:
+            self._let_go()
             _fail(error)
         columns = self._columns.get(query) or self._learn(query)
         return [Row(columns, values) for values in found]
@@ -153,6 +155,16 @@ class SqliteUnit:
         if self.events is None:
             raise TypeError("a unit that reads has nothing to audit")
         self.events.append(event)
+
+    def _let_go(self) -> None:
+        """End a statement whose row could not be read: what it sees stays open, and no other writer's commit behind it.
+
+        The writer's next BEGIN IMMEDIATE would be SQLITE_BUSY then, each time.
+        """
+        with suppress(sqlite3.Error):
+            connection = self._cursor.connection
+            self._cursor.close()
+            self._cursor = connection.cursor()
 
     def _learn(self, query: str) -> dict[str, int]:
         """Where a query's columns stand, once: `sqlite3.Row` would search for each name in each row."""

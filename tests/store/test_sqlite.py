@@ -108,6 +108,25 @@ async def test_a_page_that_is_damaged_later_is_an_outage_for_who_needs_it(tmp_pa
             await noted(store)
 
 
+async def test_a_row_that_cannot_be_read_holds_up_no_unit_and_no_read_behind_it(tmp_path: Path):
+    def all_noted(unit: Unit) -> list[str]:
+        return [each.subject_id for each in outbox.pending(unit, at=NOW, limit=10)]
+
+    file = tmp_path / "store.db"
+    async with open_store(f"sqlite:///{file}") as store:
+        await store.write(note("a"))
+        neighbour = sqlite3.connect(file, isolation_level=None)
+        neighbour.execute("UPDATE outbox SET subject_id = CAST(X'ff41' AS TEXT)")
+        for ask in (store.read, store.write):
+            with pytest.raises(sqlite3.OperationalError, match="decode"):
+                await ask(all_noted)
+        neighbour.execute("UPDATE outbox SET subject_id = 'mended'")
+        neighbour.close()
+        assert await noted(store) == {"mended"}
+        await store.write(note("b"))
+        assert await noted(store) == {"mended", "b"}
+
+
 @pytest.mark.parametrize("place", ["missing/store.db", "."])
 async def test_a_place_where_no_file_can_be_is_one_sentence(tmp_path: Path, place: str):
     with pytest.raises(StoreUnavailable, match=r"store\.db|cannot"):
