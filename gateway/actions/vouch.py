@@ -122,12 +122,12 @@ class Statuses:
             return None
         return self._ask(key, held)
 
-    def current(self, key: Key, state: SerialState, now: datetime) -> Vouched | None:
-        """The kept answer, if it tells `state`, which was read just now, and less than half of its life is over."""
+    def current(self, key: Key, state: SerialState, now: datetime, *, read_at: float) -> Vouched | None:
+        """The kept answer, if it tells `state` and less than half of its life is over. `read_at` as in `keep`."""
         held = self.held.get(key)
         if held is None or held.state != state or not held.in_force(now):
             return None
-        held.checked_at = trio.current_time()
+        held.checked_at = max(held.checked_at, read_at)
         return self._ask(key, held)
 
     def keep(self, key: Key, state: SerialState, vouched: Vouched, *, read_at: float) -> None:
@@ -222,7 +222,7 @@ async def _vouch_for_one(resources: Resources, statuses: Statuses, authority: Au
     [state] = await _states(resources, authority, [asked])
     turn = key, state
     while True:
-        known = statuses.current(key, state, resources.now())
+        known = statuses.current(key, state, resources.now(), read_at=read_at)
         if known is not None:
             return known
         other = statuses.flights.get(turn)

@@ -52,7 +52,7 @@ class Ocsp:
         self._front = front
         self._endpoint = Endpoint(front, self._answer, _wording, counted=False)
         self._snapshot: Catalogue | None = None
-        self._asked: dict[tuple[bytes, bytes], Key] = {}
+        self._asked: dict[tuple[bytes, bytes | None], Key] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a GET whose answer is known by its path needs nothing else of what others need."""
@@ -64,13 +64,13 @@ class Ocsp:
             await send({"type": "http.response.body", "body": told.der})
 
     def _told(self, scope: Scope) -> Vouched | None:
-        key = self._known(scope["raw_path"], b"")
+        key = self._known(scope["raw_path"], None)
         if key is None or header(scope, b"if-none-match") is not None:
             return None
         return self._front.statuses.remembered(key, self._front.resources.now())
 
-    def _known(self, path: bytes, body: bytes) -> Key | None:
-        """Whom these bytes ask about what, as long as the catalogue stays as it was."""
+    def _known(self, path: bytes, body: bytes | None) -> Key | None:
+        """Whom these bytes ask about what, as long as the catalogue stays as it was; a GET's have no body."""
         snapshot = self._front.resources.catalogue()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
@@ -81,7 +81,9 @@ class Ocsp:
         posted = scope["method"] == "POST"
         if not posted and scope["method"] not in {"GET", "HEAD"}:
             return WRONG_METHOD
-        front, path, body = self._front, scope["raw_path"], b""
+        front, path = self._front, scope["raw_path"]
+        snapshot = front.resources.catalogue()
+        body: bytes | None = None
         authority = _authority(front, scope["path_params"]["rest"].partition("/")[0])
         if authority is None:
             return UNAUTHORIZED
@@ -90,7 +92,8 @@ class Ocsp:
                 limits = front.limits
                 body = await read_body(scope, receive, cap=limits.ocsp_body, seconds=limits.body_seconds)
             key = self._known(path, body)
-            request = StatusRequest((key[1],)) if key else read_request(body if posted else from_path(_segment(path)))
+            asked = StatusRequest((key[1],)) if key else None
+            request = asked or read_request(from_path(_segment(path)) if body is None else body)
             vouched = await vouch(front.resources, front.statuses, authority, request)
         except Malformed:
             return MALFORMED
@@ -100,7 +103,8 @@ class Ocsp:
             if refusal.reason is RefusalReason.EXPIRED:
                 return UNAUTHORIZED
             raise
-        if vouched.lasting and key is None and len(path) + len(body) <= KNOWN:
+        # The catalogue may have been changed while it was read or signed: whose the name is now was not looked at.
+        if vouched.lasting and key is None and self._snapshot is snapshot and len(path) + len(body or b"") <= KNOWN:
             self._asked[path, body] = authority.id, request.ids[0]
             if len(self._asked) > MOST_KNOWN:
                 del self._asked[next(iter(self._asked))]

@@ -20,12 +20,12 @@ from starlette.routing import Route, Router
 
 from gateway.actions.enroll import enroll
 from gateway.actions.revoke import Asker, revoke
-from gateway.actions.vouch import AHEAD, LIFETIME, MEMORY, UNKNOWN_LIFETIME, Statuses, refresh
+from gateway.actions.vouch import AHEAD, LIFETIME, MEMORY, UNKNOWN_LIFETIME, Statuses, Vouched, refresh
 from gateway.domain.authority import AuthorityStatus
 from gateway.domain.issuance import Issued, Plan
 from gateway.domain.refusal import Refusal
 from gateway.domain.request import EnrollmentRequest, Proof, ProofKind, Protocol, San, SanType
-from gateway.domain.revocation import RevocationReason, SerialKind
+from gateway.domain.revocation import GOOD, RevocationReason, SerialKind, SerialState
 from gateway.fronts import ocsp as front_of_ocsp
 from gateway.fronts.limits import Limits
 from gateway.fronts.ocsp import KNOWN, Ocsp, ocsp_routes
@@ -33,6 +33,7 @@ from gateway.jobs.vouching import keep_vouched
 from gateway.outbound.signer import SignerBusy, SignerLost, SignerRefused, SignerUnreachable
 from gateway.store import catalogue, certificates
 from gateway.store.unit import StoreUnavailable
+from protocols.pkix.ocsp import read_request
 from signer.contract.refusal import SignerRefusal
 from tests.doubles.asgi import Answered
 from tests.doubles.house import House, open_house
@@ -528,6 +529,27 @@ async def test_what_was_read_earlier_and_signed_later_does_not_come_back(
     assert read(await get(house, body)).certificate_status is Kind.REVOKED
 
 
+async def test_a_status_is_as_old_as_the_question_to_the_store(house: House, mock_clock: trio.testing.MockClock):
+    """D19: what was read slowly is believed no longer for it, and keeps back nothing that was read after it began."""
+    statuses = Statuses()
+    made = await issued(house)
+    asked = read_request(request(house, int(made.serial, 16))).ids[0]
+    key = house.pair.authority.id, asked
+    revoked = SerialState(SerialKind.REVOKED, house.now, RevocationReason.KEY_COMPROMISE)
+    good = Vouched(b"good", house.now, house.now + LIFETIME, house.now + LIFETIME, "a", "b")
+    bad = replace(good, der=b"revoked")
+    statuses.keep(key, GOOD, good, read_at=trio.current_time())
+    mock_clock.jump(10)
+    began = trio.current_time()
+    mock_clock.jump(MEMORY)
+    read_at = trio.current_time()
+    mock_clock.jump(MEMORY / 2)
+    assert statuses.current(key, GOOD, house.now, read_at=began) is good
+    assert statuses.remembered(key, house.now) is None
+    statuses.keep(key, revoked, bad, read_at=read_at)
+    assert statuses.remembered(key, house.now) is bad
+
+
 @pytest.mark.parametrize("ask", [post, get])
 async def test_a_status_that_was_read_lately_is_believed(house: House, ask, autojump_clock: trio.testing.MockClock):
     """D19: a revocation is told within the second."""
@@ -579,6 +601,36 @@ async def test_a_path_means_what_the_catalogue_says_now(house: House):
     )
     await house.save(house.pair)
     read(await get(house, body), Status.UNAUTHORIZED)
+
+
+async def test_a_question_that_was_read_under_the_catalogue_before_is_not_remembered_under_the_next(house: House):
+    """The answer is being signed while the authority leaves; whoever asks then is told that it has left."""
+    house.set_front(statuses=Statuses(memory=LIFETIME.total_seconds()))
+    body = request(house, int((await issued(house)).serial, 16))
+    whole, begun, left = house.signer.sign_ocsp, trio.Event(), trio.Event()
+
+    async def slow(*told, **rest):
+        begun.set()
+        await left.wait()
+        return await whole(*told, **rest)
+
+    house.signer.sign_ocsp = slow  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(get, house, body)
+        await begun.wait()
+        pending = replace(house.pair.authority, status=AuthorityStatus.PENDING_CERTIFICATE)
+        await house.save(replace(house.pair, authority=pending))
+        read(await get(house, body), Status.UNAUTHORIZED)
+        left.set()
+    read(await get(house, body), Status.UNAUTHORIZED)
+
+
+async def test_an_empty_body_asks_nothing_where_a_get_has_asked(house: House):
+    """RFC 6960, A.1: a POST's question is its body alone."""
+    house.set_front(statuses=Statuses())
+    body = request(house, int((await issued(house)).serial, 16))
+    assert read(await get(house, body)).certificate_status is Kind.GOOD
+    read(await house.ask("POST", path(body), b"", scheme="http"), Status.MALFORMED_REQUEST)
 
 
 async def test_what_is_remembered_of_questions_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch):
