@@ -51,7 +51,7 @@ async def finalize(
             stays ready; BUSY or UNAVAILABLE, nothing was issued and the order is ready again (A89). It is too where the
             client went away before anything was signed.
     """
-    claim = _Claim(resources, order, csr)
+    claim = _Claim(resources, pair.id, order, csr)
     try:
         outcome = await enroll(
             resources,
@@ -86,8 +86,9 @@ async def finalize(
 class _Claim:
     """The order's side of one enrollment. Its hooks run inside units of work, which may run again."""
 
-    def __init__(self, resources: Resources, order: Order, csr: CertificationRequest) -> None:
+    def __init__(self, resources: Resources, pair_id: str, order: Order, csr: CertificationRequest) -> None:
         self._resources = resources
+        self._pair_id = pair_id
         self._order = order
         self._csr = csr
         self.taken = False
@@ -122,8 +123,14 @@ class _Claim:
         resources = self._resources
         if store.claim_order(unit, self._order.id, self._csr.sha256, resources.now(), resources.holder):
             self.taken = True
-        elif not self.taken:
+        elif not (self.taken and self._is_ours(unit)):
+            self.taken = False
             raise Refusal(RefusalReason.CONFLICT, "the order is not ready to be finalized")
+
+    def _is_ours(self, unit: Unit) -> bool:
+        """Whether the order is claimed for this CSR. What a unit took that was undone may have ended meanwhile."""
+        found = store.find_order(unit, self._pair_id, self._order.id, self._resources.now())
+        return found is not None and found.status is OrderStatus.PROCESSING and found.csr_hash == self._csr.sha256
 
     def close(self, unit: Unit, certificate: Certificate) -> None:
         """In the unit that records the certificate: `processing -> valid`."""

@@ -93,3 +93,30 @@ async def test_a_serial_given_up_while_an_order_is_signed_leaves_the_order_ready
     assert await counter.stands() == (OrderStatus.READY, ["burnt"])
     counter.house.signer.issue = whole  # type: ignore[method-assign]
     assert (await counter.finalize()).status is OrderStatus.VALID
+
+
+class _Undone(Exception):
+    """A neighbour in the batch failed."""
+
+
+async def test_an_order_that_ends_before_its_claim_is_run_again_is_not_issued_for(counter: Counter):
+    """A82: a batch is undone and run again where a neighbour fails; what was claimed at first may have ended by then."""
+    store, whole = counter.house.store, counter.house.store.write
+
+    async def write(work, *, shielded=False):
+        store.write = whole  # type: ignore[method-assign]
+
+        def undone(unit: Unit) -> None:
+            work(unit)
+            raise _Undone
+
+        with pytest.raises(_Undone):
+            await whole(undone)
+        [proof] = counter.order.authorization_ids
+        assert await whole(lambda unit: acme.deactivate_authorization(unit, proof, NOW)) is not None
+        return await whole(work, shielded=shielded)
+
+    store.write = write  # type: ignore[method-assign]
+    with pytest.raises(Refusal, match="not ready"):
+        await counter.finalize()
+    assert await counter.stands() == (OrderStatus.INVALID, [])
