@@ -6,11 +6,14 @@ from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+import trio
+
 K = TypeVar("K")
 V = TypeVar("V")
 
 # Whoever ends a token or a membership, in whichever process, is obeyed by all within a second.
 LIFETIME: Final = timedelta(seconds=0.9)
+_SECONDS: Final = LIFETIME.total_seconds()
 _NOTHING: Final = timedelta(0)
 
 
@@ -19,17 +22,22 @@ class Recent(Generic[K, V]):
 
     def __init__(self, *, most: int = 4096) -> None:
         self._most = most
-        self._known: OrderedDict[K, tuple[datetime, V]] = OrderedDict()
+        self._known: OrderedDict[K, tuple[datetime, float, V]] = OrderedDict()
 
     def get(self, key: K, at: datetime) -> V | None:
         """The value, if it was read lately at `at`."""
         known = self._known.get(key)
-        # Nor if it was read later than now: a clock that is set back must not keep alive what ended.
-        return known[1] if known is not None and _NOTHING <= at - known[0] < LIFETIME else None
+        if known is None:
+            return None
+        read_at, since, value = known
+        # A clock that is set back must not keep alive what ended, now or when it comes to that moment once more: what
+        # was read later than now is not known, nor what was read long ago by a clock that nobody sets.
+        lately = _NOTHING <= at - read_at < LIFETIME and trio.current_time() - since < _SECONDS
+        return value if lately else None
 
     def put(self, key: K, value: V, at: datetime) -> None:
         """Remember what the store gives; `at` is the time before it was asked."""
         self._known.pop(key, None)
-        self._known[key] = at, value
+        self._known[key] = at, trio.current_time(), value
         if len(self._known) > self._most:
             self._known.popitem(last=False)

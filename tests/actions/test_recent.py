@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import trio.testing
+
 from gateway.actions.recent import LIFETIME, Recent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_what_was_read_lately_is_known_for_less_than_a_second():
+async def test_what_was_read_lately_is_known_for_less_than_a_second(mock_clock: trio.testing.MockClock):
     recent: Recent[str, int] = Recent()
     assert recent.get("one", NOW) is None
     recent.put("one", 1, NOW)
@@ -17,13 +19,18 @@ def test_what_was_read_lately_is_known_for_less_than_a_second():
     assert timedelta(seconds=1) > LIFETIME
 
 
-def test_a_clock_that_is_set_back_keeps_nothing_alive():
+async def test_a_clock_that_is_set_back_keeps_nothing_alive(mock_clock: trio.testing.MockClock):
     recent: Recent[str, int] = Recent()
     recent.put("one", 1, NOW)
     assert recent.get("one", NOW - timedelta(microseconds=1)) is None
+    # An hour later it is the same time again, as far as that clock goes.
+    mock_clock.jump(3600)
+    assert recent.get("one", NOW) is None
+    recent.put("one", 2, NOW)
+    assert recent.get("one", NOW) == 2
 
 
-def test_the_oldest_is_forgotten_and_what_is_read_again_is_new():
+async def test_the_oldest_is_forgotten_and_what_is_read_again_is_new(mock_clock: trio.testing.MockClock):
     recent: Recent[str, int] = Recent(most=2)
     for name in ("one", "two", "one", "three"):
         recent.put(name, len(name), NOW)

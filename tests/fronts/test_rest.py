@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -216,7 +217,9 @@ async def test_a_token_or_a_role_that_ended_serves_nobody_after_a_second(house: 
     assert (await ask(house, "POST", "/certificates", MANAGED)).status == 200
 
 
-async def test_a_token_is_not_read_again_within_a_second_and_ends_with_its_term_all_the_same(house: House):
+async def test_a_token_is_not_read_again_within_a_second_and_ends_with_its_term_all_the_same(
+    house: House, mock_clock: trio.testing.MockClock
+):
     """D10."""
     house.now += dt.timedelta(days=1, seconds=-0.5)
     assert (await ask(house, "GET", "/certificate-requests")).status == 200
