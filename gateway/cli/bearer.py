@@ -38,7 +38,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         )
     )
     add_settings(verbs.add_parser("list", help="name all tokens, with their ends and last uses"), "data")
-    revoke = verbs.add_parser("revoke", help="end a token; gateways obey within a second")
+    revoke = verbs.add_parser("revoke", help="end a token; returns when every gateway obeys")
     revoke.add_argument("id", metavar="ID", help="as in the list")
     add_settings(revoke, "data")
 
@@ -90,7 +90,10 @@ async def _list(found: Settings) -> list[str]:
 
 
 async def _revoke(found: Settings, token_id: str) -> str:
+    import trio
+
     from gateway.actions.mint import end
+    from gateway.actions.recent import LIFETIME
     from gateway.domain.refusal import Refusal
     from gateway.serve.folder import require_complete
     from gateway.serve.opening import now, opened_store
@@ -98,9 +101,12 @@ async def _revoke(found: Settings, token_id: str) -> str:
     require_complete(found)
     async with opened_store(found) as store:
         try:
-            return await end(store, token_id, actor=f"operator:{getpass.getuser()}", now=now())
+            name = await end(store, token_id, actor=f"operator:{getpass.getuser()}", now=now())
         except Refusal as refusal:
             raise CannotStart(refusal.detail) from None
+    # A gateway that read it just before believes it for that long; what this verb says is true when it says it.
+    await trio.sleep(LIFETIME.total_seconds())
+    return name
 
 
 def _day(at: datetime | None) -> str:
