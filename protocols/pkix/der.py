@@ -54,15 +54,6 @@ def read(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     return data[at], start, start + length
 
 
-def whole(data: bytes, at: int) -> tuple[int, int]:
-    """Where the contents of the element at `at` start and stop, in DER that the library has read: no checks."""
-    length, start = data[at + 1], at + 2
-    if length & 0x80:
-        start += length & 0x7F
-        length = int.from_bytes(data[at + 2 : start], "big")
-    return start, start + length
-
-
 def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Where the contents of the element at `at` start and stop; its tag must be `tag`.
 
