@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import ssl
-from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -19,12 +18,15 @@ import httptools
 import msgspec
 import trio
 
-from gateway.outbound.reach import Address
+from gateway.outbound.reach import Address, spelled
 
 # Apache stops at 8 KiB a line, nginx sends at most 8 KiB of its own: 16 KiB of head is more than any server that
 # answers a challenge has to say.
 _HEAD_CAP: Final = 16 * 1024
 _RECEIVE: Final = 16 * 1024
+
+# What a dialling that does not wait begins with: a connection may stand at once (connect(2)).
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
 
 _STATUSES: Final = range(100, 600)  # RFC 9110, 15
 _INTERIM: Final = range(100, 200)
@@ -40,6 +42,10 @@ class FetchFailed(Exception):
         super().__init__(detail)
         self.detail = detail
         self.passing = passing
+
+
+class Unconnected(FetchFailed):
+    """There was not even a connection; another address may take one."""
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -106,80 +112,89 @@ class Line(trio.abc.Stream):
         self._socket.close()
 
 
-async def connect(address: Address, port: int, *, patience: float) -> Line:
-    """A TCP connection to exactly this address, within `patience` seconds.
+async def connect(address: Address, port: int, *, patience: float, opening: bytes = b"") -> Line:
+    """A TCP connection to exactly this address, made within `patience` seconds, on which `opening` has been sent.
 
     Raises:
-        FetchFailed: refused, unreachable, too slow, or the like.
+        Unconnected: refused, unreachable, too slow, or the like.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         dialling = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
         raise _unconnected(address, port, error.errno) from error
+    line = Line(dialling)
     try:
-        code = dialling.connect_ex((str(address), port))
-        if code == errno.EINPROGRESS:
-            code = _error(dialling)
-            if not code and not _connected(dialling):
-                with trio.move_on_after(patience) as scope:
-                    await trio.lowlevel.wait_writable(dialling)
-                if scope.cancelled_caught:
-                    raise FetchFailed(f"connection to {spell(address, port)} timed out")
-                code = _error(dialling)
-        if code:
+        code = dialling.connect_ex((spelled(address), port))
+        if code not in _UNDER_WAY:
             raise _unconnected(address, port, code)
+        try:
+            # One on this machine or in this rack has taken it by now: to send is the cheapest way to find that out, and
+            # what there is to send is on its way. Where it is still open, or has failed, the send says so (connect(2)).
+            opening = opening[dialling.send(opening) :]
+        except BlockingIOError:
+            await _connected(dialling, address, port, patience)
+        except OSError as error:
+            raise _unconnected(address, port, error.errno) from error
+        if opening:
+            await line.send_all(opening)
     except BaseException:
         dialling.close()
         raise
-    return Line(dialling)
+    return line
 
 
-def _error(dialling: socket.socket) -> int:
-    return dialling.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+async def _connected(dialling: socket.socket, address: Address, port: int, patience: float) -> None:
+    """Wait until the peer has taken the connection. Raises Unconnected."""
+    with trio.move_on_after(patience) as scope:
+        await trio.lowlevel.wait_writable(dialling)
+    if scope.cancelled_caught:
+        raise Unconnected(f"connection to {spell(address, port)} timed out")
+    code = dialling.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise _unconnected(address, port, code)
 
 
-def _connected(dialling: socket.socket) -> bool:
-    """Whether the peer has answered by now, as one on this machine or in this rack has: then nothing needs waiting."""
-    with suppress(OSError):
-        dialling.getpeername()
-        return True
-    return False
-
-
-def _unconnected(address: Address, port: int, code: int | None) -> FetchFailed:
+def _unconnected(address: Address, port: int, code: int | None) -> Unconnected:
     """The operating system's word for it, which speaks of the connection and of nothing else."""
-    return FetchFailed(f"connection to {spell(address, port)} failed: {os.strerror(code or 0).lower()}")
+    return Unconnected(f"connection to {spell(address, port)} failed: {os.strerror(code or 0).lower()}")
 
 
-async def get(stream: Line, destination: Destination, *, agent: str, body_cap: int) -> Fetched:
-    """Ask for `destination.target` on `stream`, and close it whatever happens.
+async def fetch(destination: Destination, *, patience: float, agent: str, body_cap: int) -> Fetched:
+    """Connect to `destination` within `patience` seconds, ask, and close whatever happens.
 
     Raises:
+        Unconnected: nobody took the connection.
         FetchFailed: TLS failed, the connection ended early, or the answer is not HTTP.
     """
-    channel: trio.abc.Stream = stream
+    head = _head(destination, agent)
+    secure = destination.server_name is not None
+    address, port = destination.address, destination.port
     try:
-        if destination.server_name is not None:
-            # An address is no name for SNI (RFC 6066, 3).
-            name = None if destination.server_name == str(destination.address) else destination.server_name
-            channel = trio.SSLStream(stream, _tls(), server_hostname=name, https_compatible=True)
-        await channel.send_all(_head(destination, agent))
-        return await _read(channel, body_cap)
+        line = await connect(address, port, patience=patience, opening=b"" if secure else head)
+        try:
+            return await _read(await _secured(line, destination, head) if secure else line, body_cap)
+        finally:
+            # No farewell: nobody is owed a close_notify, and a peer that does not read must not hold us.
+            line.close()
     except (trio.BrokenResourceError, ssl.SSLError, ssl.CertificateError) as error:
-        where = spell(destination.address, destination.port)
-        raise FetchFailed(f"the conversation with {where} broke off") from error
+        raise FetchFailed(f"the conversation with {spell(address, port)} broke off") from error
     except httptools.HttpParserError as error:
-        where = spell(destination.address, destination.port)
-        raise FetchFailed(f"the answer of {where} is not HTTP", passing=False) from error
-    finally:
-        # No farewell: nobody is owed a close_notify, and a peer that does not read must not hold us.
-        stream.close()
+        raise FetchFailed(f"the answer of {spell(address, port)} is not HTTP", passing=False) from error
+
+
+async def _secured(line: Line, destination: Destination, head: bytes) -> trio.abc.Stream:
+    """TLS on `line`, with the question sent on it."""
+    # An address is no name for SNI (RFC 6066, 3).
+    name = None if destination.server_name == spelled(destination.address) else destination.server_name
+    channel = trio.SSLStream(line, _tls(), server_hostname=name, https_compatible=True)
+    await channel.send_all(head)
+    return channel
 
 
 def spell(address: Address, port: int) -> str:
     """`192.0.2.1:80` or `[2001:db8::1]:80`."""
-    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+    return f"{spelled(address)}:{port}" if address.version == 4 else f"[{spelled(address)}]:{port}"
 
 
 def _head(destination: Destination, agent: str) -> bytes:

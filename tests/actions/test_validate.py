@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from gateway.actions import order, validate
 from gateway.actions.validate import Validation, Validations, resume
@@ -190,6 +191,61 @@ async def test_what_takes_long_is_durable_as_processing_even_if_the_asker_has_go
         assert found.challenges[0].status is ChallengeStatus.PROCESSING
         prover.hold.set()
         assert (await here.end(asked)).status is AuthorizationStatus.VALID
+
+
+async def test_one_who_waits_in_vain_is_told_though_another_was_answered_before_him(tmp_path):
+    prover = Prover()
+    async with bench(tmp_path, prover, patience=0.05) as here:
+        quick = await here.validations.begin(here.resources, await here.asked("quick.example"))
+        prover.hold = trio.Event()
+        with trio.fail_after(60):
+            slow = await here.validations.begin(here.resources, await here.asked("slow.example"))
+            joined = await here.asked("slow.example")
+            async with trio.open_nursery() as nursery:  # two who wait for the same, each for as long
+                nursery.start_soon(here.validations.begin, here.resources, joined)
+                told = await here.validations.begin(here.resources, joined)
+        prover.hold.set()
+    assert quick.status is AuthorizationStatus.VALID
+    assert slow.challenges[0].status is told.challenges[0].status is ChallengeStatus.PROCESSING
+
+
+async def test_one_task_validates_after_another_and_too_many_do_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(validate, "_MOST_IDLE", 2)
+    tasks = []
+
+    class Watched(Prover):
+        async def prove(self, target):
+            tasks.append(trio.lowlevel.current_task())
+            return await super().prove(target)
+
+    prover = Watched()
+    async with bench(tmp_path, prover) as here:
+        for _ in range(3):
+            await here.validations.begin(here.resources, await here.asked())
+        assert len(set(tasks)) == 1
+        owner = tasks[0].parent_nursery
+        prover.hold = trio.Event()
+        every = [await here.asked(f"{n}.example") for n in range(5)]
+        async with trio.open_nursery() as nursery:
+            for each in every:
+                nursery.start_soon(here.validations.begin, here.resources, each)
+            with trio.fail_after(60):
+                while prover.busy < 5:
+                    await trio.sleep(0.005)
+            assert len(set(tasks)) == 5
+            prover.hold.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(owner.child_tasks.intersection(tasks)) == 2
+
+
+async def test_an_owner_that_comes_back_validates_with_tasks_of_its_own(tmp_path):
+    async with bench(tmp_path, Prover(), running=False) as here:
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(here.validations.run)
+                told = await here.validations.begin(here.resources, await here.asked())
+                assert told.status is AuthorizationStatus.VALID
+                nursery.cancel_scope.cancel()
 
 
 async def test_one_slow_target_leaves_room_for_others(tmp_path):

@@ -76,6 +76,49 @@ async def test_a_peer_that_does_not_take_the_connection_is_given_up_in_time():
     assert failed.value.passing
 
 
+async def test_a_peer_that_takes_the_connection_late_is_told_all_the_same():
+    with ExitStack() as open_ones:
+        late = open_ones.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        late.setblocking(False)
+        port = late.getsockname()[1]
+        for _ in range(4):
+            waiting = open_ones.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        heard = []
+
+        async def take():
+            await trio.sleep(0.1)
+            while True:
+                await trio.lowlevel.wait_readable(late)
+                taken = open_ones.enter_context(late.accept()[0])
+                taken.setblocking(False)
+                nursery.start_soon(hear, taken)
+
+        async def hear(taken):
+            await trio.lowlevel.wait_readable(taken)
+            heard.append(taken.recv(100))
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(take)
+                line = await http.connect(ip_address("127.0.0.1"), port, patience=50, opening=b"question")
+                while not heard:
+                    await trio.sleep(0.01)
+                line.close()
+                nursery.cancel_scope.cancel()
+    assert heard == [b"question"]
+
+
+@pytest.mark.parametrize("opening", [b"", b"question"])
+async def test_a_refused_connection_is_told_apart_from_an_answer_that_is_none(opening):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(http.Unconnected) as failed:
+        await http.connect(ip_address("127.0.0.1"), port, patience=5, opening=opening)
+    assert failed.value.detail == f"connection to 127.0.0.1:{port} failed: connection refused"
+
+
 async def test_what_does_not_fit_the_kernels_buffer_waits_until_it_does():
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

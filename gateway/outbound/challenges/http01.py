@@ -13,8 +13,8 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from gateway.outbound.challenges.proof import Evidence, Fault, Target, Unproven, chosen
-from gateway.outbound.http import Destination, Fetched, FetchFailed, Line, connect, get
-from gateway.outbound.reach import Address, literal, may_dial
+from gateway.outbound.http import Destination, Fetched, FetchFailed, Unconnected, fetch
+from gateway.outbound.reach import Address, literal, spelled
 from gateway.outbound.resolver import ResolutionFailed, Resolver
 
 _PATH: Final = "/.well-known/acme-challenge/"
@@ -78,15 +78,22 @@ class Http01:
             raise
 
     async def _fetch(self, hop: _Hop, target: Target, seen: list[str]) -> Fetched:
-        addresses = await self._addresses(hop.host, target)
-        stream, address = await _dial(addresses, hop.port)
-        seen.append(f"{hop.url} at {address}")
+        """The answer of the first of at most two addresses that takes the connection."""
         server_name = hop.host if hop.scheme == "https" else None
-        destination = Destination(address, hop.port, hop.authority, hop.target, server_name)
-        try:
-            return await get(stream, destination, agent=_AGENT, body_cap=_BODY_CAP)
-        except FetchFailed as failure:
-            raise Unproven(Fault.CONNECTION, failure.detail, passing=failure.passing) from failure
+        complaint = ""
+        for address in await self._addresses(hop.host, target):
+            destination = Destination(address, hop.port, hop.authority, hop.target, server_name)
+            connected = True
+            try:
+                return await fetch(destination, patience=_DIAL_PATIENCE, agent=_AGENT, body_cap=_BODY_CAP)
+            except Unconnected as failure:
+                connected, complaint = False, failure.detail
+            except FetchFailed as failure:
+                raise Unproven(Fault.CONNECTION, failure.detail, passing=failure.passing) from failure
+            finally:
+                if connected:
+                    seen.append(f"{hop.url} at {spelled(address)}")
+        raise Unproven(Fault.CONNECTION, complaint, passing=True)
 
     async def _addresses(self, host: str, target: Target) -> tuple[Address, ...]:
         """The addresses to dial, each permitted; checked anew at every hop."""
@@ -94,22 +101,11 @@ class Http01:
             every = await self._resolver.addresses(host, target.resolvers)
         except ResolutionFailed as failure:
             raise Unproven(Fault.DNS, failure.detail, passing=failure.passing) from failure
-        open_ones = chosen(tuple(address for address in every if may_dial(address, target.allowed_networks)))
+        open_ones = chosen(every, target.allowed_networks)
         if not open_ones:
             # Which addresses they are is not told: a name server inside may know more than the asker should.
             raise Unproven(Fault.CONNECTION, f"{host} has no address that may be validated from here")
         return open_ones
-
-
-async def _dial(addresses: tuple[Address, ...], port: int) -> tuple[Line, Address]:
-    """The first of at most two addresses that takes the connection."""
-    complaint = ""
-    for address in addresses:
-        try:
-            return await connect(address, port, patience=_DIAL_PATIENCE), address
-        except FetchFailed as failure:
-            complaint = failure.detail
-    raise Unproven(Fault.CONNECTION, complaint, passing=True)
 
 
 def _judge(answer: Fetched, target: Target) -> None:

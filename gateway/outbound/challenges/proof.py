@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum, unique
+from functools import lru_cache
 from typing import Final, Protocol
 
 import msgspec
 
-from gateway.outbound.reach import Address
+from gateway.outbound.reach import Address, may_dial
 
 
 @unique
@@ -70,8 +71,14 @@ class Prover(Protocol):
         ...
 
 
-def chosen(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-    """The one or two of `addresses` to dial: the first IPv6, then one IPv4 to fall back to (A66, as Boulder does)."""
-    six = next((address for address in addresses if address.version == 6), None)
-    four = next((address for address in addresses if address.version == 4), None)
-    return tuple(address for address in (six, four) if address is not None)
+@lru_cache(maxsize=4096)
+def chosen(addresses: tuple[Address, ...], allowed_networks: tuple[str, ...]) -> tuple[Address, ...]:
+    """The one or two of `addresses` to dial: the first IPv6, then one IPv4 to fall back to (A66, as Boulder does).
+
+    Only what `may_dial` (A73), which is asked about each before it counts.
+    """
+    found: dict[int, Address] = {}
+    for address in addresses:
+        if address.version not in found and may_dial(address, allowed_networks):
+            found[address.version] = address
+    return tuple(found[version] for version in (6, 4) if version in found)
