@@ -93,11 +93,6 @@ class Failure(Malformed):
         self.headers = headers
 
 
-def index(site: Site) -> tuple[str, str]:
-    """The header that leads back to the directory (A11)."""
-    return "Link", f'<{site.url}/directory>;rel="index"'
-
-
 def problem(
     type: str,  # noqa: A002 - the member's name in the RFC
     detail: str,
@@ -184,5 +179,5 @@ def subproblem(
 
 
 def _reply(site: Site | None, body: ProblemBody, headers: tuple[tuple[str, str], ...]) -> Reply:
-    links = () if site is None else (index(site),)
+    links = () if site is None else (site.index,)
     return Reply(body.status, encode(body), MEDIA_TYPE, (*links, *headers))

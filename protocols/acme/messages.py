@@ -6,7 +6,7 @@ Forms only, no decisions. Members that a type does not know are ignored (A26); n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -40,6 +40,8 @@ class Site:
 
     `url` is the absolute https prefix of its resources, without a slash at the end; it comes from configuration, never
     from a request (A2). `terms_of_service` and `website` are URLs. `wildcards`: whether a wildcard can be proved here.
+    Made of these once, for every request: `accounts`, what all accounts' URLs begin with, and `index`, the header that
+    leads back to the directory (A11).
     """
 
     url: str
@@ -48,10 +50,16 @@ class Site:
     website: str | None = None
     external_account_required: bool = False
     wildcards: bool = False
+    accounts: str = field(init=False)
+    index: tuple[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "accounts", f"{self.url}/account/")
+        object.__setattr__(self, "index", ("Link", f'<{self.url}/directory>;rel="index"'))
 
     def account(self, account_id: str) -> str:
         """The URL of an account, which is also its key id (RFC 8555, 6.2)."""
-        return f"{self.url}/account/{account_id}"
+        return f"{self.accounts}{account_id}"
 
     def order(self, order_id: str) -> str:
         """The URL of an order."""

@@ -1,8 +1,9 @@
-"""Everything that ACME can make this server do. A closed list."""
+"""Everything that ACME can make this server do. A closed list: `AtHand`, and the needs."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
@@ -11,10 +12,16 @@ from protocols.exchange import Need
 from protocols.pkix.csr import CertificationRequest
 
 
-class SpendNonce(Need[bool], msgspec.Struct, frozen=True):
-    """Spend an anti-replay nonce. True exactly once for each nonce that this server made and that has not aged out."""
+class AtHand(Protocol):
+    """What the host does at once, out of its own memory. Each signed request asks for both: as needs they would take
+    longer on their way than the answer does.
+    """
 
-    nonce: str
+    def spend(self, nonce: str) -> bool:
+        """Spend an anti-replay nonce. True once for each that this server made and that has not aged out."""
+
+    def known_account(self, account_id: str) -> Account | None:
+        """What `FindAccount` told a moment ago, where that is remembered."""
 
 
 class FindAccount(Need[Account | None], msgspec.Struct, frozen=True):

@@ -35,7 +35,10 @@ JOSE = "application/jose+json"
 
 
 class AcmeHost:
-    """Answers every need. `asked` lists them; `refusals` are thrown instead of an answer, by the need's type."""
+    """Answers every need. `asked` lists them; `refusals` are thrown instead of an answer, by the need's type.
+
+    `tried` lists the nonces that were to be spent, good and bad; no account is `AtHand` unless it is `known`.
+    """
 
     def __init__(self, site: Site = SITE) -> None:
         self.site = site
@@ -45,6 +48,8 @@ class AcmeHost:
         self.chains: dict[tuple[str, str], tuple[bytes, ...]] = {}
         self.nonces: set[str] = set()
         self.asked: list[Need[object]] = []
+        self.tried: list[str] = []
+        self.known: dict[str, Account] = {}
         self.refusals: dict[type[Need[object]], Refused] = {}
         self.pages: dict[str | None, tuple[tuple[str, ...], str | None]] = {}
         self.race: Account | None = None
@@ -91,7 +96,18 @@ class AcmeHost:
 
     def send(self, path: str, body: bytes, media_type: str | None = JOSE) -> Reply:
         """Play one request."""
-        return play(post(self.site, path, media_type, body, now=NOW), self.answer)
+        return play(post(self.site, path, media_type, body, self, now=NOW), self.answer)
+
+    def spend(self, nonce: str) -> bool:
+        """Spend a nonce."""
+        self.tried.append(nonce)
+        fresh = nonce in self.nonces
+        self.nonces.discard(nonce)
+        return fresh
+
+    def known_account(self, account_id: str) -> Account | None:
+        """An account that was read lately."""
+        return self.known.get(account_id)
 
     def post(
         self,
@@ -119,10 +135,6 @@ class AcmeHost:
         if type(need) in self.refusals:
             raise self.refusals[type(need)]
         match need:
-            case needs.SpendNonce(nonce):
-                fresh = nonce in self.nonces
-                self.nonces.discard(nonce)
-                return fresh
             case needs.FindAccount(id=account_id):
                 return self.accounts.get(account_id)
             case needs.FindAccountByKey(thumbprint):

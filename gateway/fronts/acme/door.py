@@ -85,8 +85,9 @@ class Acme:
         body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application, begun=begun) as entry:
             media_type = header(scope, b"content-type")
-            exchange = post(self._site(pair), path, media_type, body, now=self._front.resources.now())
-            return entry.answered(await carry(exchange, Host(self._shared, pair, who, entry).answer))
+            host = Host(self._shared, self._front.resources, pair, pair.id, who, entry)
+            exchange = post(self._site(pair), path, media_type, body, host, now=self._front.resources.now())
+            return entry.answered(await carry(exchange, host.answer))
 
     def _site(self, pair: Pair) -> Site:
         """What the protocol knows of a pair; made once for each version of the catalogue."""

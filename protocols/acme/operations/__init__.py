@@ -1,6 +1,6 @@
 """What ACME's resources do, one file a resource. `get` and `post` are the doors; what they do not list is answered 404.
 
-A signed request passes `signed.admit` before any of them sees it. Nothing here decides a policy, and nothing but a
+A signed request passes `signed` before any of them sees it. Nothing here decides a policy, and nothing but a
 `Need` reaches the world. The front for ACME comes in.
 """
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from protocols.acme.failures import Failure, foreign, index
+from protocols.acme.failures import Failure, foreign
 from protocols.acme.messages import JSON, AccountUpdate, NewAccount, OrderList, Site, account_body, encode
 from protocols.acme.needs import CreateAccount, FindAccountByKey, ListOrders, UpdateAccount
 from protocols.acme.operations import signed
@@ -61,7 +61,7 @@ def operate(site: Site, by: signed.ByAccount, account_id: str) -> Exchange[Reply
         deactivate = wish.status == AccountStatus.DEACTIVATED
         if deactivate or contact is not None:
             account = yield from ask(UpdateAccount(account.id, contact, deactivate))
-    return Reply(200, account_body(site, account), JSON, (index(site),))
+    return Reply(200, account_body(site, account), JSON, (site.index,))
 
 
 def orders(site: Site, by: signed.ByAccount, account_id: str, cursor: str | None) -> Exchange[Reply]:
@@ -75,9 +75,9 @@ def orders(site: Site, by: signed.ByAccount, account_id: str, cursor: str | None
     ids, following = yield from ask(ListOrders(account.id, cursor))
     body = encode(OrderList(tuple([site.order(each) for each in ids])))
     if following is None:
-        return Reply(200, body, JSON, (index(site),))
+        return Reply(200, body, JSON, (site.index,))
     more = ("Link", f'<{site.account(account.id)}/orders/{following}>;rel="next"')
-    return Reply(200, body, JSON, (index(site), more))
+    return Reply(200, body, JSON, (site.index, more))
 
 
 def _own(by: signed.ByAccount, account_id: str) -> Account:
@@ -95,7 +95,7 @@ def _found(site: Site, account: Account) -> Reply:
 
 
 def _headers(site: Site, account: Account) -> tuple[tuple[str, str], ...]:
-    return (("Location", site.account(account.id)), index(site), *_terms(site))
+    return (("Location", site.account(account.id)), site.index, *_terms(site))
 
 
 def _terms(site: Site) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocols.acme.failures import Failure, foreign, index, missing
+from protocols.acme.failures import Failure, foreign, missing
 from protocols.acme.messages import JSON, AuthorizationUpdate, Site, authorization_body, is_validating
 from protocols.acme.needs import DeactivateAuthorization, FindAuthorization
 from protocols.acme.operations import signed
@@ -31,7 +31,7 @@ def operate(site: Site, by: signed.ByAccount, authorization_id: str) -> Exchange
                 raise Failure("malformed", f"The authorization is {authorization.status}; it cannot be deactivated.")
             authorization = yield from ask(DeactivateAuthorization(authorization.id))
     wait = (("Retry-After", RETRY_AFTER),) if is_validating(authorization) else ()
-    return Reply(200, authorization_body(site, authorization), JSON, (index(site), *wait))
+    return Reply(200, authorization_body(site, authorization), JSON, (site.index, *wait))
 
 
 def find(account: Account, authorization_id: str) -> Exchange[Authorization]:

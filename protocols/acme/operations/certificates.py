@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocols.acme.failures import index, missing
+from protocols.acme.failures import missing
 from protocols.acme.messages import Site
 from protocols.acme.needs import ReadChain
 from protocols.acme.operations import signed
@@ -26,4 +26,4 @@ def read(site: Site, by: signed.ByAccount, certificate_id: str) -> Exchange[Repl
         raise missing("certificate")
     leaf, *above = chain
     body = pem.encode(pem.CERTIFICATE, leaf) + pem.encode_authorities(tuple(above))
-    return Reply(200, body, MEDIA_TYPE, (index(site),))
+    return Reply(200, body, MEDIA_TYPE, (site.index,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.acme.failures import index, missing
+from protocols.acme.failures import missing
 from protocols.acme.messages import JSON, Site, challenge_body, is_validating
 from protocols.acme.needs import BeginValidation
 from protocols.acme.operations import authorizations, signed
@@ -27,7 +27,7 @@ def operate(site: Site, by: signed.ByAccount, authorization_id: str, challenge_i
         if authorization.status is AuthorizationStatus.PENDING and challenge.status is ChallengeStatus.PENDING:
             authorization = yield from ask(BeginValidation(by.account, authorization, challenge_id))
             challenge = _challenge(authorization, challenge_id)
-    headers = [("Link", f'<{site.authorization(authorization.id)}>;rel="up"'), index(site)]
+    headers = [("Link", f'<{site.authorization(authorization.id)}>;rel="up"'), site.index]
     if is_validating(authorization):
         headers.append(("Retry-After", RETRY_AFTER))
     return Reply(200, challenge_body(site, authorization.id, challenge), JSON, tuple(headers))

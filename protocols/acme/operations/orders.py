@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from protocols.acme.failures import Failure, foreign, index, missing
+from protocols.acme.failures import Failure, foreign, missing
 from protocols.acme.messages import JSON, ONE_NAME, NewOrder, Site, order_body
 from protocols.acme.needs import CreateOrder, FindOrder
 from protocols.acme.operations import identifiers, signed
@@ -63,7 +63,7 @@ def find(account: Account, order_id: str, *, claiming: bool = False) -> Exchange
 
 def answer(site: Site, order: Order, *, status: int = 200) -> Reply:
     """An order's answer. Location is on all of them: x/crypto and cert-manager poll the one of finalize's (A54)."""
-    headers = [("Location", site.order(order.id)), index(site)]
+    headers = [("Location", site.order(order.id)), site.index]
     if order.status is OrderStatus.PROCESSING:
         headers.append(("Retry-After", RETRY_AFTER))
     return Reply(status, order_body(site, order), JSON, tuple(headers))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.acme.messages import Site
-from protocols.acme.operations import dispatch, get
+from protocols.acme.operations import get
 from tests.doubles.acme_host import SITE, AcmeHost, body, headers, problem
 
 RESOURCES = (
@@ -125,12 +125,3 @@ def test_what_is_not_listed_is_not_found_and_never_redirected(path):
 @given(st.text(max_size=40), st.text(max_size=8))
 def test_any_path_and_method_are_answered(path, method):
     assert get(SITE, path, method).status in (200, 204, 404, 405)
-
-
-def test_new_account_never_reaches_the_operations_of_an_account():
-    # Default deny: the table has a row for it all the same.
-    host = AcmeHost()
-    signed = dispatch.signed.ByAccount(host.account(), b"{}")
-    place = dispatch.Place(dispatch.Resource.NEW_ACCOUNT)
-    with pytest.raises(dispatch.failures.Failure):
-        next(dispatch._operate(SITE, place, signed, None))

@@ -22,7 +22,19 @@ def test_an_account_of_each_kind_of_key_reads_itself(alg):
     reply = host.post(f"account/{account.id}", account=account, key=key)
     assert reply.status == 200
     assert body(reply)["status"] == "valid"
-    assert host.kinds() == ["FindAccount", "SpendNonce"]
+    assert host.kinds() == ["FindAccount"]
+    assert len(host.tried) == 1
+
+
+def test_an_account_that_the_host_knows_is_not_asked_for_and_must_sign_all_the_same():
+    host = AcmeHost()
+    account = host.account()
+    host.known[account.id] = account
+    assert host.post(f"account/{account.id}", account=account).status == 200
+    reply = host.post(f"account/{account.id}", account=account, key=account_key("ES256", 1))
+    assert "does not verify" in problem(reply, "malformed", 400)
+    assert host.asked == []
+    assert len(host.tried) == 1
 
 
 @pytest.mark.parametrize("alg", ["ES256", "ES384", "ES512", "RS256"])
@@ -117,7 +129,7 @@ def test_a_key_id_is_the_url_of_an_account_of_this_directory(kid):
     account = host.account()
     assert account.id == "a-1"
     problem(host.post("new-order", {}, account=account, header={"kid": kid}), "accountDoesNotExist", 400)
-    assert "SpendNonce" not in host.kinds()
+    assert host.tried == []
 
 
 def test_a_signature_by_another_key_spends_no_nonce():
@@ -127,6 +139,7 @@ def test_a_signature_by_another_key_spends_no_nonce():
     reply = host.post(f"account/{account.id}", account=account, key=account_key("ES256", 1))
     assert "does not verify" in problem(reply, "malformed", 400)
     assert host.kinds() == ["FindAccount"]
+    assert host.tried == []
 
 
 def test_an_account_that_is_no_longer_valid_may_do_nothing():
@@ -214,7 +227,6 @@ def test_every_answer_leads_back_to_the_directory():
 def test_the_needs_are_all_that_acme_can_ask_for():
     listed = {name for name, each in vars(needs).items() if isinstance(each, type) and issubclass(each, needs.Need)}
     assert listed - {"Need"} == {
-        "SpendNonce",
         "FindAccount",
         "FindAccountByKey",
         "CreateAccount",
