@@ -5,12 +5,12 @@ Nothing here knows which protocol it carries, and nothing else drives an exchang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.refusal import Refusal
+from gateway.fronts.limits import ANSWER
 from protocols.exchange import Exchange, Need, R, Reason, Refused, Reply
 
 
@@ -46,16 +46,17 @@ def refused(refusal: Refusal) -> Refused:
     )
 
 
-class ReplyResponse(Response):
+class ReplyResponse:
     """A protocol's reply as an HTTP answer: names and values of headers exactly as written, and their order.
 
     Small clients compare header names byte for byte (E15) and want one header block with an exact length (E16).
     """
 
+    __slots__ = ("body", "raw_headers", "status_code")
+
     def __init__(self, reply: Reply, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self.status_code = reply.status
         self.body = reply.body
-        self.background = None
         raw: list[tuple[bytes, bytes]] = []
         if reply.media_type is not None:
             raw.append((b"Content-Type", reply.media_type.encode("ascii")))
@@ -65,8 +66,22 @@ class ReplyResponse(Response):
             raw.append((name.encode("ascii"), value.encode("latin-1")))
         self.raw_headers = raw
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002, what ASGI passes
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # noqa: ARG002, what ASGI passes
         """Send the head and the body; HEAD gets the head alone."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        body = b"" if scope["method"] == "HEAD" else self.body
-        await send({"type": "http.response.body", "body": body})
+        return send_whole(scope, send, self.status_code, self.raw_headers, self.body)
+
+
+def send_whole(
+    scope: Scope, send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+) -> Awaitable[None]:
+    """Send an answer, in one message where the listener takes it so; of one to HEAD the body stays here."""
+    if scope["method"] == "HEAD":
+        body = b""
+    if ANSWER in scope.get("extensions", ()):
+        return send({"type": ANSWER, "status": status, "headers": headers, "body": body})
+    return _in_two(send, status, headers, body)
+
+
+async def _in_two(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

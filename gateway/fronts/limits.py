@@ -31,6 +31,10 @@ SHORT_SECONDS = 0.5
 # way; to be given it by a message costs as much as to split the head.
 WHOLE = "muster.whole"
 
+# Another, and a kind of message: where the scope has it, an answer may come whole, with status, headers and body at
+# once. Two messages through all layers cost a small request a twentieth.
+ANSWER = "muster.answer"
+
 
 # What is held of heads and bodies that are still coming, of a process: a stranger opens thousands of connections, 128
 # requests on each, and lets none of them come to its end. Above half of it only what is short goes on.

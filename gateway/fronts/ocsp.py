@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.actions.vouch import LIFETIME, Key, Vouched, vouch
 from gateway.domain.authority import Authority, AuthorityStatus
 from gateway.domain.refusal import Refusal, RefusalReason
-from gateway.fronts.carry import ReplyResponse
+from gateway.fronts.carry import ReplyResponse, send_whole
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
@@ -60,8 +60,7 @@ class Ocsp:
         if told is None:
             await self._endpoint(scope, receive, send)
         else:
-            await send({"type": "http.response.start", "status": 200, "headers": _lines(told)})
-            await send({"type": "http.response.body", "body": told.der})
+            await send_whole(scope, send, 200, _lines(told), told.der)
 
     def _told(self, scope: Scope) -> Vouched | None:
         key = self._known(scope["raw_path"], None)

@@ -53,11 +53,10 @@ class Outermost:
         counters = self._counters
         status = 0
 
-        async def counted(message: Message) -> None:
+        def counted(message: Message) -> Awaitable[None]:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+            status = message.get("status", status)  # the body's messages have none
+            return send(message)
 
         counters.open += 1
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.carry import ReplyResponse, carry, refused
+from gateway.fronts.limits import ANSWER
 from protocols.exchange import Exchange, Need, Reason, Refused, Reply, ask
 
 
@@ -122,3 +123,18 @@ async def test_a_reply_that_may_have_no_body_tells_no_length():
     head, body = await sent(Reply(204))
     assert head["headers"] == [(b"Replay-Nonce", b"n")]
     assert body == b""
+
+
+@pytest.mark.parametrize(("method", "body"), [("POST", b"abc"), ("HEAD", b"")])
+async def test_a_listener_that_takes_answers_whole_gets_one_message(method: str, body: bytes):
+    messages: list[dict] = []
+
+    async def send(message) -> None:
+        messages.append(message)
+
+    async def receive():
+        raise AssertionError("a whole reply needs nothing from the peer")
+
+    scope = {"type": "http", "method": method, "extensions": {ANSWER: True}}
+    await ReplyResponse(Reply(200, b"abc"))(scope, receive, send)
+    assert messages == [{"type": ANSWER, "status": 200, "headers": [(b"Content-Length", b"3")], "body": body}]

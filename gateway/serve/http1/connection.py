@@ -14,10 +14,10 @@ from urllib.parse import unquote
 import trio
 from starlette.types import Scope
 
-from gateway.fronts.limits import NO_ROOM, WHOLE
+from gateway.fronts.limits import ANSWER, NO_ROOM, WHOLE
 from gateway.serve.http1.answer import refusal
 from gateway.serve.http1.hall import Circumstances, Hall
-from gateway.serve.http1.head import Head, Unreadable, read, require_head_so_far
+from gateway.serve.http1.head import Head, Known, Unreadable, read, require_head_so_far
 from gateway.serve.http1.turn import Turn
 from gateway.serve.http1.wire import Gone, Wire
 
@@ -83,6 +83,7 @@ class Connection:
     async def _converse(self) -> None:
         hall, wire = self._hall, self._wire
         data = b""
+        known: Known = {}
         try:
             while True:
                 if data == b"\r\n":
@@ -92,7 +93,7 @@ class Connection:
                     if not data:
                         return
                     continue
-                head = read(data, secure=wire.secure) if data[0] != 13 else None
+                head = read(data, secure=wire.secure, known=known) if data[0] != 13 else None
                 if head is None:
                     head, data = await self._slow_head(data)
                     if head is None:
@@ -208,7 +209,7 @@ class Connection:
         circumstances, watch = self._circumstances, self._hall.watch
         path = head.path.decode("ascii")
         body = turn.whole
-        extensions: dict[str, object] = {} if body is None else {WHOLE: body}
+        extensions: dict[str, object] = {ANSWER: True} if body is None else {ANSWER: True, WHOLE: body}
         if circumstances.tls is not None:
             extensions["tls"] = circumstances.tls
         scope: Scope = {

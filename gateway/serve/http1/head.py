@@ -7,7 +7,7 @@ message and refusing it, is refused. llhttp never has the last word: it splits w
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeAlias
 
 import httptools
 import msgspec
@@ -43,6 +43,12 @@ _METHODS: Final = {each.encode(): each for each in ("GET", "HEAD", "POST", "PUT"
 
 _SINGLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
+# A client sends the same few blocks of fields over and over: with its program's name, its token, and the length of one
+# kind of request. To know one again costs a tenth of judging it. Bounded, since idle connections keep them.
+_KNOWN: Final = 8
+_KNOWN_OCTETS: Final = 512
+_KNOWN_FIELDS: Final = 16
+
 
 class Unreadable(Exception):
     """What came is no request that is taken; `status` and `sentence` are the answer, and the connection ends."""
@@ -77,6 +83,19 @@ class Head(msgspec.Struct, frozen=True):
     end: int
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What a block of fields says by itself; as in `Head`."""
+
+    headers: list[tuple[bytes, bytes]]
+    length: int | None
+    keeps: bool
+    waits: bool
+
+
+Known: TypeAlias = dict[tuple[bytes, bytes, bytes], Said]
+"""What one connection's blocks said, by method, minor version and the block's own octets, every one of them."""
+
+
 class _Fields:
     """What llhttp calls back: all fields, and by name, where the last one of a name stands for all."""
 
@@ -93,10 +112,11 @@ class _Fields:
         self.found.append((name, value))
 
 
-def read(data: bytes, *, secure: bool) -> Head | None:
+def read(data: bytes, *, secure: bool, known: Known | None = None) -> Head | None:
     """The head that `data` begins with, or None where it is not complete yet.
 
-    `secure` says whether TLS carries it: an absolute-form target must name the scheme it came by.
+    `secure` says whether TLS carries it: an absolute-form target must name the scheme it came by. `known` is kept by
+    the caller for one connection, from its first head on.
 
     Raises:
         Unreadable: 400, 414, 417, 431, 501 or 505.
@@ -113,14 +133,28 @@ def read(data: bytes, *, secure: bool) -> Head | None:
         raise _line_too_long()
     if end - line > FIELDS_LIMIT:
         raise _fields_too_long()
-    known = _METHODS.get(method)
-    if known is None:
+    name = _METHODS.get(method)
+    if name is None:
         raise Unreadable(501, "this method is not offered here")
-    headers, fields = _split(data, end, block)
-    if len(fields) != len(headers):
-        fields = _joined(headers)
-    modern = minor == b"1"
-    path, query = _target(target, known, headers, fields, secure=secure)
+    if target.startswith(b"/"):
+        path, _, query = target.partition(b"?")
+        key = (method, minor, block)
+        said = None if known is None else known.get(key)
+        if said is None:
+            said = _said(*_split(data, end, block), block, modern=minor == b"1")
+            if known is not None and len(block) <= _KNOWN_OCTETS and len(said.headers) <= _KNOWN_FIELDS:
+                if len(known) == _KNOWN:
+                    known.clear()
+                known[key] = said
+    else:
+        headers, fields = _split(data, end, block)
+        path, query = _target(target, name, headers, fields, secure=secure)
+        said = _said(headers, fields, block, modern=minor == b"1")
+    # A list of its own each time: what one request's application does with it is not the next one's affair.
+    return Head(name, path, query, minor == b"1", said.headers.copy(), said.length, said.keeps, said.waits, end)
+
+
+def _said(headers: list[tuple[bytes, bytes]], fields: dict[bytes, bytes], block: bytes, *, modern: bool) -> Said:
     _require_host(fields, modern=modern)
     if b"transfer-encoding" in fields and _TRAILED.search(block):
         raise Unreadable(400, "blanks behind a transfer coding, which others do not strip")
@@ -128,7 +162,7 @@ def read(data: bytes, *, secure: bool) -> Head | None:
     waits = b"expect" in fields and _waits(fields[b"expect"], modern=modern) and length != 0
     connection = fields.get(b"connection")
     keeps = modern if connection is None else _keeps(connection, modern=modern)
-    return Head(known, path, query, modern, headers, length, keeps, waits, end)
+    return Said(headers, length, keeps, waits)
 
 
 def require_head_so_far(data: bytes | bytearray, looked: int) -> None:
@@ -168,7 +202,8 @@ def _split(data: bytes, end: int, block: bytes) -> tuple[list[tuple[bytes, bytes
         raise Unreadable(400, "the header fields contradict each other") from None
     if len(fields.found) != block.count(b"\n"):
         raise Unreadable(400, "the header fields cannot be told apart")
-    return fields.found, fields.by_name
+    found, by_name = fields.found, fields.by_name
+    return found, by_name if len(by_name) == len(found) else _joined(found)
 
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -187,10 +222,9 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def _target(
     target: bytes, method: str, headers: list[tuple[bytes, bytes]], fields: dict[bytes, bytes], *, secure: bool
 ) -> tuple[bytes, bytes]:
-    """Path and query (RFC 9112, 3.2). An absolute-form target replaces Host (3.2.2), for the application too."""
-    if target.startswith(b"/"):
-        path, _, query = target.partition(b"?")
-        return path, query
+    """Path and query of a target that is no path (RFC 9112, 3.2). An absolute-form one replaces Host (3.2.2), for the
+    application too.
+    """
     if target == b"*" and method == "OPTIONS":
         return target, b""
     absolute = _ABSOLUTE.fullmatch(target)

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 from starlette.types import Message
 
+from gateway.fronts.limits import ANSWER
 from gateway.serve.http1.answer import BODILESS, CONTINUE, Lead, lead
 from gateway.serve.http1.body import Chunked
 from gateway.serve.http1.hall import Hall
@@ -161,29 +162,30 @@ class Turn:
     async def send(self, message: Message) -> None:
         """ASGI's `send`. Raises RuntimeError or ValueError for what is no answer."""
         kind = message["type"]
-        if kind == "http.response.start" and self._lead is None:
+        if (kind == ANSWER or kind == "http.response.start") and self._lead is None:  # noqa: PLR1714, quicker than a set
             self._status = message["status"]
             self._lead = lead(self._status, message.get("headers", ()), self._hall.watch.date)
-        elif kind == "http.response.body" and self._lead is not None and not self.over:
-            body: bytes = message.get("body", b"")
-            more: bool = message.get("more_body", False)
-            data = self._next(body, more=more) if self.begun else self._first(self._lead, body, more=more)
-            self.begun = True
-            if data and not self._lost:
-                try:
-                    await self._wire.write(data, self._hall.patience.write)
-                except Gone:
-                    # What is left of the answer has nowhere to go; the application need not know.
-                    self._lost = True
-                    self.lose()
-                except BaseException:
-                    # Cancelled in the middle: nobody can tell any more where the next answer would begin.
-                    self._lost = True
-                    self.keeps = False
-                    raise
-            self.over = not more
-        else:
+            if kind != ANSWER:
+                return
+        elif kind != "http.response.body" or self._lead is None or self.over:
             raise RuntimeError(f"{kind} has no place here")
+        body: bytes = message.get("body", b"")
+        more: bool = message.get("more_body", False)
+        data = self._next(body, more=more) if self.begun else self._first(self._lead, body, more=more)
+        self.begun = True
+        if data and not self._lost:
+            try:
+                await self._wire.write(data, self._hall.patience.write)
+            except Gone:
+                # What is left of the answer has nowhere to go; the application need not know.
+                self._lost = True
+                self.lose()
+            except BaseException:
+                # Cancelled in the middle: nobody can tell any more where the next answer would begin.
+                self._lost = True
+                self.keeps = False
+                raise
+        self.over = not more
 
     def _first(self, head: Lead, body: bytes, *, more: bool) -> bytes:
         """The answer's head, and the first of its body."""

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.fronts.limits import ANSWER
 from gateway.serve.http1.connection import IMPATIENT_SECONDS
 from gateway.serve.http1.head import Unreadable
 from tests.doubles.http1 import GET, HOST, LAST, Remembering, answering, everything, said, served, until
@@ -81,6 +82,29 @@ async def test_what_has_no_body_has_none_and_says_nothing_of_its_length(status: 
     assert heard.count(b"HTTP/1.1 %d" % status) == 2
     assert b"Content-Length" not in heard
     assert b"none" not in heard
+
+
+async def test_a_whole_answer_in_one_message_leaves_as_it_does_in_two():
+    messages: list[list[Message]] = []
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["extensions"][ANSWER]
+        for each in messages.pop(0):
+            await send(each)
+
+    headers = [(b"Content-Length", b"4")]
+    body = {"type": "http.response.body", "body": b"done"}
+    heard = []
+    for request in (LAST, LAST.replace(b"GET", b"HEAD")):
+        for said_as in (
+            [{"type": ANSWER, "status": 201, "headers": headers, "body": b"done"}],
+            [{"type": "http.response.start", "status": 201, "headers": headers}, body],
+        ):
+            messages.append(said_as)
+            async with served(whole) as server, await server.connect() as stream:
+                heard.append(re.sub(rb"\r\nDate: [^\r]*", b"", await said(stream, request)))
+    assert heard[0] == heard[1] == b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone"
+    assert heard[2] == heard[3] == heard[0].removesuffix(b"done")
 
 
 @pytest.mark.parametrize("parts", [(b"done",), (b"do", b"ne"), (b"",)])

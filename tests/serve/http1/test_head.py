@@ -8,7 +8,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.serve.http1.body import Chunked
-from gateway.serve.http1.head import FIELDS, FIELDS_LIMIT, LINE_LIMIT, Head, Unreadable, read, require_head_so_far
+from gateway.serve.http1.head import (
+    FIELDS,
+    FIELDS_LIMIT,
+    LINE_LIMIT,
+    Head,
+    Known,
+    Unreadable,
+    read,
+    require_head_so_far,
+)
 
 HOST = b"Host: a\r\n"
 
@@ -271,3 +280,46 @@ def test_fields_keep_their_order_and_lose_the_blanks_around_them():
     head = read(b"GET / HTTP/1.1\r\nB: \t 1 \t\r\nHost: a\r\nA:\r\nb:2\xff\r\n\r\n", secure=False)
     assert head is not None
     assert head.headers == [(b"b", b"1"), (b"host", b"a"), (b"a", b""), (b"b", b"2\xff")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(requests(), min_size=1, max_size=12))
+@example([b"POST / HTTP/1.%d\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % minor for minor in (0, 1, 0)])
+def test_what_one_connection_said_before_never_changes_how_a_head_is_read(many: list[bytes]):
+    """Blocks of fields are known again by all their octets, and nothing done to one head's fields is in another's."""
+    known: Known = {}
+    for data in [*many, *many]:
+        try:
+            alone: Head | str | None = read(data, secure=False)
+        except Unreadable as refused:
+            alone = str(refused)
+        try:
+            again: Head | str | None = read(data, secure=False, known=known)
+        except Unreadable as refused:
+            again = str(refused)
+        assert again == alone
+        if isinstance(again, Head):
+            again.headers.append((b"x", b"of one request"))
+
+
+def test_few_and_short_blocks_are_known_again():
+    """Idle connections are many, and keep what they know."""
+    known: Known = {}
+    for length in range(100):
+        data = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
+        assert read(data, secure=False, known=known)
+        assert 0 < len(known) <= 8
+    known.clear()
+    for fields in (b"X: " + b"y" * 600 + b"\r\n", b"X: y\r\n" * 20):
+        assert read(b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n", secure=False, known=known)
+    assert read(b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", secure=False, known=known)
+    assert known == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_llhttp_takes_every_path_and_query_that_the_grammar_takes(method: str):
+    """So what it said of a block of fields holds for another path as well."""
+    octets = bytes(each for each in range(0x21, 0x7F) if each != 0x23)
+    for minor in (0, 1):
+        for each in (*(b"/%c" % one for one in octets), *(b"/?%c" % one for one in octets), b"/" + octets + octets):
+            assert read(b"%b %b HTTP/1.%d\r\nHost: a\r\n\r\n" % (method.encode(), each, minor), secure=False)
