@@ -43,10 +43,10 @@ def new_id(now: datetime, dice: Dice) -> str:
 
     `dice(10)` gives the 74 random bits. Text form, lower case.
     """
-    random = int.from_bytes(dice(10))
-    milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
-    value = milliseconds << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF
-    text = f"{value:032x}"
+    made = bytearray((int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF).to_bytes(6) + dice(10))
+    made[6] = made[6] & 0x0F | 0x70  # the version
+    made[8] = made[8] & 0x3F | 0x80  # and the variant
+    text = made.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -184,15 +184,19 @@ class _Usages:
         return _faults(self._label, asked, rule.allowed, rule.required, rule.denied)
 
 
+Unasked: TypeAlias = tuple[KeyAlgorithm, str, tuple[KeyUsage, ...] | None, tuple[str, ...] | None]
+"""All that decides usages which nobody asks for: key and signature algorithm, a profile's two defaults."""
+
+
 class Rules:
     """A policy, ready to judge. Raises InvalidPattern for a policy with a pattern that cannot mean anything."""
 
-    __slots__ = ("_extended_key_usages", "_key_usages", "_policy", "_sans", "_subject", "suitable")
+    __slots__ = ("_extended_key_usages", "_key_usages", "_policy", "_sans", "_subject", "unasked")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        # What suits keys of an algorithm where nobody asks for usages: found once by whoever plans, and kept here.
-        self.suitable: dict[KeyAlgorithm, tuple[KeyUsage, ...]] = {}
+        # The usages where nobody asks for any, which were judged and are right: kept here by whoever plans.
+        self.unasked: dict[Unasked, tuple[tuple[KeyUsage, ...], tuple[str, ...]]] = {}
         self._subject: dict[SubjectType, _Patterns] = {}
         self._sans: dict[SanType, _Patterns] = {}
         usages, purposes = policy.key_usages, policy.extended_key_usages
@@ -208,11 +212,7 @@ class Rules:
     def judge(self, judged: Judged) -> tuple[str, ...]:
         """All violations but that of the key, for which see `judge_key`. See `judge`."""
         policy = self._policy
-        violations: list[str] = []
-        if policy.subject is not None:
-            self._judge_subject(judged.subject, violations)
-        if policy.sans is not None:
-            self._judge_sans(judged.sans, violations)
+        violations = self._judge_content(judged.subject, judged.sans)
         if self._key_usages is not None:
             violations.extend(self._key_usages.judge(judged.key_usages))
         if self._extended_key_usages is not None:
@@ -223,9 +223,14 @@ class Rules:
                 f"signatureAlgorithm: the authority signs with {judged.signature_algorithm}; "
                 f"allowed: {_listed(signatures)}"
             )
-        if policy.max_validity is not None and judged.validity > policy.max_validity:
-            violations.append(f"validity: longer than the policy's maximum of {format_duration(policy.max_validity)}")
+        self._judge_validity(judged.validity, violations)
         return tuple(violations)
+
+    def judge_asked(self, subject: Sequence[SubjectAttribute], sans: Sequence[San], validity: timedelta) -> list[str]:
+        """All violations where usages, key and signature are known to have none."""
+        violations = self._judge_content(subject, sans)
+        self._judge_validity(validity, violations)
+        return violations
 
     def judge_key(self, key: PublicKey) -> str | None:
         """The violation of the key's algorithm, or None."""
@@ -241,6 +246,19 @@ class Rules:
             return ()
         found = ((san, self._judge_san(san)) for san in sans)
         return tuple((san, violation) for san, violation in found if violation is not None)
+
+    def _judge_content(self, subject: Sequence[SubjectAttribute], sans: Sequence[San]) -> list[str]:
+        violations: list[str] = []
+        if self._policy.subject is not None:
+            self._judge_subject(subject, violations)
+        if self._policy.sans is not None:
+            self._judge_sans(sans, violations)
+        return violations
+
+    def _judge_validity(self, validity: timedelta, violations: list[str]) -> None:
+        maximum = self._policy.max_validity
+        if maximum is not None and validity > maximum:
+            violations.append(f"validity: longer than the policy's maximum of {format_duration(maximum)}")
 
     def _judge_subject(self, subject: Sequence[SubjectAttribute], violations: list[str]) -> None:
         for attribute in subject:

@@ -221,6 +221,37 @@ def test_where_nobody_says_anything_the_purposes_are_those_required():
     assert planned(of=pair(Policy("q", "p", extended_key_usages=rule))).extended_key_usages == (SERVER,)
 
 
+@pytest.mark.parametrize("usages", [{}, {"key_usages": (SIGN,)}, {"extended_key_usages": None}])
+@pytest.mark.parametrize(
+    "wishes", [{}, {"ttl": 91 * DAY}, {"sans": dns("a.other")}, {"sans": dns("a.test", "b.other")}]
+)
+def test_what_is_known_of_usages_that_nobody_asks_for_changes_no_judgement(wishes, usages):
+    """D1, D5: of a policy that has judged before, the same plan and the same sentences come as of one that has not."""
+    rules = {"sans": (SanRule(DNS, ("*.test",)),), "key_usages": KeyUsageRule((SIGN,)), "max_validity": 90 * DAY}
+    warm = pair(Policy("q", "p", **rules))
+    planned(request(sans=dns("a.test")), warm)
+    try:
+        fresh = planned(request(**{"sans": dns("a.test"), **wishes, **usages}), pair(Policy("q", "p", **rules)))
+    except Refusal as refusal:
+        again = refused(request(**{"sans": dns("a.test"), **wishes, **usages}), warm)
+        assert again.violations == refusal.violations  # noqa: PT017 - one of two outcomes
+    else:
+        assert not wishes
+        assert planned(request(**{"sans": dns("a.test"), **usages}), warm) == fresh
+
+
+def test_what_is_known_of_usages_is_known_for_this_key_this_signature_and_these_defaults_only():
+    policy = Policy("q", "p", key_algorithms=(KeyAlgorithm.EC_P256,), signature_algorithms=("ecdsa-with-SHA256",))
+    assert planned(request(), pair(policy)).key_usages == (SIGN,)
+    assert planned(request(), pair(policy, defaults=Defaults(key_usages=()))).key_usages == ()
+    assert planned(request(), pair(policy, defaults=Defaults(extended_key_usages=(CLIENT,)))).extended_key_usages == (
+        CLIENT,
+    )
+    for _ in range(2):  # what was refused once is not thought to be right
+        assert refused(request(RSA), pair(policy)).reason is RefusalReason.BAD_KEY
+        assert refused(request(), pair(policy, issuer=authority(key_algorithm="RSA_2048"))).violations
+
+
 IMPOSSIBLE = [
     (RSA, [KeyUsage.KEY_AGREEMENT]),
     (EC, [ENCIPHER, KeyUsage.DATA_ENCIPHERMENT]),
