@@ -71,7 +71,7 @@ def request(body: bytes) -> CertificationRequest:
     if len(body) > 1 and body[0] == 0x30 and body[1] & 0x80:
         return csr.parse(body)
     if body.lstrip(_WHITE_SPACE).startswith(b"-----BEGIN"):
-        return csr.parse(pem.decode(body, pem.REQUEST, limit=_TEXT_LIMIT)[0])
+        return csr.parse(pem.decode_request(body, limit=_TEXT_LIMIT))
     if len(body) > _TEXT_LIMIT:
         raise Malformed("The request is too large.", field="csr")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -16,6 +17,11 @@ from protocols.exchange import Malformed
 CERTIFICATE: Final = "CERTIFICATE"
 REQUEST: Final = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 """RFC 7468, 7: the second is what old tools write."""
+
+# As OpenSSL and nearly every library write one: nothing around it, line feeds alone. Without the expressions and the
+# passes over the text below, which tell what is wrong with another, it takes a quarter of the time.
+_USUAL_BEGIN: Final = b"-----BEGIN CERTIFICATE REQUEST-----\n"
+_USUAL_END: Final = b"\n-----END CERTIFICATE REQUEST-----\n"
 
 _BEGIN: Final = re.compile(rb"\s*-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n")
 _AFTER: Final = re.compile(rb"[ \t]*(?:\r?\n|\Z)")
@@ -28,7 +34,7 @@ def encode(label: str, der: bytes) -> bytes:
     text = binascii.b2a_base64(der, newline=False)
     lines = b"\n".join([text[at : at + 64] for at in range(0, len(text), 64)])
     name = label.encode()
-    return b"-----BEGIN " + name + b"-----\n" + lines + b"\n-----END " + name + b"-----\n"
+    return b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (name, lines, name)
 
 
 def encode_certificates(chain: Iterable[bytes]) -> bytes:
@@ -41,6 +47,17 @@ def encode_certificates(chain: Iterable[bytes]) -> bytes:
 def encode_authorities(chain: tuple[bytes, ...]) -> bytes:
     """As `encode_certificates`, remembered: for the certificates of authorities, and never for leaves."""
     return encode_certificates(chain)
+
+
+def decode_request(text: bytes, *, limit: int) -> bytes:
+    """The DER of one certification request; raises as `decode` does."""
+    if len(text) <= limit and text.startswith(_USUAL_BEGIN) and text.endswith(_USUAL_END):
+        lines = text[len(_USUAL_BEGIN) : -len(_USUAL_END)]
+        # Strict base64 has no octet of a boundary in it, so that this is the one block that there is.
+        with suppress(binascii.Error):
+            if der := binascii.a2b_base64(lines.replace(b"\n", b""), strict_mode=True):
+                return der
+    return decode(text, REQUEST, limit=limit)[0]
 
 
 def decode(text: bytes, labels: Collection[str], *, limit: int, count: int = 1) -> tuple[bytes, ...]:

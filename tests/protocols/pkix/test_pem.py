@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -62,16 +63,46 @@ def test_a_chain_is_one_block_after_another():
     ],
 )
 def test_what_is_not_one_such_block_is_malformed(wrong):
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed) as one:
         pem.decode(wrong, pem.REQUEST, limit=5000)
+    with pytest.raises(Malformed) as other:
+        pem.decode_request(wrong, limit=5000)
+    assert str(other.value) == str(one.value)
 
 
 def test_the_size_is_capped_first():
     with pytest.raises(Malformed, match="at most 10"):
         pem.decode(TEXT, pem.REQUEST, limit=10)
+    with pytest.raises(Malformed, match="at most 10"):
+        pem.decode_request(TEXT, limit=10)
 
 
 def test_damaged_text_is_read_or_malformed():
     for damaged in mutations(b"pem", 1000, (TEXT,)):
+        read = None
         with contextlib.suppress(Malformed):
-            pem.decode(damaged, pem.REQUEST, limit=5000)
+            read = pem.decode(damaged, pem.REQUEST, limit=5000)[0]
+        quick = None
+        with contextlib.suppress(Malformed):
+            quick = pem.decode_request(damaged, limit=5000)
+        assert quick == read
+
+
+@given(st.lists(st.sampled_from([b"QUJD", b"QQ==", b"QQ", b"=", b"\n", b"\r\n", b" ", b"-", b"*"]), max_size=6))
+def test_a_request_is_read_at_once_only_if_it_is_read_step_by_step(parts):
+    text = b"-----BEGIN CERTIFICATE REQUEST-----\n" + b"".join(parts) + b"\n-----END CERTIFICATE REQUEST-----\n"
+
+    def told(read: Callable[[], bytes]) -> bytes | str:
+        try:
+            return read()
+        except Malformed as fault:
+            return fault.detail
+
+    step_by_step = told(lambda: pem.decode(text, pem.REQUEST, limit=5000)[0])
+    assert told(lambda: pem.decode_request(text, limit=5000)) == step_by_step
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b" \n\n"])
+def test_a_request_ends_in_any_way_that_text_does(end):
+    assert pem.decode_request(TEXT.rstrip() + end, limit=5000) == CSR
+    assert pem.decode_request(TEXT.replace(b"\n", b"\r\n"), limit=5000) == CSR

@@ -40,6 +40,11 @@ def test_nothing_asked_is_nothing_given():
     assert meant({}) == Wishes(frozenset())
 
 
+def test_nothing_beside_a_csr_is_nothing_given_however_it_is_written():
+    for text in (b"{}", b'{"attributes": {}}'):
+        assert wishes.beside_csr(messages.creation(text)) == Wishes(given=frozenset())
+
+
 def test_null_is_given_and_has_no_value():
     """D5: each of the members that a default may fill."""
     members = messages.Attributes.__struct_encode_fields__
