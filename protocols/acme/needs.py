@@ -79,9 +79,13 @@ class ListOrders(Need[tuple[tuple[str, ...], str | None]], msgspec.Struct, froze
 
 
 class FindAuthorization(Need[Authorization | None], msgspec.Struct, frozen=True):
-    """The authorization with this id, of this directory's pair."""
+    """The authorization with this id, of this directory's pair.
+
+    To begin its validation, it may be given as it was a moment ago: `BeginValidation` tells what has become of it.
+    """
 
     id: str
+    beginning: bool = False
 
 
 class DeactivateAuthorization(Need[Authorization], msgspec.Struct, frozen=True):

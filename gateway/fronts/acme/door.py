@@ -16,7 +16,7 @@ from gateway.actions.admit import admit
 from gateway.domain.application import AcmeSettings, Pair
 from gateway.domain.request import Protocol
 from gateway.fronts.acme.accounts import Accounts
-from gateway.fronts.acme.host import Host, Shared
+from gateway.fronts.acme.host import SEEN, Host, Shared
 from gateway.fronts.acme.lately import Lately
 from gateway.fronts.acme.nonces import Nonces
 from gateway.fronts.carry import carry
@@ -55,6 +55,8 @@ class Acme:
             Nonces(front.resources.dice, time.monotonic, front.nonces),
             Accounts(time.monotonic),
             Lately(time.monotonic),
+            Lately(time.monotonic),
+            Lately(time.monotonic, lifetime=SEEN),
             Lately(time.monotonic),
             front.validations,
         )

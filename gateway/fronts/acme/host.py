@@ -28,7 +28,15 @@ from gateway.fronts.peer import Peer
 from gateway.store import acme, certificates
 from gateway.store.unit import Unit
 from protocols.acme import needs
-from protocols.acme.states import Account, AccountStatus, Authorization, Order, OrderStatus
+from protocols.acme.states import (
+    Account,
+    AccountStatus,
+    Authorization,
+    AuthorizationStatus,
+    ChallengeStatus,
+    Order,
+    OrderStatus,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +49,24 @@ _PAGE: Final = 100
 _READY: Final = OrderStatus.READY
 
 
+# Seconds for which an authorization that was read as pending counts as seen to be so when its validation begins. Less
+# than the second for which another worker's claim outlasts its validation: one that has ended since is not done again.
+SEEN: Final = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all ACME requests of this process share."""
+    """What all ACME requests of this process share. `pending` are orders by the one authorization that they wait for.
+
+    `open` are authorizations of which nobody has asked for a validation.
+    """
 
     resources: Resources
     nonces: Nonces
     accounts: Accounts
     ready: Lately[Order]
+    pending: Lately[Order]
+    open: Lately[Authorization]
     issued: Lately[tuple[bytes, ...]]
     validations: Validations
 
@@ -88,7 +106,7 @@ class Host(msgspec.Struct, frozen=True):
                 case needs.ReadChain():
                     return await self._read_chain(need)
                 case needs.FindAuthorization():
-                    return await self._find_authorization(need.id)
+                    return await self._find_authorization(need)
                 case needs.BeginValidation():
                     return await self._begin_validation(need)
                 case needs.FindAccount():
@@ -128,9 +146,15 @@ class Host(msgspec.Struct, frozen=True):
             self._shared.ready.put(key, found)
         return found
 
-    async def _find_authorization(self, authorization_id: str) -> Authorization | None:
-        now = self._resources.now()
-        return await self._read(lambda unit: acme.find_authorization(unit, self._pair_id, authorization_id, now))
+    async def _find_authorization(self, need: needs.FindAuthorization) -> Authorization | None:
+        now, key = self._resources.now(), (self._pair_id, need.id)
+        known = self._shared.open.take(key) if need.beginning else None
+        if known is not None and now < known.expires:
+            return known
+        found = await self._read(lambda unit: acme.find_authorization(unit, self._pair_id, need.id, now))
+        if not need.beginning and found is not None and _is_open(found):
+            self._shared.open.put(key, found)
+        return found
 
     async def _list_orders(self, need: needs.ListOrders) -> tuple[tuple[str, ...], str | None]:
         now = self._resources.now()
@@ -148,6 +172,8 @@ class Host(msgspec.Struct, frozen=True):
         created = await order.create(self._resources, self._pair, ask)
         if created.status is _READY:
             self._shared.ready.put((self._pair_id, created.id), created)
+        elif len(created.authorization_ids) == 1:
+            self._shared.pending.put((self._pair_id, created.authorization_ids[0]), created)
         return created
 
     async def _begin_validation(self, need: needs.BeginValidation) -> Authorization:
@@ -160,8 +186,19 @@ class Host(msgspec.Struct, frozen=True):
             source=self._who.address,
             http_request_id=self._who.id,
         )
-        # Aside: how long it takes is the choice of whoever named the host.
-        return await self._entry.aside(self._shared.validations.begin(self._resources, asked))
+        key = (self._pair_id, asked.authorization.id)
+        try:
+            # Aside: how long it takes is the choice of whoever named the host.
+            begun = await self._entry.aside(self._shared.validations.begin(self._resources, asked))
+        finally:
+            self._shared.open.take(key)  # what was read meanwhile is not as it was
+        if begun.status is AuthorizationStatus.VALID:
+            ordered = self._shared.pending.take(key)
+            if ordered is not None:
+                # Nothing else was lacking: the unit that made the one valid has made the other ready.
+                ready = msgspec.structs.replace(ordered, status=_READY)
+                self._shared.ready.put((self._pair_id, ready.id), ready)
+        return begun
 
     async def _finalize(self, need: needs.Finalize) -> Order:
         def issued(outcome: Issued) -> None:
@@ -249,6 +286,7 @@ class Host(msgspec.Struct, frozen=True):
             return deactivated
 
         deactivated = await self._resources.store.write(unit)
+        self._shared.open.take((self._pair_id, authorization_id))
         if deactivated is None:
             raise Refusal(RefusalReason.CONFLICT, "the authorization is no longer pending or valid")
         return deactivated
@@ -264,3 +302,9 @@ class Host(msgspec.Struct, frozen=True):
             source=self._who.address,
             request_id=self._who.id,
         )
+
+
+def _is_open(authorization: Authorization) -> bool:
+    return authorization.status is AuthorizationStatus.PENDING and all(
+        each.status is ChallengeStatus.PENDING for each in authorization.challenges
+    )

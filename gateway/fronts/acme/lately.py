@@ -2,7 +2,8 @@
 
 A finalize follows the newOrder, and a download the finalize, on the same connection: to read the row again that was
 just written costs as much as the rest of the host's work. What is kept here is believed for no more than it is worth:
-an order that was ready is claimed in the store, and a certificate that was issued stays as it is.
+an order that was ready is claimed in the store, the outcome of a validation counts there only where all is as it was,
+and a certificate that was issued stays as it is.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ _LIFETIME: Final = 30.0  # seconds
 
 
 class Lately(Generic[T]):
-    """A bounded memory by names, each thing given out once; the oldest goes first. `clock` gives seconds."""
+    """A bounded memory by names, each thing given out once, within `lifetime`; the oldest goes first.
 
-    def __init__(self, clock: Callable[[], float], *, most: int = _MOST) -> None:
+    `clock` and `lifetime` are in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, most: int = _MOST, lifetime: float = _LIFETIME) -> None:
         self._clock = clock
         self._most = most
+        self._lifetime = lifetime
         self._known: OrderedDict[tuple[str, ...], tuple[float, T]] = OrderedDict()
 
     def put(self, key: tuple[str, ...], thing: T) -> None:
         """Remember a thing."""
-        self._known[key] = (self._clock() + _LIFETIME, thing)
+        self._known[key] = (self._clock() + self._lifetime, thing)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
 

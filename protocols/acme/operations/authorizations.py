@@ -34,9 +34,9 @@ def operate(site: Site, by: signed.ByAccount, authorization_id: str) -> Exchange
     return Reply(200, authorization_body(site, authorization), JSON, (site.index, *wait))
 
 
-def find(account: Account, authorization_id: str) -> Exchange[Authorization]:
-    """An authorization of this account (A52, A53)."""
-    authorization = yield from ask(FindAuthorization(authorization_id))
+def find(account: Account, authorization_id: str, *, beginning: bool = False) -> Exchange[Authorization]:
+    """An authorization of this account (A52, A53); `beginning` as in the need."""
+    authorization = yield from ask(FindAuthorization(authorization_id, beginning))
     if authorization is None:
         raise missing("authorization")
     if authorization.account_id != account.id:

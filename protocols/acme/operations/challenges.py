@@ -19,7 +19,7 @@ def operate(site: Site, by: signed.ByAccount, authorization_id: str, challenge_i
         Failure: 404 for an unknown one, unauthorized for another's.
         Refused: what `BeginValidation` may be refused for.
     """
-    authorization = yield from authorizations.find(by.account, authorization_id)
+    authorization = yield from authorizations.find(by.account, authorization_id, beginning=bool(by.payload))
     challenge = _challenge(authorization, challenge_id)
     if by.payload:
         # RFC 8555, 7.5.1: `{}`. Members are ignored: older clients repeat the key authorization here.
