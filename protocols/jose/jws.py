@@ -114,6 +114,10 @@ class _Header(msgspec.Struct, frozen=True):
     url: str | None
 
 
+# Before an INTEGER of 32 octets, the first of which is not zero: DER, without and with the octet that says its sign.
+_USUAL_HALF: Final = 32
+_INTEGER: Final = (b"\x02\x20", b"\x02\x21\0")
+
 _OUTER: Final = strict.Form(_Outer, strings=6)
 _BY_KID: Final = strict.Form(_ByKid, strings=8)
 
@@ -136,7 +140,7 @@ def parse(body: bytes) -> Jws:
         header.jwk,
         header.nonce,
         header.url,
-        base64url.decode(outer.payload, field="payload"),
+        base64url.decode(outer.payload, field="payload") if outer.payload else b"",
         f"{outer.protected}.{outer.payload}".encode(),
         base64url.decode(outer.signature, field="signature"),
     )
@@ -206,7 +210,11 @@ def _ecdsa_signature(jws: Jws, half: int) -> bytes:
             f"The JWS's signature has {len(jws.signature)} octets; {jws.alg} has {2 * half}, r and s at full size.",
             field="signature",
         )
-    r, s = _positive(jws.signature[:half]), _positive(jws.signature[half:])
+    r, s = jws.signature[:half], jws.signature[half:]
+    if half == _USUAL_HALF and r[0] and s[0]:
+        r, s = _INTEGER[r[0] >> 7] + r, _INTEGER[s[0] >> 7] + s
+    else:
+        r, s = _positive(r), _positive(s)
     length = len(r) + len(s)
     return (b"\x30%c" % length if length < 0x80 else b"\x30\x81%c" % length) + r + s
 

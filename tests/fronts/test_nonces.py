@@ -98,6 +98,24 @@ def test_a_nonce_ages_out_after_an_hour():
     assert not book.spend(late)
 
 
+def test_what_was_made_before_it_was_asked_for_has_nearly_its_whole_lifetime():
+    clock = Clock()
+    book = nonces(clock)
+    book.make()
+    clock.seconds += 3500
+    late = book.make()
+    clock.seconds += 3500
+    assert book.spend(late)
+
+
+def test_numbers_are_given_out_up_to_the_end_of_a_piece():
+    # A mark must never be cleared by a number that is behind it.
+    region = alone(os.urandom, Clock(), window=64).regions[0]
+    region.take_over()
+    given_out = [region.numbers(5) for _ in range(4)]
+    assert given_out == [range(5), range(5, 8), range(8, 13), range(13, 16)]
+
+
 def test_what_is_remembered_has_one_size_and_the_oldest_nonces_fall_out():
     # A8: a flood of newNonce costs no memory; what falls out is refused, never forgotten as unspent.
     book = nonces(window=64)

@@ -65,11 +65,11 @@ def test_who_takes_a_place_over_goes_on_behind_the_last_number_and_what_was_made
     buffer = bytearray(size(64))
     first = region(buffer)
     first.take_over()
-    made = [first.number() for _ in range(30)]
+    made = [number for _ in range(30) for number in first.numbers(1)]
     assert all(first.spend(number) for number in made[::2])
     second = region(buffer)
     second.take_over()
-    again = [second.number() for _ in range(8)]
+    again = [number for _ in range(8) for number in second.numbers(1)]
     assert min(again) > max(made)
     assert not any(second.spend(number) for number in made[::2])
     assert all(second.spend(number) for number in (*made[1::2], *again))
@@ -83,7 +83,7 @@ def test_a_mark_that_is_taken_back_belongs_to_a_nonce_that_is_too_old():
     maker.take_over()
     spent = []
     for _ in range(1000):
-        number = maker.number()
+        (number,) = maker.numbers(1)
         assert maker.spend(number)
         spent.append(number)
         if number % 7 == 0:

@@ -7,6 +7,7 @@ reached for here; what is remembered has one fixed size, whoever asks and howeve
 from __future__ import annotations
 
 import binascii
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,16 +26,16 @@ WINDOW: Final = (1 << 22) * 31 // 32
 # 64). A block by itself, as a permutation that only the key's owner knows, needs no random IV and no tag, and is made
 # and opened in a quarter of the time that AES-GCM takes. It is never the same twice, since its number is not. Of blocks
 # that somebody guesses, one in 2^40 has the zeros, and hardly one in 2^80 a time, a maker and a number of this hour.
-_NUMBER_BITS: Final = 48
-_SLOT_BITS: Final = 8
-_ZEROS: Final = 40
-_SPARE: Final = (1 << _ZEROS) - 1
-_NUMBER: Final = (1 << _NUMBER_BITS) - 1
-_SLOT: Final = (1 << _SLOT_BITS) - 1
-_SLOT_AT: Final = _ZEROS + _NUMBER_BITS
-_TIME_AT: Final = _SLOT_AT + _SLOT_BITS
+_PARTS: Final = struct.Struct(">IBHI5s")
+_ZEROS: Final = bytes(5)
+_LOW: Final = 32  # bits of the number's second part
 _BLOCK: Final = 16
 _SPELLED: Final = 22
+
+# Nonces are made so many at once, before they are asked for, at a third of what they cost one by one; those that
+# nobody asked for in so many seconds are left, so that what is given out has nearly its whole lifetime before it.
+_AT_ONCE: Final = 32
+_STALE: Final = 60
 
 _WRITTEN: Final = bytes.maketrans(b"+/", b"-_")
 _READ: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # what is not of our alphabet becomes what the decoder refuses
@@ -80,15 +81,16 @@ class Region:
         self._count[0] = piece * self._piece
         self._clear(piece)
 
-    def number(self) -> int:
-        """The next number. The maker's alone."""
+    def numbers(self, most: int) -> range:
+        """The next numbers, one at least and `most` at most. The maker's alone."""
         number = self._count[0]
         piece, first = divmod(number, self._piece)
         if not first:
             # The count says already that what these marks spoke of is too old to be spent.
             self._clear(piece + 1)
-        self._count[0] = number + 1
-        return number
+        end = min(number + most, (piece + 1) * self._piece)
+        self._count[0] = end
+        return range(number, end)
 
     def spend(self, number: int) -> bool:
         """Whether the nonce of this number is young enough and unspent; from then on it is spent."""
@@ -157,15 +159,30 @@ class Nonces:
         self._clock, self._epoch, self._regions = clock, book.epoch, book.regions
         cipher = Cipher(algorithms.AES(book.key), modes.ECB())  # noqa: S305, a block by itself has no pattern to show
         self._seal, self._unseal = cipher.encryptor().update, cipher.decryptor().update
-        self._slot, self._own = book.own << _SLOT_AT, book.regions[book.own]
+        self._slot, self._own = book.own, book.regions[book.own]
         self._own.take_over()
+        self._made: list[str] = []
+        self._stale_at = 0.0
 
     def make(self) -> str:
         """A fresh nonce."""
-        seconds = int(self._clock() - self._epoch)
-        told = seconds << _TIME_AT | self._slot | self._own.number() << _ZEROS
-        sealed = self._seal(told.to_bytes(_BLOCK))
-        return binascii.b2a_base64(sealed, newline=False).translate(_WRITTEN, b"=").decode("ascii")
+        if not self._made or self._clock() >= self._stale_at:
+            self._make_some()
+        return self._made.pop()
+
+    def _make_some(self) -> None:
+        now = self._clock()
+        seconds, slot = int(now - self._epoch), self._slot
+        blocks = [
+            _PARTS.pack(seconds, slot, number >> _LOW, number & (1 << _LOW) - 1, _ZEROS)
+            for number in self._own.numbers(_AT_ONCE)
+        ]
+        sealed = self._seal(b"".join(blocks))
+        self._made = [
+            binascii.b2a_base64(sealed[at : at + _BLOCK], newline=False).translate(_WRITTEN, b"=").decode("ascii")
+            for at in range(0, len(sealed), _BLOCK)
+        ]
+        self._stale_at = now + _STALE
 
     def spend(self, nonce: str) -> bool:
         """Whether `nonce` is one of ours, young enough and unspent; from then on it is spent.
@@ -178,10 +195,8 @@ class Nonces:
             sealed = binascii.a2b_base64(nonce.encode("ascii").translate(_READ) + _PADDING, strict_mode=True)
         except ValueError:
             return False
-        opened = int.from_bytes(self._unseal(sealed))
-        if opened & _SPARE:
+        parts: tuple[int, int, int, int, bytes] = _PARTS.unpack(self._unseal(sealed))
+        seconds, slot, high, low, zeros = parts
+        if zeros != _ZEROS or self._clock() - self._epoch - seconds > _LIFETIME or slot >= len(self._regions):
             return False
-        seconds, slot, number = opened >> _TIME_AT, opened >> _SLOT_AT & _SLOT, opened >> _ZEROS & _NUMBER
-        if self._clock() - self._epoch - seconds > _LIFETIME or slot >= len(self._regions):
-            return False
-        return self._regions[slot].spend(number)
+        return self._regions[slot].spend(high << _LOW | low)

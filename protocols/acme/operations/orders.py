@@ -17,6 +17,8 @@ from protocols.exchange import Exchange, Reply, ask
 # Seconds. certbot asks every second whatever it is told; the others wait as long as this.
 RETRY_AFTER: Final = "1"
 
+_PROCESSING: Final = OrderStatus.PROCESSING
+
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 # What Go's acmez writes for a time that was not given: its language's zero, or nothing.
@@ -53,7 +55,8 @@ def read(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]:
 
 def find(account: Account, order_id: str, *, claiming: bool = False) -> Exchange[Order]:
     """An order of this account (A52, A53); `claiming` as in the need."""
-    order = yield from ask(FindOrder(order_id, claiming))
+    # Without `ask`, which takes a generator of its own: this is what nearly every request needs.
+    order: Order | None = yield FindOrder(order_id, claiming)
     if order is None:
         raise missing("order")
     if order.account_id != account.id:
@@ -63,10 +66,10 @@ def find(account: Account, order_id: str, *, claiming: bool = False) -> Exchange
 
 def answer(site: Site, order: Order, *, status: int = 200) -> Reply:
     """An order's answer. Location is on all of them: x/crypto and cert-manager poll the one of finalize's (A54)."""
-    headers = [("Location", site.order(order.id)), site.index]
-    if order.status is OrderStatus.PROCESSING:
-        headers.append(("Retry-After", RETRY_AFTER))
-    return Reply(status, order_body(site, order), JSON, tuple(headers))
+    headers: tuple[tuple[str, str], ...] = (("Location", site.order(order.id)), site.index)
+    if order.status is _PROCESSING:
+        headers = (*headers, ("Retry-After", RETRY_AFTER))
+    return Reply(status, order_body(site, order), JSON, headers)
 
 
 def _time(text: str | None, name: str) -> datetime | None:
