@@ -206,6 +206,8 @@ async def _note_use(resources: Resources, digest: bytes, at: datetime) -> None:
 
 
 def _wait_your_turn(guesses: Guesses, key: tuple[str, str], resources: Resources) -> None:
+    if key not in guesses.wrong:
+        return
     seconds = guesses.wrong.wait(key, resources.now().timestamp())
     if seconds:
         raise Refusal(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
-
-import trio
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -18,10 +18,14 @@ _NOTHING: Final = timedelta(0)
 
 
 class Recent(Generic[K, V]):
-    """A bounded memory of what was read lately; what was read the longest ago goes first."""
+    """A bounded memory of what was read lately; what was read the longest ago goes first.
 
-    def __init__(self, *, most: int = 4096) -> None:
+    `clock` is in seconds, and nobody sets it: the machine's own, since to ask the event loop for it takes four calls.
+    """
+
+    def __init__(self, *, most: int = 4096, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
+        self._clock = clock
         self._known: OrderedDict[K, tuple[datetime, float, V]] = OrderedDict()
 
     def get(self, key: K, at: datetime) -> V | None:
@@ -32,12 +36,12 @@ class Recent(Generic[K, V]):
         read_at, since, value = known
         # A clock that is set back must not keep alive what ended, now or when it comes to that moment once more: what
         # was read later than now is not known, nor what was read long ago by a clock that nobody sets.
-        lately = _NOTHING <= at - read_at < LIFETIME and trio.current_time() - since < _SECONDS
+        lately = _NOTHING <= at - read_at < LIFETIME and self._clock() - since < _SECONDS
         return value if lately else None
 
     def put(self, key: K, value: V, at: datetime) -> None:
         """Remember what the store gives; `at` is the time before it was asked."""
         self._known.pop(key, None)
-        self._known[key] = at, trio.current_time(), value
+        self._known[key] = at, self._clock(), value
         if len(self._known) > self._most:
             self._known.popitem(last=False)

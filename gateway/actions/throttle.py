@@ -23,6 +23,10 @@ class Throttle:
         self._capacity = capacity
         self._free_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        """Whether anything is counted of `key`, which is rare."""
+        return key in self._free_at
+
     def wait(self, key: tuple[str, str], now: float) -> int:
         """Whole seconds until `key` may try again; 0 means now. `now` is in seconds."""
         free_at = self._free_at.get(key)

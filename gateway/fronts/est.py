@@ -27,10 +27,11 @@ from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
 from gateway.fronts.problem import text, unstored
+from gateway.store.catalogue import Catalogue
 from protocols.est import needs
 from protocols.est.messages import Caller
 from protocols.est.operations import operate
-from protocols.exchange import Reply
+from protocols.exchange import Exchange, Reply
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ HTTPS_ONLY: Final = text(403, "EST is served over https only")
 # One realm for all pairs: an address that asks for credentials shows no more of the installation than it already named.
 REALM: Final = "EST"
 WELL_KNOWN: Final = [".well-known", "est"]
+# Addresses whose meaning is kept: pairs, operations and forms of address times each other, for a few hundred pairs.
+MOST_FOUND: Final = 1024
 READ_ONLY: Final = frozenset({"GET", "HEAD"})
 
 
@@ -47,15 +50,16 @@ class Est:
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        # The answer to cacerts changes with the catalogue alone (E27); a new version drops them all.
-        self._version = -1
+        # What an address means and what cacerts gives change with the catalogue alone (E27): with it both are dropped.
+        self._catalogue: Catalogue | None = None
+        self._found: dict[tuple[bytes, str], tuple[Pair, str]] = {}
         self._authorities: dict[tuple[str, str], Reply] = {}
 
     async def answer(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
         """The reply to one request at any of EST's addresses."""
         if not who.secure:
             return HTTPS_ONLY
-        found = self._find(scope) if plain_path(scope) else None
+        found = self._find(scope)
         if found is None:
             return NOWHERE
         pair, operation = found
@@ -66,19 +70,33 @@ class Est:
         media_type = header(scope, b"content-type")
         host = _Host(self._front, pair, who)
         if method in READ_ONLY:
-            return await host.operate(operation, method, caller, media_type, b"")
+            return await carry(host.exchange(operation, method, caller, media_type, b""), host.answer)
         limits, application = self._front.limits, pair.application.id
         limits.admit(application)
         body = await read_body(scope, receive, cap=limits.est_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application) as host.entry:
-            reply = await host.operate(operation, method, caller, media_type, body)
+            reply = await carry(host.exchange(operation, method, caller, media_type, body), host.answer)
             return unstored(host.entry.answered(reply))
 
     def _find(self, scope: Scope) -> tuple[Pair, str] | None:
-        """The pair and the operation that the address names (E2, E3); a slash at the end changes nothing (E6)."""
-        parameters: dict[str, str] = scope["path_params"]
-        segments = parameters["rest"].removesuffix("/").split("/")
+        """The pair and the operation that the address names; looked up once in each catalogue, a few microseconds."""
         catalogue = self._front.resources.catalogue()
+        if catalogue is not self._catalogue:
+            self._catalogue, self._found, self._authorities = catalogue, {}, {}
+        address = scope.get("raw_path") or b"", scope["path"]
+        found = self._found.get(address)
+        if found is None and plain_path(scope):
+            found = self._named(scope["path_params"], catalogue)
+            if found is not None:
+                if len(self._found) >= MOST_FOUND:
+                    self._found.clear()
+                self._found[address] = found
+        return found
+
+    @staticmethod
+    def _named(parameters: dict[str, str], catalogue: Catalogue) -> tuple[Pair, str] | None:
+        """By its segments (E2, E3); a slash at the end changes nothing (E6)."""
+        segments = parameters["rest"].removesuffix("/").split("/")
         if "application" in parameters:
             if segments[:-1] not in ([], WELL_KNOWN):
                 return None
@@ -95,14 +113,12 @@ class Est:
             raise
 
     async def _cacerts(self, pair: Pair, method: str, who: Peer) -> Reply:
-        version = self._front.resources.catalogue().version
-        if version != self._version:
-            self._version, self._authorities = version, {}
         # HEAD and GET are two entries: what the protocol says to each is its own affair.
         held = self._authorities.get((pair.id, method))
         if held is None:
             caller = Caller(secure=True, certificate=None, authorization=None)
-            held = await _Host(self._front, pair, who).operate("cacerts", method, caller, None, b"")
+            host = _Host(self._front, pair, who)
+            held = await carry(host.exchange("cacerts", method, caller, None, b""), host.answer)
             if held.status == 200:
                 self._authorities[pair.id, method] = held
         return held
@@ -118,11 +134,11 @@ class _Host:
         self._who = who
         self.entry: UnderWay | None = None
 
-    async def operate(self, operation: str, method: str, caller: Caller, media_type: str | None, body: bytes) -> Reply:
-        exchange = operate(
-            operation, method, caller, media_type=media_type, body=body, wrap=self._settings.wrap, realm=REALM
-        )
-        return await carry(exchange, self.answer)
+    def exchange(
+        self, operation: str, method: str, caller: Caller, media_type: str | None, body: bytes
+    ) -> Exchange[Reply]:
+        wrap = self._settings.wrap
+        return operate(operation, method, caller, media_type=media_type, body=body, wrap=wrap, realm=REALM)
 
     async def answer(self, need: object) -> object:
         try:

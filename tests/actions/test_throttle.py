@@ -10,9 +10,11 @@ KEY = ("192.0.2.1", "est:a:b")
 
 def test_a_burst_of_wrong_credentials_is_let_through_and_the_next_must_wait():
     throttle = Throttle(burst=3, interval=6.0)
+    assert KEY not in throttle
     for _ in range(3):
         assert throttle.wait(KEY, 100.0) == 0
         throttle.fail(KEY, 100.0)
+    assert KEY in throttle
     assert throttle.wait(KEY, 100.0) == 7
 
 

@@ -16,6 +16,7 @@ from gateway.actions.authenticate import Guesses
 from gateway.actions.throttle import Throttle
 from gateway.domain.application import EstSettings
 from gateway.domain.certificate import Certificate
+from gateway.fronts import est
 from gateway.fronts.est import est_routes
 from gateway.fronts.limits import Limits
 from gateway.outbound.signer import SignerBusy
@@ -94,6 +95,30 @@ async def test_cacerts_follow_the_catalogue_at_once(house: House):
     after = await house.ask("GET", BASE + "cacerts")
     assert b"\n" in after.body
     assert b"\n" not in before.body
+
+
+async def test_an_address_means_what_the_catalogue_says_now(house: House):
+    """E4, E7: what was found once is looked up again in a new catalogue, and for each spelling by itself."""
+    for _ in range(2):
+        assert (await house.ask("GET", BASE + "csrattrs")).status == 204
+        assert (await house.ask("GET", "/est/demo/device/x/../csrattrs")).status == 404
+        assert (await house.ask("GET", BASE + "csrattr%73")).status == 204
+        assert (await house.ask("GET", BASE + "csrattr%2573")).status == 404
+    await house.change(est=None)
+    assert (await house.ask("GET", BASE + "csrattrs")).status == 404
+    await house.change(est=EstSettings())
+    assert (await house.ask("GET", BASE + "csrattrs")).status == 204
+
+
+async def test_no_more_addresses_are_kept_than_there_is_room_for(house: House, monkeypatch: pytest.MonkeyPatch):
+    """P16: a stranger can name operations without end."""
+    monkeypatch.setattr(est, "MOST_FOUND", 3)
+    endpoint = est.Est(house.front)
+    scope = {"raw_path": b"", "path_params": {"application": "demo", "profile": "device"}}
+    for number in range(9):
+        named = {**scope, "path": f"/{number}", "path_params": {**scope["path_params"], "rest": f"{number}"}}
+        assert endpoint._find(named) == (house.pair, f"{number}")
+        assert len(endpoint._found) <= 3
 
 
 async def test_head_says_what_get_says_without_the_body(house: House):
