@@ -129,8 +129,9 @@ _OAEP_BY_DIGEST: Final = {SHA1.name: OAEP_SHA1, SHA256.name: OAEP_SHA256}
 
 
 _IDENTIFIER: Final = (Field(der.OBJECT_IDENTIFIER), Field(None, needed=False))
-# Those without parameters as nearly everybody writes them, so that they are looked up instead of read.
-_USUAL: Final = {
+# Those without parameters as nearly everybody writes them, so that they are looked up instead of read: `identifier`'s
+# answers.
+USUAL: Final[dict[bytes, tuple[bytes, None]]] = {
     der.sequence(oid, parameters): (oid, None)
     for oid in (RSA, *DIGESTS, *RSA_SIGNATURES, *ECDSA_SIGNATURES)
     for parameters in (der.NULL, b"")
@@ -139,7 +140,7 @@ _USUAL: Final = {
 
 def identifier(element: Element) -> tuple[bytes, Element | None]:
     """An AlgorithmIdentifier's OID (the whole element) and its parameters, None where absent or NULL."""
-    usual = _USUAL.get(element.received)
+    usual = USUAL.get(element.received)
     if usual is not None:
         return usual
     oid, parameters = element.fields(_IDENTIFIER)

@@ -23,7 +23,7 @@ _CONSTRUCTED: Final = 0x20
 _INDEFINITE: Final = 0x80
 _TWO_OCTETS: Final = 0x82
 # Tags of one octet that may begin an element.
-_PLAIN: Final = frozenset(tag for tag in range(1, 256) if tag & 0x1F != 0x1F)
+PLAIN: Final = frozenset(tag for tag in range(1, 256) if tag & 0x1F != 0x1F)
 
 
 class Field(NamedTuple):
@@ -40,7 +40,7 @@ class Field(NamedTuple):
 Shape: TypeAlias = tuple[Field, ...]
 
 
-class _Source(msgspec.Struct, gc=False):
+class Source(msgspec.Struct, gc=False):
     """The octets being read, and how many elements may still be visited."""
 
     octets: bytes
@@ -53,7 +53,7 @@ class Element(msgspec.Struct, frozen=True, gc=False):
     Made in C, and never looked at for cycles, of which it can have none: some fifty are made for each message.
     """
 
-    source: _Source
+    source: Source
     tag: int
     start: int
     body: int
@@ -97,7 +97,7 @@ class Element(msgspec.Struct, frozen=True, gc=False):
                 raise Malformed(f"An ASN.1 element holds more than {limit} others.")
             body = at + 2
             # Most are short: with a length of one octet nothing can be wrong but what is asked here.
-            if quick > 0 and body <= end and octets[at] in _PLAIN and (length := octets[at + 1]) < _INDEFINITE:
+            if quick > 0 and body <= end and octets[at] in PLAIN and (length := octets[at + 1]) < _INDEFINITE:
                 stop = body + length
                 if stop <= end:
                     source.left = quick = quick - 1
@@ -170,7 +170,7 @@ class Element(msgspec.Struct, frozen=True, gc=False):
         return found
 
 
-ABSENT: Final = Element(_Source(b"", 0), 0, 0, 0, 0, 0, 0, None)
+ABSENT: Final = Element(Source(b"", 0), 0, 0, 0, 0, 0, 0, None)
 """The field that is not there: of tag 0, which no element has."""
 
 
@@ -196,13 +196,13 @@ def parse(octets: bytes, *, padding: bytes = b"") -> Element:
     """
     if len(octets) > MAX_SIZE:
         raise Malformed(f"The message is larger than {MAX_SIZE} octets.")
-    element = _read(_Source(octets, MAX_ELEMENTS), 0, len(octets), 1)
+    element = _read(Source(octets, MAX_ELEMENTS), 0, len(octets), 1)
     if element.stop != len(octets) and octets[element.stop :].strip(padding):
         raise Malformed("Something follows the end of the message.")
     return element
 
 
-def _read(source: _Source, at: int, limit: int, depth: int) -> Element:
+def _read(source: Source, at: int, limit: int, depth: int) -> Element:
     """The element at `at`, which ends before `limit`. One of indefinite length is read to its end, all its children."""
     source.left -= 1
     if source.left < 0:
@@ -232,7 +232,7 @@ def _read(source: _Source, at: int, limit: int, depth: int) -> Element:
     return Element(source, tag, at, body, end, end, depth, None)
 
 
-def _read_indefinite(source: _Source, at: int, limit: int, depth: int) -> Element:
+def _read_indefinite(source: Source, at: int, limit: int, depth: int) -> Element:
     octets = source.octets
     tag = octets[at]
     if not tag & _CONSTRUCTED:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers import algorithms as block_ciphers
 
-from protocols.cms import algorithms, ber, der, signed
+from protocols.cms import algorithms, ber, der, signed, usual
 from protocols.cms.algorithms import ContentCipher, KeyTransport
 from protocols.cms.ber import Element, Field
 from protocols.cms.certificate import Certificate
@@ -36,6 +36,33 @@ _ENVELOPED_DATA: Final = (
 # The ciphertext is of tag 0x80, or 0xA0 where it comes in pieces.
 _ENCRYPTED_CONTENT: Final = (Field(der.OBJECT_IDENTIFIER, wanted=False), Field(der.SEQUENCE), Field(None))
 _RECIPIENT: Final = (Field(der.INTEGER, wanted=False), Field(None), Field(der.SEQUENCE), Field(der.OCTET_STRING))
+# The same all together: one recipient, who is named by issuer and serial, and a cipher with an IV.
+_USUAL: Final = usual.into(
+    der.SEQUENCE,
+    usual.kept(der.OBJECT_IDENTIFIER),
+    usual.into(
+        0xA0,
+        usual.into(
+            der.SEQUENCE,
+            usual.passed(der.INTEGER),
+            usual.into(
+                der.SET,
+                usual.into(
+                    der.SEQUENCE,
+                    usual.passed(der.INTEGER),
+                    usual.into(der.SEQUENCE, usual.kept(der.SEQUENCE, der.INTEGER)),
+                    usual.kept(der.SEQUENCE, der.OCTET_STRING),
+                ),
+            ),
+            usual.into(
+                der.SEQUENCE,
+                usual.passed(der.OBJECT_IDENTIFIER),
+                usual.into(der.SEQUENCE, usual.kept(der.OBJECT_IDENTIFIER, der.OCTET_STRING)),
+                usual.kept(0x80),
+            ),
+        ),
+    ),
+)
 
 
 class Recipient(msgspec.Struct, frozen=True):
@@ -61,6 +88,33 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def parse(octets: bytes) -> Envelope:
     """Read a ContentInfo with EnvelopedData, DER or BER (S39). Raises Malformed."""
+    return _parse_usual(octets) or _parse_any(octets)
+
+
+def _parse_usual(octets: bytes) -> Envelope | None:
+    """An envelope as nearly all are, AES in CBC and PKCS #1 v1.5; None for any other, be it good or bad."""
+    found = usual.places(octets, _USUAL) if len(octets) <= ber.MAX_SIZE else None
+    if found is None:
+        return None
+    kind, issuer, serial, transport, wrapped, algorithm, iv, ciphertext = found
+    cipher = algorithms.CIPHERS.get(octets[algorithm[0] : algorithm[2]])
+    if (
+        cipher is None
+        or octets[kind[0] : kind[2]] != algorithms.ENVELOPED_DATA
+        or octets[transport[0] : transport[2]] != algorithms.RSA_IDENTIFIER
+        or iv[2] - iv[1] != BLOCK
+    ):
+        return None
+    named = SignerIdentifier(octets[issuer[0] : issuer[2]], octets[serial[0] : serial[2]], None)
+    return Envelope(
+        (Recipient(named, algorithms.PKCS1V15, octets[wrapped[1] : wrapped[2]]),),
+        cipher,
+        octets[iv[1] : iv[2]],
+        _whole_blocks(octets[ciphertext[1] : ciphertext[2]]),
+    )
+
+
+def _parse_any(octets: bytes) -> Envelope:
     kind, explicit = ber.parse(octets, padding=b"\0\r\n").fields(signed.CONTENT_INFO)
     if kind.received != algorithms.ENVELOPED_DATA:
         raise Malformed("The signed content is not a CMS EnvelopedData.")

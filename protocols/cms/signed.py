@@ -15,7 +15,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from protocols.cms import algorithms, ber, certificate, der
+from protocols.cms import algorithms, ber, certificate, der, usual
 from protocols.cms.algorithms import Digest
 from protocols.cms.ber import ABSENT, Element, Field
 from protocols.cms.certificate import Certificate
@@ -47,6 +47,31 @@ _SIGNER_INFO: Final = (
 )
 _ISSUER_AND_SERIAL: Final = (Field(der.SEQUENCE), Field(der.INTEGER))
 _ATTRIBUTE: Final = (Field(der.OBJECT_IDENTIFIER), Field(der.SET))
+
+# The same all together: of one signer, who is named by issuer and serial, and whose certificate stands alone.
+_USUAL: Final = usual.into(
+    der.SEQUENCE,
+    usual.kept(der.OBJECT_IDENTIFIER),
+    usual.into(
+        0xA0,
+        usual.into(
+            der.SEQUENCE,
+            usual.passed(der.INTEGER, der.SET),
+            usual.into(der.SEQUENCE, usual.kept(der.OBJECT_IDENTIFIER), usual.into(0xA0, usual.kept(der.OCTET_STRING))),
+            usual.into(0xA0, usual.kept(der.SEQUENCE)),
+            usual.into(
+                der.SET,
+                usual.into(
+                    der.SEQUENCE,
+                    usual.passed(der.INTEGER),
+                    usual.into(der.SEQUENCE, usual.kept(der.SEQUENCE, der.INTEGER)),
+                    usual.kept(der.SEQUENCE, 0xA0, der.SEQUENCE, der.OCTET_STRING),
+                ),
+            ),
+        ),
+    ),
+)
+_ATTRIBUTES_DEPTH: Final = 6
 
 
 @unique
@@ -104,6 +129,66 @@ def parse(octets: bytes) -> SignedMessage:
 
     NULs and line ends after it are forgiven, since some clients send their whole buffer (S40). Raises Malformed.
     """
+    return _parse_usual(octets) or _parse_any(octets)
+
+
+def _parse_usual(octets: bytes) -> SignedMessage | None:
+    """A message as nearly all are; None for any other, be it good or bad."""
+    found = usual.places(octets, _USUAL) if len(octets) <= ber.MAX_SIZE else None
+    if found is None:
+        return None
+    kind, content_type, content, bag, issuer, serial, digest, attributes, algorithm, signature = found
+    if octets[kind[0] : kind[2]] != algorithms.SIGNED_DATA:
+        return None
+    hashed = algorithms.USUAL.get(octets[digest[0] : digest[2]])
+    signed = algorithms.USUAL.get(octets[algorithm[0] : algorithm[2]])
+    source = ber.Source(octets, ber.MAX_ELEMENTS)
+    by_type = _by_type_usual(source, attributes[1], attributes[2])
+    if hashed is None or signed is None or by_type is None:
+        return None
+    named = SignerIdentifier(octets[issuer[0] : issuer[2]], octets[serial[0] : serial[2]], None)
+    return SignedMessage(
+        octets[content_type[0] : content_type[2]],
+        octets[content[1] : content[2]],
+        _find_signer(named, (octets[bag[0] : bag[2]],)),
+        by_type,
+        Element(source, 0xA0, *attributes, attributes[2], _ATTRIBUTES_DEPTH, None),
+        algorithms.DIGESTS.get(hashed[0]),
+        signed[0],
+        None,
+        octets[signature[1] : signature[2]],
+    )
+
+
+def _by_type_usual(source: ber.Source, at: int, end: int) -> dict[bytes, tuple[Element, ...]] | None:
+    """Values by type, where no attribute is longer than 127 octets or has several values, and no type comes twice.
+
+    `source` has more octets behind the attributes: those of the signature, whose place is known.
+    """
+    octets = source.octets
+    found: dict[bytes, tuple[Element, ...]] = {}
+    while at < end:
+        values = at + 4 + octets[at + 3]
+        if values + 4 > end:
+            return None
+        value, stop = values + 2, values + 4 + octets[values + 3]
+        kind = octets[at + 2 : values]
+        if not (
+            octets[at] == der.SEQUENCE
+            and octets[at + 1] == stop - at - 2 < 0x80  # so that none of the lengths inside has several octets
+            and kind[0] == der.OBJECT_IDENTIFIER
+            and octets[values] == der.SET
+            and octets[values + 1] == stop - value
+            and octets[value] in ber.PLAIN
+            and kind not in found
+        ):
+            return None
+        found[kind] = (Element(source, octets[value], value, value + 2, stop, stop, _ATTRIBUTES_DEPTH + 3, None),)
+        at = stop
+    return found if at == end and len(found) <= MAX_ATTRIBUTES else None
+
+
+def _parse_any(octets: bytes) -> SignedMessage:
     kind, explicit = ber.parse(octets, padding=b"\0\r\n").fields(CONTENT_INFO)
     if kind.received != algorithms.SIGNED_DATA:
         raise Malformed("The message is not a CMS SignedData.")
@@ -117,7 +202,7 @@ def parse(octets: bytes) -> SignedMessage:
         raise Malformed("The message must have exactly one signer.")
     certificates = () if bag is ABSENT else bag.children(MAX_CERTIFICATES)
     return _signer_info(
-        infos[0], content_type, content, [element for element in certificates if element.tag == der.SEQUENCE]
+        infos[0], content_type, content, [element.received for element in certificates if element.tag == der.SEQUENCE]
     )
 
 
@@ -132,7 +217,7 @@ def _encapsulated(element: Element) -> tuple[bytes, bytes | None]:
 
 
 def _signer_info(
-    element: Element, content_type: bytes, content: bytes | None, certificates: list[Element]
+    element: Element, content_type: bytes, content: bytes | None, certificates: list[bytes]
 ) -> SignedMessage:
     signer, digest, attributes, signature_algorithm, signature = element.fields(_SIGNER_INFO)
     if attributes is ABSENT:
@@ -151,10 +236,10 @@ def _signer_info(
     )
 
 
-def _find_signer(signer: SignerIdentifier, certificates: Iterable[Element]) -> Certificate | None:
-    for element in certificates:
+def _find_signer(signer: SignerIdentifier, certificates: Iterable[bytes]) -> Certificate | None:
+    for encoded in certificates:
         try:
-            candidate = certificate.read(element.received)
+            candidate = certificate.read(encoded)
             if signer.names(candidate):
                 return candidate
         except Malformed:
