@@ -6,12 +6,12 @@ TLS, its writes are shielded without an end, and its TLS context is fixed for li
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Final, TypeAlias
 
 import trio
@@ -21,7 +21,6 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from hypercorn.utils import parse_socket_addr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.early import Early
@@ -35,7 +34,7 @@ from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.places import Places
 from gateway.serve.proxies.arrival import DIRECT, Origin, arrive
 from gateway.serve.proxies.believe import Believing, stripped
-from gateway.serve.proxies.prefix import BadPrefix
+from gateway.serve.proxies.prefix import Address, BadPrefix
 from gateway.serve.proxies.trusted import Trusted, trusted
 from gateway.serve.secure import SecureStream
 from gateway.serve.settings import Settings
@@ -49,6 +48,9 @@ Stream: TypeAlias = trio.SocketStream | SecureStream
 CLOSE_SECONDS: Final = 2.0
 # How long a handshake may take while few connections are left: enough for a peer that means it, over two satellites.
 SCARCE_SECONDS: Final = 3.0
+# What the kernel lacks when it cannot make another socket, and after which time it is asked again.
+_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_FULL_SECONDS: Final = 0.1
 # A whole body may take as long as so many reads: the fronts' own caps on a body's time are shorter.
 BODY_READS: Final = 5
 
@@ -126,36 +128,38 @@ class Visit:
 
     async def receive(self, stream: Stream) -> None:
         """Serve the connection until it ends; whatever happens in it ends this connection alone."""
+        sock = _transport(stream).socket
         try:
             origin = DIRECT if self._proxies is None else await self._origin(stream, self._proxies)
             if origin is None:
                 return
+            client = origin.client or _address(sock.getpeername())
             if origin.heard:
-                await self._converse(stream, self._hearing, origin)  # a proxy's own connections are everybody's
+                await self._converse(stream, self._hearing, origin, client)  # a proxy's connections are everybody's
                 return
             places = self._door.places
-            whose = places.take(origin.client[0] if origin.client else _transport(stream).socket.getpeername()[0])
+            whose = places.take(client[0])
             if whose is None:
-                await trio.aclose_forcefully(_transport(stream))
                 return
             try:
-                await self._converse(stream, self._hall, origin)
+                await self._converse(stream, self._hall, origin, client)
             finally:
                 places.leave(whose)
         except* OSError:
-            await trio.aclose_forcefully(stream)  # they have gone before they were asked who they are
+            pass  # they have gone before they were asked who they are
         except* Exception:
             # A peer that finds a bug in a parser must not end the gateway.
             logger.exception("a connection failed")
-            await trio.aclose_forcefully(stream)
         finally:
+            # Closed by whoever served it; this is for all other ways here. It waits for nothing, so needs no scope.
+            sock.close()
             self._door.room.release()
 
-    async def _converse(self, stream: Stream, hall: Hall, origin: Origin) -> None:
+    async def _converse(self, stream: Stream, hall: Hall, origin: Origin, client: Address) -> None:
         if isinstance(stream, SecureStream):
-            await self._receive_secure(stream, hall, origin)
+            await self._receive_secure(stream, hall, origin, client)
         else:
-            await Http1(Plain(stream), hall, _circumstances(stream, None, origin)).run()
+            await Http1(Plain(stream), hall, _circumstances(stream, None, origin, client)).run()
 
     async def _origin(self, stream: Stream, proxies: Trusted) -> Origin | None:
         transport = _transport(stream)
@@ -168,26 +172,31 @@ class Visit:
             await trio.aclose_forcefully(transport)
             return None
 
-    async def _receive_secure(self, stream: SecureStream, hall: Hall, origin: Origin) -> None:
-        told = await self._shake_hands(stream, origin)
+    async def _receive_secure(self, stream: SecureStream, hall: Hall, origin: Origin, client: Address) -> None:
+        told = await self._shake_hands(stream, origin, client[0])
         if told is None:
             return
-        circumstances = _circumstances(stream.transport_stream, told, origin)
+        circumstances = _circumstances(stream.transport_stream, told, origin, client)
         if stream.selected_alpn_protocol() == "h2":
             await Modern(hall.asgi, self._config, self._workers, stream, circumstances).run()
         else:
             await Http1(Tls(stream), hall, circumstances).run()
 
-    async def _shake_hands(self, stream: SecureStream, origin: Origin) -> dict[str, TlsFact] | None:
+    async def _shake_hands(self, stream: SecureStream, origin: Origin, address: str) -> dict[str, TlsFact] | None:
+        # A proxy's own connections are everybody's: none of them waits for a turn.
+        early = None if origin.heard else self._hall.early
         try:
             patience = self._config.ssl_handshake_timeout
             if self._door.places.scarce:
                 patience = min(patience, SCARCE_SECONDS)
             with trio.fail_after(patience):
-                if not await self._greeted(stream.transport_stream.socket, origin):
-                    await trio.aclose_forcefully(stream)
-                    return None
-                await stream.do_handshake()
+                if early is not None:
+                    # What it costs is spent when the first bytes are here, and in turn.
+                    await trio.lowlevel.wait_readable(stream.transport_stream.socket)
+                    if not await early.greet(address):
+                        await trio.aclose_forcefully(stream)
+                        return None
+                await stream.do_handshake(spoken=early is not None)
             return facts(stream.conversation)
         except (trio.BrokenResourceError, trio.TooSlowError, OSError) as error:
             # Scanners and health probes do this all day; it is worth a line to whoever looks for it.
@@ -195,24 +204,38 @@ class Visit:
             await trio.aclose_forcefully(stream)
             return None
 
-    async def _greeted(self, sock: trio.socket.SocketType, origin: Origin) -> bool:
-        """Whether hands are to be shaken: what it costs is spent when the first bytes are here, and in turn."""
-        if self._hall.early is None or origin.heard:
-            return True  # a proxy's own connections are everybody's
-        await trio.lowlevel.wait_readable(sock)
-        address = origin.client[0] if origin.client else sock.getpeername()[0]
-        return await self._hall.early.greet(address)
+
+async def _accept(door: Door, connections: trio.Nursery, receive: Callable[[Stream], Awaitable[None]]) -> None:
+    """As `trio.serve_listeners`, but that whoever receives closes: a second time costs as much as the first."""
+    async with door:
+        while True:
+            try:
+                stream = await door.accept()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                # Nothing can be accepted before something else has ended.
+                logger.warning("a connection cannot be accepted", extra={"cause": error.strerror})
+                await trio.sleep(_FULL_SECONDS)
+            else:
+                connections.start_soon(receive, stream)
 
 
 def _transport(stream: Stream) -> trio.SocketStream:
     return stream.transport_stream if isinstance(stream, SecureStream) else stream
 
 
-def _circumstances(stream: trio.SocketStream, told: dict[str, TlsFact] | None, origin: Origin) -> Circumstances:
+def _circumstances(
+    stream: trio.SocketStream, told: dict[str, TlsFact] | None, origin: Origin, client: Address
+) -> Circumstances:
     """What is known of a connection; raises OSError where it has gone already."""
-    sock = stream.socket
-    client, server = (parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname()))
-    return Circumstances(origin.client or client, origin.server or server, told is not None, told)
+    server = origin.server or _address(stream.socket.getsockname())
+    return Circumstances(client, server, told is not None, told)
+
+
+def _address(name: tuple[str, int]) -> Address:
+    """Host and port; IPv6's names have two parts more."""
+    return name[0], name[1]
 
 
 class Modern(TCPServer):
@@ -367,7 +390,7 @@ async def listen(
                         soon = early.behind_tls() if early is not None and known else None
                         hearing = replace(hall, asgi=Believing(asgi, proxies, issuers), early=soon)
                     receive = Visit(hall, config, workers, door, proxies=proxies, hearing=hearing).receive
-                    accepting.start_soon(partial(trio.serve_listeners, receive, [door], handler_nursery=connections))
+                    accepting.start_soon(_accept, door, connections, receive)
                 task_status.started()
                 await ending.wait()
                 accepting.cancel_scope.cancel()

@@ -46,9 +46,12 @@ class SecureStream(trio.abc.Stream):
         self._ended = False
         self._patient = RECORD
 
-    async def do_handshake(self) -> None:
-        """Shake hands. Raises `BrokenResourceError`, once the peer was sent the alert that tells it why."""
-        await self._fill()  # the client speaks first
+    async def do_handshake(self, *, spoken: bool = False) -> None:
+        """Shake hands. Raises `BrokenResourceError`, once the peer was sent the alert that tells it why.
+
+        The client speaks first; `spoken`: its first bytes are known to be here.
+        """
+        await self._fill(here=spoken)
         while True:
             try:
                 self.conversation.do_handshake()
@@ -188,12 +191,14 @@ class SecureStream(trio.abc.Stream):
         """What the two sides agreed to speak (RFC 7301)."""
         return self.conversation.selected_alpn_protocol()
 
-    async def _fill(self) -> None:
-        """Wait for bytes and take them in. Raises as `_check` does."""
+    async def _fill(self, *, here: bool = False) -> None:
+        """Wait for bytes, unless some are `here`, and take them in. Raises as `_check` does."""
         descriptor = self._check()
         try:
             while True:
-                await trio.lowlevel.wait_readable(descriptor)
+                if not here:
+                    await trio.lowlevel.wait_readable(descriptor)
+                here = False
                 try:
                     # Asked again: while this task was about to run, another may have closed the socket, and its number
                     # may be a stranger's by now.

@@ -60,8 +60,10 @@ class Conversation(ssl.SSLObject):
         else:
             below = getattr(getattr(self, "_sslobj", None), "get_verified_chain", None)
             chain = tuple(bytes(each.public_bytes(_DER)) for each in below() or ()) if below is not None else ()
+        if chain:
+            return chain
         leaf = self.getpeercert(binary_form=True)
-        return chain or ((leaf,) if leaf else ())
+        return (leaf,) if leaf else ()
 
 
 def require_pair(chain: Path, key: Path, *, folder: bool = False) -> None:

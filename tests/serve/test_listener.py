@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -420,3 +421,25 @@ async def test_what_overload_refuses_is_answered_from_its_bytes_and_the_connecti
         ending.set()
     assert [data[:10] for data, _, _ in heard].count(b"POST /full") == 4
     assert {(address, secure) for _, address, secure in heard} == {("127.0.0.1", False)}
+
+
+async def test_a_kernel_without_sockets_is_asked_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """EMFILE ends no listener: when others have gone, the next is accepted."""
+
+    class Full(Door):
+        left = 2
+
+        async def _accepted(self) -> socket.socket:
+            if self.left:
+                self.left -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await super()._accepted()
+
+    bound = bind("127.0.0.1:0", "--http")
+    ending = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen, tell, settings(tmp_path), [Full(bound[0], 10)], ending)
+        with trio.fail_after(20):
+            assert (await ask(bound[0].getsockname()[1]))["scheme"] == "http"
+        ending.set()
+    assert caplog.text.count("a connection cannot be accepted") == 2

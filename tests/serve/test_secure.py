@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import pytest
 import trio
@@ -146,3 +147,16 @@ def test_what_the_parent_loads_before_its_children_is_light() -> None:
     look = "import sys, gateway.serve.start; sys.exit(' '.join({'trio', 'cryptography'} & set(sys.modules)) or 0)"
     ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+async def test_bytes_that_were_promised_and_are_not_here_are_waited_for(context: ssl.SSLContext) -> None:
+    """Whoever saw the socket readable says so; what it saw may have been nothing, and the handshake stands it."""
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in _connected())
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    server, peer = SecureStream(ours, context), trio.SSLStream(theirs, client, https_compatible=True)
+    with trio.fail_after(60):
+        async with server, peer, trio.open_nursery() as nursery:
+            nursery.start_soon(partial(server.do_handshake, spoken=True))
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.do_handshake()

@@ -70,8 +70,11 @@ class Room:
         return self._places.value
 
     async def acquire(self) -> None:
-        """Wait for a place."""
-        await self._places.acquire()
+        """Wait for a place; where there is one, nobody else runs meanwhile: whoever accepts waits for a peer anyway."""
+        if self._places.value:
+            self._places.acquire_nowait()
+        else:
+            await self._places.acquire()
 
     async def turn(self) -> None:
         """A connection waits to be accepted: wait for the moment to do so."""
