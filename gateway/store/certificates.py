@@ -19,11 +19,13 @@ _decode_metadata = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 def encode_sans(sans: tuple[San, ...]) -> str:
     """Alternative names as JSON that both engines can keep and search."""
-    for each in sans:
-        if not each.value.isascii() or "\0" in each.value:  # what stands here is canonical: hardly ever
-            sans = tuple(San(san.type, storable(san.value)) for san in sans)
-            break
-    return encode_json(sans).decode()
+    try:
+        text = encode_json(sans).decode()
+        if text.isascii() and "\\u0000" not in text:  # what stands here is canonical: nearly always
+            return text
+    except UnicodeEncodeError:
+        pass
+    return encode_json(tuple(San(san.type, storable(san.value)) for san in sans)).decode()
 
 
 def find(unit: Unit, certificate_id: str) -> Certificate | None:

@@ -28,34 +28,32 @@ MOST_IN_A_BATCH: Final = 128
 
 
 class Job:
-    """A unit that waits, is run, or is done. `error` is what its asker is told; `abandoned`: nobody listens."""
+    """A unit that waits, is run, or is done. `error` is what its asker is told; `abandoned`: nobody listens.
 
-    __slots__ = ("abandoned", "error", "events", "task")
+    Its work may be run again, and then only the last time's result counts.
+    """
 
-    def __init__(self, task: trio.lowlevel.Task | None = None) -> None:
+    __slots__ = ("abandoned", "error", "result", "task", "work")
+
+    def __init__(self, work: Callable[[Unit], object], task: trio.lowlevel.Task | None = None) -> None:
+        self.work = work
         self.task = task
+        self.result: object
         self.error: BaseException | None = None
         self.abandoned = False
-        self.events: list[AuditEvent] = []
 
-    def carry_out(self, unit: Unit) -> None:
-        """Run the work; it may be run again, and then only the last time counts. Raises what the work raises."""
-        raise NotImplementedError
+    def abandon(self, _: object) -> trio.lowlevel.Abort:
+        """Its asker is cancelled."""
+        self.abandoned = True
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class Work(Job, Generic[T]):
     """A job with a result of its own type."""
 
-    __slots__ = ("_work", "result")
+    __slots__ = ()
 
-    def __init__(self, work: Callable[[Unit], T], task: trio.lowlevel.Task | None = None) -> None:
-        super().__init__(task)
-        self._work = work
-        self.result: T
-
-    def carry_out(self, unit: Unit) -> None:
-        """Run the work and keep its result."""
-        self.result = self._work(unit)
+    result: T
 
 
 class UnitFailed(Exception):
@@ -65,10 +63,8 @@ class UnitFailed(Exception):
 class Transaction(Protocol):
     """What an engine offers to run a batch in: one open transaction."""
 
-    unit: Unit
-
-    def begin_unit(self, events: list[AuditEvent]) -> None:
-        """The next unit's audit events go into `events`."""
+    def begin(self, events: list[AuditEvent]) -> Unit:
+        """The unit of all that is run in it; its audit events go into `events`."""
         ...
 
     def savepoint(self) -> None:
@@ -94,14 +90,14 @@ def run_units(
     is its unit's own. Errors of the kinds in `fatal` concern the whole batch, and are raised.
     """
     events: list[AuditEvent] = []
+    unit = transaction.begin(events)
     for job in jobs:
         job.error = None
-        job.events = []
-        transaction.begin_unit(job.events)
+        before = len(events)
         if savepoints:
             transaction.savepoint()
         try:
-            job.carry_out(transaction.unit)
+            job.result = job.work(unit)
         except fatal:
             raise
         except Exception as error:
@@ -110,10 +106,10 @@ def run_units(
             if not savepoints:
                 raise UnitFailed from error
             transaction.undo()
+            del events[before:]
         else:
             if savepoints:
                 transaction.keep()
-            events += job.events
     return events
 
 
@@ -152,16 +148,11 @@ class Batches:
             raise StoreUnavailable("the store is closed")
         if self._open >= self._most_waiting:
             raise StoreBusy(f"{self._open} units of work are waiting")
-        job = Work(work, trio.lowlevel.current_task())
+        job: Work[T] = Work(work, trio.lowlevel.current_task())
         self._queue.append(job)
         self._open += 1
         self._wake()
-
-        def abandon(_: object) -> trio.lowlevel.Abort:
-            job.abandoned = True
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(_stay if shielded else abandon)
+        await trio.lowlevel.wait_task_rescheduled(_stay if shielded else job.abandon)
         if job.error is not None:
             raise job.error
         return job.result

@@ -11,7 +11,7 @@ import queue as queues
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
@@ -58,8 +58,9 @@ class _Writing:
         self._unit = PostgresUnit(connection, columns)
         self.unit: Unit = self._unit
 
-    def begin_unit(self, events: list[AuditEvent]) -> None:
+    def begin(self, events: list[AuditEvent]) -> Unit:
         self._unit.events = events
+        return self._unit
 
     def savepoint(self) -> None:
         self._execute("SAVEPOINT unit")
@@ -147,9 +148,9 @@ class PostgresStore:
         """How many units of work have been taken and are not yet durable."""
         return self.batches.waiting
 
-    async def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> T:
+    def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> Coroutine[object, None, T]:
         """Run `work` in the next batch."""
-        return await self.batches.submit(work, shielded=shielded)
+        return self.batches.submit(work, shielded=shielded)
 
     async def close(self) -> None:
         """Close all connections and end the threads."""
@@ -243,16 +244,11 @@ class _Readers:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._open >= MOST_WAITING_READS:
             raise StoreBusy(f"{self._open} reads are waiting")
-        job = Work(work, trio.lowlevel.current_task())
+        job: Work[T] = Work(work, trio.lowlevel.current_task())
         self._open += 1
         self._turns.begin()
         self._waiting.put(job)
-
-        def abandon(_: object) -> trio.lowlevel.Abort:
-            job.abandoned = True
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abandon)
+        await trio.lowlevel.wait_task_rescheduled(job.abandon)
         if job.error is not None:
             raise job.error
         return job.result
@@ -327,7 +323,7 @@ def _read(unit: Unit, connection: Connection, batch: list[Job]) -> None:
     for job in batch:
         job.error = None
         try:
-            job.carry_out(unit)
+            job.result = job.work(unit)
         except Again:
             raise
         except Exception as error:  # noqa: BLE001, it is the asker's

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 import psycopg
@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from gateway.domain.audit import AuditEvent
-from gateway.store.statements import for_postgres
+from gateway.store.statements import for_postgres, in_order
 from gateway.store.unit import DamagedStore, Duplicate, Row, StoreUnavailable, Value
 
 # Seconds and milliseconds after which a peer that does not answer counts as gone; nobody waits for ever.
@@ -62,11 +62,11 @@ class PostgresUnit:
         """Change rows; how many were changed."""
         return self._execute(query, parameters).rowcount
 
-    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
-        """Run one change for each of `rows`, in one pipeline."""
+    def many(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one change for each of `rows`, whose values stand as the query names them, in one pipeline."""
         try:
             with self._connection.cursor() as cursor:
-                cursor.executemany(self._queries[query], rows)
+                cursor.executemany(in_order(self._queries[query]), rows)
         except psycopg.Error as error:
             fail(error)
 

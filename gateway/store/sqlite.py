@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -142,11 +142,10 @@ class SqliteUnit:
         except sqlite3.Error as error:
             _fail(error)
 
-    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
-        """Run one change for each of `rows`."""
-        text, ordered = self._queries[query]
+    def many(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one change for each of `rows`, whose values stand as the query names them."""
         try:
-            self._cursor.executemany(text, map(ordered, rows))
+            self._cursor.executemany(self._queries[query].text, rows)
         except sqlite3.Error as error:
             _fail(error)
 
@@ -180,8 +179,9 @@ class _Writing:
         self._unit = SqliteUnit(connection)
         self.unit: Unit = self._unit
 
-    def begin_unit(self, events: list[AuditEvent]) -> None:
+    def begin(self, events: list[AuditEvent]) -> Unit:
         self._unit.events = events
+        return self._unit
 
     def savepoint(self) -> None:
         self._execute("SAVEPOINT unit")
@@ -282,9 +282,9 @@ class SqliteStore:
         """How many units of work have been taken and are not yet durable."""
         return self.batches.waiting
 
-    async def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> T:
+    def write(self, work: Callable[[Unit], T], *, shielded: bool = False) -> Coroutine[object, None, T]:
         """Run `work` in the next batch."""
-        return await self.batches.submit(work, shielded=shielded)
+        return self.batches.submit(work, shielded=shielded)
 
     async def close(self) -> None:
         """Carry the log over into the file and close both connections."""

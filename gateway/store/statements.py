@@ -14,6 +14,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 _NAME: Final = re.compile(r"^-- ([a-z0-9_]+) --$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
+_NAMED: Final = re.compile(r"%\([a-z0-9_]+\)s")
 _POSTGRES: Final = ".postgres"
 
 V = TypeVar("V")
@@ -69,6 +70,12 @@ def for_postgres() -> Mapping[str, str]:
 def to_postgres(text: str) -> str:
     """`:name` becomes `%(name)s`; a percent sign of the SQL itself is doubled, as psycopg wants it."""
     return _PARAMETER.sub(r"%(\1)s", text.replace("%", "%%"))
+
+
+@cache
+def in_order(query: str) -> str:
+    """A query of `for_postgres` with `%s` for each parameter: for values that stand in its order."""
+    return _NAMED.sub("%s", query)
 
 
 def _load(*, override: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
@@ -69,7 +69,7 @@ class Watched:
         """Nothing is changed here."""
         _reads_only()
 
-    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:  # noqa: ARG002, the shape of every unit
+    def many(self, query: str, rows: Iterable[Sequence[Value]]) -> None:  # noqa: ARG002, the shape of every unit
         """Nothing is changed here."""
         _reads_only()
 

@@ -168,8 +168,8 @@ class Unit(Protocol):
         """Change rows; how many were changed. Raises Duplicate."""
         ...
 
-    def many(self, query: str, rows: Iterable[Mapping[str, Value]]) -> None:
-        """Run one change for each of `rows`. Raises Duplicate."""
+    def many(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one change for each of `rows`, whose values stand as the query names them. Raises Duplicate."""
         ...
 
     def audit(self, event: AuditEvent) -> None:
