@@ -77,7 +77,13 @@ class SecureStream(trio.abc.Stream):
             return b""
         if not self._in.pending and not self.conversation.pending():
             # After an answer nothing is here yet. OpenSSL would say so too, by an exception as dear as the reading.
-            await self._fill()
+            # Waited for here and not in `_fill`: each coroutine between the loop and this is passed twice a request.
+            try:
+                await trio.lowlevel.wait_readable(self._check())
+            except OSError as error:
+                raise self._break(error) from error
+            if not self._take_in():
+                await self._fill()
         else:
             # More than was asked for had come: whoever sends much must not keep the others waiting.
             await trio.lowlevel.checkpoint()
@@ -193,26 +199,33 @@ class SecureStream(trio.abc.Stream):
 
     async def _fill(self, *, here: bool = False) -> None:
         """Wait for bytes, unless some are `here`, and take them in. Raises as `_check` does."""
-        descriptor = self._check()
+        if here and self._take_in():
+            return
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._check())
+            except OSError as error:
+                raise self._break(error) from error
+            if self._take_in():
+                return
+
+    def _take_in(self) -> bool:
+        """Take in what is here, if anything is. Raises as `_check` does.
+
+        It is asked again: while this task was about to run, another may have closed the socket, and its number may be a
+        stranger's by now.
+        """
         try:
-            while True:
-                if not here:
-                    await trio.lowlevel.wait_readable(descriptor)
-                here = False
-                try:
-                    # Asked again: while this task was about to run, another may have closed the socket, and its number
-                    # may be a stranger's by now.
-                    descriptor = self._check()
-                    data = os.read(descriptor, READ)
-                    break
-                except BlockingIOError:
-                    continue
+            data = os.read(self._check(), READ)
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise self._break(error) from error
         if data:
             self._in.write(data)
         else:
             self._in.write_eof()
+        return True
 
     async def _flush(self) -> None:
         if self._sending:
