@@ -181,7 +181,7 @@ def measure(effort: Effort, only: Sequence[str] = ()) -> list[Figure]:
             if not only or work.number in only:
                 effort.say(f"{work.number} {work.title} ...")
                 outcome = load(work.fleet(at), plan, server=at.at.pid)
-                figure = _figure(work, outcome, work.floor(operations), effort.clients)
+                figure = _figure(work, outcome, operations, effort.clients)
                 if work.bare is not None:
                     figure = replace(figure, bare=load(work.bare(least, at), short, server=least.pid).cpu_ms)
                 figures.append(figure)
@@ -197,7 +197,7 @@ def _bare(at: Place) -> Iterator[Served]:
         yield bare
 
 
-def _figure(work: Work, outcome: Outcome, floor: float, clients: int) -> Figure:
+def _figure(work: Work, outcome: Outcome, operations: floors.Operations, clients: int) -> Figure:
     tally = outcome.tally
     p50, p95, p99, p999 = (tally.waits.quantile(share) * 1000 for share in (0.5, 0.95, 0.99, 0.999))
     conditions: dict[str, str | int | float | bool] = {
@@ -216,7 +216,8 @@ def _figure(work: Work, outcome: Outcome, floor: float, clients: int) -> Figure:
         work.title,
         outcome.cpu_ms,
         budget=work.budget,
-        floor=floor,
+        floor=work.floor(operations),
+        paced=work.budget * operations.pace,
         per_second=outcome.per_second,
         p50_ms=p50,
         p95_ms=p95,

@@ -15,12 +15,13 @@ from typing import TypeAlias
 class Figure:
     """One row of the table.
 
-    `number` is P1..P16 of the performance plan, `work` says what was done. `figure`, `budget`, `floor` and `bare` are
-    in `unit` (`ms CPU` is the server's user and system time over its process tree, each piece of work); a budget is a
-    ceiling unless `at_least`. `floor` is the cryptography in it, `bare` what the same work costs a program that does
-    nothing else (`bench.bare`). Waits are wall-clock milliseconds, as clients saw them. `failures` are pieces of work
-    that went wrong, `note` is the first one's sentence, or what a reader must know. `conditions` is what the figure
-    depends on and the file's head does not say: clients, rate, connections, certificates in the store.
+    `number` is P1..P16 of the performance plan, `work` says what was done. `figure`, `budget`, `floor`, `bare` and
+    `paced` are in `unit` (`ms CPU` is the server's user and system time over its process tree, each piece of work); a
+    budget is a ceiling unless `at_least`. `floor` is the cryptography in it, `bare` what the same work costs a program
+    that does nothing else (`bench.bare`), `paced` the budget times what this machine is slower than the plan's. Waits
+    are wall-clock milliseconds, as clients saw them. `failures` are pieces of work that went wrong, `note` is the first
+    one's sentence, or what a reader must know. `conditions` is what the figure depends on and the file's head does not
+    say: clients, rate, connections, certificates in the store.
     """
 
     number: str
@@ -30,6 +31,7 @@ class Figure:
     budget: float | None = None
     floor: float | None = None
     bare: float | None = None
+    paced: float | None = None
     at_least: bool = False
     per_second: float | None = None
     p50_ms: float | None = None

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bench import cores
+from bench import cores, floors
 from bench.figure import Effort, Figure
 from bench.load.fixed import Fixed
 from bench.load.run import Plan, drivers
@@ -122,18 +122,19 @@ async def serve(folder: Path) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 800\r\n"
     answer += b"Date: Sat, 01 Jan 2000 00:00:00 GMT\r\n\r\n" + _ANSWER
     async with trio.open_nursery() as nursery:
-        floors = []
+        least = []
         for each in (None, context):
             floor = partial(trio.serve_tcp, partial(bare, answer, each), 0, host="127.0.0.1")
             listeners = await nursery.start(floor)
-            floors.append(listeners[0].socket.getsockname()[1])
+            least.append(listeners[0].socket.getsockname()[1])
         await nursery.start(listen, asgi, settings, doors, trio.Event())
         ports = [each.getsockname()[1] for each in bound]
-        print(json.dumps([*floors, *ports]), flush=True)
+        print(json.dumps([*least, *ports]), flush=True)
 
 
 def measure(effort: Effort) -> list[Figure]:
     """P1, plain and over TLS."""
+    pace = floors.measure().pace
     return [
         Figure(
             "P1",
@@ -141,6 +142,7 @@ def measure(effort: Effort) -> list[Figure]:
             row.cpu_ms,
             budget=row.budget_ms,
             floor=row.floor_ms,
+            paced=row.budget_ms * pace,
             per_second=row.per_second,
             conditions={"clients": CLIENTS, "loop": "closed"},
         )

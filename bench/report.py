@@ -116,8 +116,8 @@ def _lines(
 def budgets(figures: Sequence[Figure]) -> str:
     """The plan's numbers as a table of Markdown; what misses its budget is bold."""
     lines = [
-        "| # | work | figure | budget | floor | of the floor | bare | of the bare | a second | p50 / p95 / p99 ms |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| # | work | figure | budget | paced | floor | of the floor | bare | of the bare | a second | p50 / p95 / p99 ms |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for each in figures:
         figure = f"{_number(each.figure)} {each.unit}"
@@ -127,7 +127,8 @@ def budgets(figures: Sequence[Figure]) -> str:
         floor, bare = (_beside(each, other) for other in (each.floor, each.bare))
         known = each.p50_ms is not None and each.p95_ms is not None and each.p99_ms is not None
         waits = " / ".join(_number(wait) for wait in (each.p50_ms, each.p95_ms, each.p99_ms)) if known else ""
-        cells = (each.number, each.work, figure, budget, *floor, *bare, _number(each.per_second), waits)
+        paced = _number(each.paced)
+        cells = (each.number, each.work, figure, budget, paced, *floor, *bare, _number(each.per_second), waits)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

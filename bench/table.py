@@ -29,7 +29,7 @@ _LIBRARIES: Final = ("cryptography", "trio", "hypercorn", "starlette", "httptool
 
 def printed(figures: Sequence[Figure]) -> str:
     """The rows as text; `*` marks what is over (or, for an `at_least`, under) its budget."""
-    names = ("figure", "budget", "floor", "share", "bare", "/s", "p50 ms", "p95 ms", "p99 ms")
+    names = ("figure", "budget", "paced", "floor", "share", "bare", "/s", "p50 ms", "p95 ms", "p99 ms")
     wide = max([40, *(len(each.work) for each in figures)])
     lines = [f"{'':4} {'work':{wide}} {'unit':8} " + " ".join(f"{name:>8}" for name in names)]
     for each in figures:
@@ -38,6 +38,7 @@ def printed(figures: Sequence[Figure]) -> str:
         values = (
             _number(each.figure) + mark,
             (">" if each.at_least else "") + _number(each.budget),
+            _number(each.paced),
             _number(each.floor),
             share,
             _number(each.bare),

@@ -32,6 +32,7 @@ FIGURES = [
         budget=0.45,
         floor=0.1,
         bare=0.25,
+        paced=0.9,
         per_second=900.0,
         p50_ms=1.0,
         p95_ms=2.0,
@@ -80,9 +81,9 @@ def test_only_what_was_measured_is_drawn(results: Path):
 
 def test_what_misses_its_budget_is_bold_and_what_may_not_be_less_says_so():
     lines = budgets(FIGURES).splitlines()
-    beside = "0.45 | 0.10 | 5.0 x | 0.25 | 2.0 x | 900 | 1.00 / 2.00 / 9.50"
+    beside = "0.45 | 0.90 | 0.10 | 5.0 x | 0.25 | 2.0 x | 900 | 1.00 / 2.00 / 9.50"
     assert lines[2] == f"| P5 | EST simpleenroll | **0.50 ms CPU** | {beside} |"
-    assert lines[3] == "| P15 | two workers against one | 1.90 x | ≥ 1.80 |  |  |  |  |  |  |"
+    assert lines[3] == "| P15 | two workers against one | 1.90 x | ≥ 1.80 |  |  |  |  |  |  |  |"
 
 
 def test_a_page_keeps_everything_but_its_tables():

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import types
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ import pytest
 from bench import __main__ as bench
 from bench.commits import transactions
 from bench.figure import Effort, Figure
+from bench.floors import PLANNED, Operations
 from bench.load.process_tree import descendants, used
 from bench.table import machine, missed, printed, write
 
-WITHIN = Figure("P8", "REST", 0.4, budget=0.5, floor=0.2, per_second=2000.0, p50_ms=1.25)
+WITHIN = Figure("P8", "REST", 0.4, budget=0.5, paced=0.95, floor=0.2, per_second=2000.0, p50_ms=1.25)
 OVER = Figure("P3", "ACME", 0.9, budget=0.8)
 TOO_FEW = Figure("P15", "two workers", 1.5, "x", 1.8, at_least=True)
 
@@ -27,13 +29,19 @@ TOO_FEW = Figure("P15", "two workers", 1.5, "x", 1.8, at_least=True)
 def test_a_row_shows_figure_budget_floor_and_share():
     line = printed([WITHIN]).splitlines()[1]
     assert line.split()[:2] == ["P8", "REST"]
-    assert {"0.40", "0.50", "0.20", "50%", "2,000", "1.25"} <= set(line.split())
+    assert {"0.40", "0.50", "0.95", "0.20", "50%", "2,000", "1.25"} <= set(line.split())
 
 
 def test_what_is_over_a_budget_or_under_one_that_is_a_least_is_marked():
     assert [missed(each) for each in (WITHIN, OVER, TOO_FEW)] == [False, True, True]
     assert "0.90*" in printed([OVER])
     assert not missed(Figure("P9", "nothing was done", float("nan"), budget=0.1))
+
+
+def test_a_machine_s_pace_is_the_median_of_what_is_known_of_the_plan_s():
+    twice = {name: 2.0 * planned for name, planned in PLANNED.items()} | {"rsa_private": 9e9, "rsa_public": 0.1}
+    others = dict.fromkeys({each.name for each in fields(Operations)} - set(PLANNED), 1.0)
+    assert Operations(**twice, **others).pace == 2.0
 
 
 def test_failures_are_told_with_the_first_ones_sentence():
