@@ -7,12 +7,13 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol, Self
 
 import trio
 
-from gateway.outbound.reach import Address, literal
+from gateway.outbound.reach import Address, literal, spelled
 from gateway.outbound.resolver.messages import Answer, BadAnswer, RecordType, answer, question
 
 # RFC 6761, 6.3: name resolution answers these itself, always with loopback; nothing of them may leave the machine.
@@ -129,7 +130,7 @@ class _Asked:
         asked = ask.encode()
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            self._socket.connect((str(ask.host), ask.port))
+            self._socket.connect((spelled(ask.host), ask.port))
             self._socket.send(asked)
         except OSError:
             self._socket.close()
@@ -167,6 +168,7 @@ async def _over_tcp(ask: _Ask) -> Answer:
     return ask.read(bytes(received[2 : 2 + int.from_bytes(received[:2])]))
 
 
+@lru_cache
 def _endpoint(server: str) -> tuple[Address, int]:
     """`192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:5353`."""
     if server.startswith("["):
