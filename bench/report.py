@@ -116,7 +116,8 @@ def _lines(
 def budgets(figures: Sequence[Figure]) -> str:
     """The plan's numbers as a table of Markdown; what misses its budget is bold."""
     lines = [
-        "| # | work | figure | budget | paced | floor | of the floor | bare | of the bare | a second | p50 / p95 / p99 ms |",
+        "| # | work | figure | budget | paced | floor | of the floor | bare | of the bare | a second "
+        "| p50 / p95 / p99 ms |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for each in figures:
