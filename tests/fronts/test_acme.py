@@ -214,6 +214,16 @@ async def test_nothing_tells_an_unknown_pair_from_a_closed_door(here):
     assert len(bodies) == 1
 
 
+async def test_a_door_that_was_open_a_moment_ago_is_closed_with_the_next_catalogue(here):
+    assert (await here.client.register()).status == 201
+    await here.house.change(acme=None)
+    assert (await here.house.ask("GET", "/acme/demo/device/directory")).status == 404
+    answer = await here.house.ask(
+        "POST", "/acme/demo/device/new-order", b"{}", headers={"Content-Type": "application/jose+json"}
+    )
+    assert answer.status == 404
+
+
 @pytest.mark.parametrize(
     "path", ["directory/", "/directory", "new-order/", "new-order?x=1", "order/%2e%2e/x", "order/a%2fb", "", "order"]
 )

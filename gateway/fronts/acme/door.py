@@ -25,6 +25,7 @@ from gateway.fronts.front import Front
 from gateway.fronts.limits import header, read_body
 from gateway.fronts.peer import Peer, plain_path
 from gateway.fronts.problem import NO_STORE
+from gateway.store.catalogue import Catalogue
 from protocols.acme import failures
 from protocols.acme.messages import Site
 from protocols.acme.operations import get, post
@@ -60,46 +61,53 @@ class Acme:
             Lately(time.monotonic),
             front.validations,
         )
-        self._version = -1
-        self._sites: dict[str, Site] = {}
+        self._catalogue: Catalogue | None = None
+        self._places: dict[tuple[str, str], tuple[Pair, Site]] = {}
 
     async def answer(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
         """The reply to one request at any of ACME's addresses, with a nonce."""
-        return self._with_nonce(await self._reply(scope, receive, who))
+        if not who.secure:
+            reply = failures.problem("unauthorized", _HTTPS_ONLY, 403)
+        elif not plain_path(scope):
+            reply = failures.problem("malformed", _NOWHERE, 404)
+        elif scope["method"] == "POST":
+            reply = await self._post(scope, receive, who)
+        else:
+            _, site, path = self._place(scope)
+            reply = get(site, path, scope["method"])
+        return self._with_nonce(reply)
 
     def wording(self, status: int, sentence: str, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
         """ACME's form of everything that is said outside an exchange: a problem, with a nonce (A6, A105)."""
         reply = failures.problem(_TYPES.get(status, "malformed"), sentence, status)
         return self._with_nonce(msgspec.structs.replace(reply, headers=(*reply.headers, *headers)))
 
-    async def _reply(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
-        if not who.secure:
-            return failures.problem("unauthorized", _HTTPS_ONLY, 403)
-        if not plain_path(scope):
-            return failures.problem("malformed", _NOWHERE, 404)
-        parameters: dict[str, str] = scope["path_params"]
-        pair = admit(self._front.resources, parameters["application"], parameters["profile"], Protocol.ACME)
-        path, method = _path(scope, parameters["path"]), scope["method"]
-        if method != "POST":
-            return get(self._site(pair), path, method)
+    async def _post(self, scope: Scope, receive: Receive, who: Peer) -> Reply:
+        pair, site, path = self._place(scope)
         limits, application, begun = self._front.limits, pair.application.id, carries_on(path)
         limits.admit(application, begun=begun)
         body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application, begun=begun) as entry:
             media_type = header(scope, b"content-type")
             host = Host(self._shared, self._front.resources, pair, pair.id, who, entry)
-            exchange = post(self._site(pair), path, media_type, body, host, now=self._front.resources.now())
+            exchange = post(site, path, media_type, body, host, now=self._front.resources.now())
             return entry.answered(await carry(exchange, host.answer))
 
-    def _site(self, pair: Pair) -> Site:
-        """What the protocol knows of a pair; made once for each version of the catalogue."""
-        version = self._front.resources.catalogue().version
-        if version != self._version:
-            self._version, self._sites = version, {}
-        site = self._sites.get(pair.id)
-        if site is None:
-            site = self._sites[pair.id] = _site(self._front.urls.https, pair)
-        return site
+    def _place(self, scope: Scope) -> tuple[Pair, Site, str]:
+        """The pair that is asked, what the protocol knows of it, and the path below it. Raises as `admit` does."""
+        parameters: dict[str, str] = scope["path_params"]
+        application, profile, path = parameters["application"], parameters["profile"], parameters["path"]
+        # A catalogue never changes: whom this very one admitted, it admits.
+        catalogue = self._front.resources.catalogue()
+        if catalogue is not self._catalogue:
+            self._catalogue, self._places = catalogue, {}
+        known = self._places.get((application, profile))
+        if known is None:
+            pair = admit(self._front.resources, application, profile, Protocol.ACME)
+            known = self._places[application, profile] = pair, _site(self._front.urls.https, pair)
+        # The query is part of the path: no resource has one, so none can be named with one (A21).
+        query: bytes = scope["query_string"]
+        return *known, f"{path}?{query.decode('latin-1')}" if query else path
 
     def _with_nonce(self, reply: Reply) -> Reply:
         headers = (*reply.headers, ("Replay-Nonce", self._shared.nonces.make()), NO_STORE)
@@ -109,12 +117,6 @@ class Acme:
 def carries_on(path: str) -> bool:
     """Whether a POST to `path`, below the pair, carries on what another began (P16)."""
     return path not in BEGINNINGS
-
-
-def _path(scope: Scope, path: str) -> str:
-    """The path below the pair, its query included: no resource has one, so none can be named with one (A21)."""
-    query: bytes = scope["query_string"]
-    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 def _site(base: str, pair: Pair) -> Site:

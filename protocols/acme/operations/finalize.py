@@ -17,7 +17,7 @@ from protocols.acme.failures import Failure
 from protocols.acme.messages import FINALIZATION, Finalization, Site
 from protocols.acme.needs import Finalize
 from protocols.acme.operations import orders, signed
-from protocols.acme.states import Account, Identifier, IdentifierType, Order, OrderStatus
+from protocols.acme.states import Account, IdentifierType, Order, OrderStatus
 from protocols.exchange import Exchange, Malformed, Refused, Reply, ask
 from protocols.jose import base64url, jwk
 from protocols.pkix import csr as pkcs10
@@ -27,6 +27,7 @@ from protocols.pkix.names import COMMON_NAME, DNS_NAME, IP_ADDRESS, AlternativeN
 _SAN_TYPES: Final = {DNS_NAME: IdentifierType.DNS, IP_ADDRESS: IdentifierType.IP}
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+")
 _TYPES: Final = {IdentifierType.DNS: DNS_NAME, IdentifierType.IP: IP_ADDRESS}
+_READY: Final = OrderStatus.READY
 
 
 def finalize(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]:
@@ -38,7 +39,7 @@ def finalize(site: Site, by: signed.ByAccount, order_id: str) -> Exchange[Reply]
     order = yield from orders.find(by.account, order_id, claiming=True)
     wish = FINALIZATION.exact(by.payload) or signed.payload(by.payload, Finalization)
     der = _decode(wish.csr)
-    if order.status is not OrderStatus.READY:
+    if order.status is not _READY:
         return _again(site, order, der)
     request = _accept(by.account, order, der)
     try:
@@ -76,52 +77,49 @@ def _accept(account: Account, order: Order, der: bytes) -> CertificationRequest:
     if request.spki == jwk.spki(account.jwk):
         # RFC 8555, 11.1: what signs for the account must not be in every server that it has certificates for.
         raise _bad("The CSR's key is the account's key; make another one for the certificate.")
-    ordered = frozenset(order.identifiers)
-    asked = _names(request)
-    _compare(ordered, asked)
-    subject = tuple([_spelled(each) for each in request.subject])
+    # Compared as the request spells them: no name of it has to be told in the order's words first.
+    ordered = tuple([AlternativeName(_TYPES[each.type], each.value) for each in order.identifiers])
+    subject, asked = _subject(request.subject)
+    for san in request.sans or ():
+        if san.type not in _SAN_TYPES:
+            raise _bad(f"The CSR asks for a name of type {san.type}, which no order can prove.")
+        asked.add(san)
+    _compare(set(ordered), asked)
     if request.sans is None:
         # Only common names were given: the certificate names what was ordered, as RFC 9525 wants it.
-        names = tuple(AlternativeName(_TYPES[each.type], each.value) for each in order.identifiers)
-        return msgspec.structs.replace(request, subject=subject, sans=names)
+        return msgspec.structs.replace(request, subject=subject, sans=ordered)
     return request if subject == request.subject else msgspec.structs.replace(request, subject=subject)
 
 
-def _names(request: CertificationRequest) -> frozenset[Identifier]:
-    """Every name that the CSR asks for, in the common name or in a SAN.
+def _subject(subject: tuple[Attribute, ...]) -> tuple[tuple[Attribute, ...], set[AlternativeName]]:
+    """The subject with each common name as its SAN spells it, and those SANs.
 
-    Raises:
-        Failure: badCSR for a SAN of a kind that no order can name.
+    Who compares the two, compares octets (CA/Browser Forum BR, 7.1.4.3).
     """
-    found = set()
-    for san in request.sans or ():
-        kind = _SAN_TYPES.get(san.type)
-        if kind is None:
-            raise _bad(f"The CSR asks for a name of type {san.type}, which no order can prove.")
-        found.add(Identifier(kind, san.value))
-    for attribute in request.subject:
+    names = set()
+    spelled = []
+    for attribute in subject:
         if attribute.oid == COMMON_NAME:
-            found.add(_common_name(attribute.value))
-    return frozenset(found)
+            name = _common_name(attribute.value)
+            names.add(name)
+            spelled.append(Attribute(COMMON_NAME, name.value))
+        else:
+            spelled.append(attribute)
+    return tuple(spelled), names
 
 
-def _common_name(value: str) -> Identifier:
+def _common_name(value: str) -> AlternativeName:
     # To have a name refused as an address costs ten times what telling it by its letters does.
     if _ADDRESS.fullmatch(value):
         try:
-            return Identifier(IdentifierType.IP, canonical_ip(value))
+            return AlternativeName(IP_ADDRESS, canonical_ip(value))
         except ValueError:
             pass
     # Only ASCII is folded: the lower case of the Kelvin sign is a k, and nobody proved a name with that sign in it.
-    return Identifier(IdentifierType.DNS, value.lower() if value.isascii() else value)
+    return AlternativeName(DNS_NAME, value.lower() if value.isascii() else value)
 
 
-def _spelled(attribute: Attribute) -> Attribute:
-    """A common name as its SAN spells it: who compares the two, compares octets (CA/Browser Forum BR, 7.1.4.3)."""
-    return Attribute(COMMON_NAME, _common_name(attribute.value).value) if attribute.oid == COMMON_NAME else attribute
-
-
-def _compare(ordered: frozenset[Identifier], asked: frozenset[Identifier]) -> None:
+def _compare(ordered: set[AlternativeName], asked: set[AlternativeName]) -> None:
     """Raises:
     Failure: badCSR, naming what is too much and what is missing.
     """
@@ -135,8 +133,9 @@ def _compare(ordered: frozenset[Identifier], asked: frozenset[Identifier]) -> No
     raise _bad(f"The CSR does not match its order: {'; '.join(parts)}.")
 
 
-def _list(names: frozenset[Identifier]) -> str:
-    return ", ".join(f"{each.type} {each.value[:80]!r}" for each in sorted(names, key=lambda each: each.value)[:10])
+def _list(names: set[AlternativeName]) -> str:
+    first = sorted(names, key=lambda each: each.value)[:10]
+    return ", ".join(f"{_SAN_TYPES[each.type]} {each.value[:80]!r}" for each in first)
 
 
 def _bad(detail: str) -> Failure:
