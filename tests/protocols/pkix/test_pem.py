@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 from collections.abc import Callable
 
@@ -25,6 +26,14 @@ def test_another_reader_reads_what_is_written():
     assert lines[0] == b"-----BEGIN CERTIFICATE REQUEST-----"
     assert lines[-2:] == [b"-----END CERTIFICATE REQUEST-----", b""]
     assert {len(line) for line in lines[1:-3]} == {64}
+
+
+@pytest.mark.parametrize("octets", range(200))
+def test_every_line_but_the_last_is_full_and_none_is_empty(octets: int):
+    lines = pem.encode("CERTIFICATE", bytes(octets)).splitlines()[1:-1]
+    assert b"".join(lines) == binascii.b2a_base64(bytes(octets), newline=False)
+    assert all(len(line) == 64 for line in lines[:-1])
+    assert 0 < len(lines[-1]) <= 64 or not octets
 
 
 @given(st.binary(min_size=1, max_size=300), st.sampled_from([b"\n", b"\r\n"]))
