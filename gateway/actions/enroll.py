@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, unique
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import trio
@@ -33,8 +33,6 @@ from gateway.store import requests
 from gateway.store.unit import StateConflict, StoreBusy, StoreUnavailable, Unit
 
 log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 # A worker that dies takes its batch with it, and the next attempt meets another worker. Three deaths in one
 # enrollment are not bad luck: the client is told to come back.
@@ -150,7 +148,7 @@ async def enroll(
     else:
         return done
     finally:
-        resources.enrollments[request.proof.protocol.value, outcome] += 1
+        resources.enrollments[request.proof.protocol, outcome] += 1
 
 
 async def _enrolled(attempt: _Attempt) -> Issued | Pending:
@@ -187,7 +185,10 @@ async def _enrolled(attempt: _Attempt) -> Issued | Pending:
 async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Existing | _Again:
     """Reserve, sign, record. `_Again`: the serial is burnt, and another may be planned."""
     draft = _draft(judged)
-    reserved = await _reserve(attempt, draft)
+    try:
+        reserved = await attempt.resources.store.write(_reservation(attempt, draft), shielded=True)
+    except (StoreBusy, StoreUnavailable) as error:
+        raise outage(error) from error
     if isinstance(reserved, store.Existing):
         return reserved
     ticket = attempt.resources.dice(16)
@@ -206,7 +207,7 @@ async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Exist
     return await _complete(attempt, reserved.request_id, draft, der)
 
 
-async def _reserve(attempt: _Attempt, draft: _Draft) -> store.Reserved | store.Existing:
+def _reservation(attempt: _Attempt, draft: _Draft) -> Callable[[Unit], store.Reserved | store.Existing]:
     """Step 8 of the path: the request, the serial with its plan and the event are durable before any signature."""
     resources, pair, request = attempt.resources, attempt.pair, attempt.request
     judged, serial = draft.judged, draft.serial
@@ -243,7 +244,7 @@ async def _reserve(attempt: _Attempt, draft: _Draft) -> store.Reserved | store.E
             unit.audit(attempt.event("certificate.request", reserved.request_id, "success", f"serial {serial}", at))
         return reserved
 
-    return await _write(attempt, unit)
+    return unit
 
 
 def _written(judged: Plan) -> bytes:
@@ -397,13 +398,6 @@ async def _record_refusal(attempt: _Attempt, refusal: Refusal, at: datetime) -> 
         await resources.store.write(unit)
     except (StoreBusy, StoreUnavailable) as error:
         log.warning("a refusal could not be recorded: %s", error)
-
-
-async def _write(attempt: _Attempt, unit: Callable[[Unit], _T]) -> _T:
-    try:
-        return await attempt.resources.store.write(unit, shielded=True)
-    except (StoreBusy, StoreUnavailable) as error:
-        raise outage(error) from error
 
 
 async def _insist(attempt: _Attempt, unit: Callable[[Unit], None]) -> None:

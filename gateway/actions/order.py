@@ -69,7 +69,7 @@ async def create(resources: Resources, pair: Pair, ask: Ask) -> Order:
     settings = pair.settings.acme or AcmeSettings()
     now = resources.now()
     # In whole seconds, as it is told (RFC 3339): of no order that is read a fraction need be cut off.
-    end = now.replace(microsecond=0) + LIFETIME
+    end = now - timedelta(0, 0, now.microsecond) + LIFETIME
     fresh: dict[Identifier, Authorization] = {}  # made where they are needed, and once: a unit may be run again
     order_id = new_id(now, resources.dice)
     reuse_since = now - settings.authorization_reuse if settings.authorization_reuse else None
@@ -81,9 +81,9 @@ async def create(resources: Resources, pair: Pair, ask: Ask) -> Order:
         for identifier in missing:
             if identifier not in fresh:
                 fresh[identifier] = _authorization(resources, settings, ask, identifier, now=now, end=end)
-        chosen = tuple(proved.get(identifier) or fresh[identifier] for identifier in named)
+        chosen = tuple([proved.get(identifier) or fresh[identifier] for identifier in named])
         order = _order(order_id, ask, chosen, end)
-        new = tuple(fresh[identifier] for identifier in missing)
+        new = tuple([fresh[identifier] for identifier in missing])
         store.create_order(unit, order, new, pair.id, now, found=tuple(proved.values()))
         unit.audit(_event(pair, ask, order, settings, at=now))
         return order
@@ -152,16 +152,16 @@ def _order(order_id: str, ask: Ask, authorizations: tuple[Authorization, ...], e
         account_id=ask.account.id,
         status=OrderStatus.READY if ready else OrderStatus.PENDING,
         identifiers=ask.identifiers,
-        authorization_ids=tuple(each.id for each in authorizations),
+        authorization_ids=tuple([each.id for each in authorizations]),
         # An order never outlives what it stands on (RFC 8555, 7.1.6: it would become invalid then).
-        expires=min(end, *(each.expires for each in authorizations)),
+        expires=min(end, *[each.expires for each in authorizations]),
         not_before=ask.not_before,
         not_after=ask.not_after,
     )
 
 
 def _event(pair: Pair, ask: Ask, order: Order, settings: AcmeSettings, *, at: datetime) -> AuditEvent:
-    names = ", ".join(identifier.value for identifier in ask.identifiers)
+    names = ", ".join([identifier.value for identifier in ask.identifiers])
     unproved = "; ownership was not asked for, as the settings say" if settings.skip_dns_ownership else ""
     return AuditEvent(
         at=at,

@@ -244,8 +244,8 @@ class Rules:
         """Each name that this policy can never allow, with its violation: for an order's names, before any CSR."""
         if self._policy.sans is None:
             return ()
-        found = ((san, self._judge_san(san)) for san in sans)
-        return tuple((san, violation) for san, violation in found if violation is not None)
+        found = [(san, self._judge_san(san)) for san in sans]
+        return tuple([(san, violation) for san, violation in found if violation is not None])
 
     def _judge_content(self, subject: Sequence[SubjectAttribute], sans: Sequence[San]) -> list[str]:
         violations: list[str] = []

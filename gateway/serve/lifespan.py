@@ -8,6 +8,7 @@ So a request always finds what it needs, and the store outlives them all. Nothin
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -149,7 +150,8 @@ async def _with_store(house: House, store: Store, duty: Duty) -> None:
             current = Current(store, await store.read(catalogue.load))
         if house.orders.first:
             warn_of_the_clock(current(), now())
-        resources = Resources(store, signer, current, now, secrets.token_bytes, holder=duty.holder)
+        # The same dice as `secrets.token_bytes`, which throws them two calls further down.
+        resources = Resources(store, signer, current, now, os.urandom, holder=duty.holder)
         pid = house.orders.parent
         facts = quickstart.facts(house.folder, known, https=urls.https, http=urls.http, pid=pid)
         await _with_signer(house, resources, current, facts, duty)
