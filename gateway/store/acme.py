@@ -201,9 +201,9 @@ def find_authorization(unit: Unit, pair_id: str, authorization_id: str, at: date
 def reusable_authorizations(
     unit: Unit, account_id: str, identifiers: Sequence[Identifier], *, since: datetime, at: datetime
 ) -> list[Authorization]:
-    """The account's authorizations for `identifiers` (as ordered, with `*.`) that are younger than `since` and open.
+    """The account's valid authorizations for `identifiers` (as ordered, with `*.`) that are younger than `since`.
 
-    At most one for each identifier: a valid one before a pending one (A50).
+    The youngest for each identifier that has any (A50). A pending one is nobody's proof.
     """
     found = []
     for identifier in identifiers:

@@ -348,7 +348,8 @@ async def test_open_authorizations_are_reused_by_name_wildcard_and_age(store: St
     pending = things.authorization(account.id, "a.example")
     wild = things.authorization(account.id, "b.example", wildcard=True, status=AuthorizationStatus.VALID)
     ended = things.authorization(account.id, "c.example", status=AuthorizationStatus.INVALID)
-    mine = (valid, pending, wild, ended)
+    alone = things.authorization(account.id, "d.example")
+    mine = (valid, pending, wild, ended, alone)
     order = things.order(account.id, mine)
     await store.write(lambda unit: acme.create_order(unit, order, mine, PAIR, NOW))
 
@@ -364,6 +365,11 @@ async def test_open_authorizations_are_reused_by_name_wildcard_and_age(store: St
     assert await store.write(reusable("a.example", of="somebody")) == []
     again = things.order(account.id, (valid,))
     await store.write(lambda unit: acme.create_order(unit, again, (), PAIR, NOW))
+    younger = things.authorization(account.id, "a.example", status=AuthorizationStatus.VALID)
+    another = things.order(account.id, (younger,))
+    later = NOW + timedelta(milliseconds=1)
+    await store.write(lambda unit: acme.create_order(unit, another, (younger,), PAIR, later))
+    assert await store.write(reusable("a.example")) == [younger]
     assert (await order_of(store, again)).status is OrderStatus.READY
     await store.write(lambda unit: acme.deactivate_authorization(unit, valid.id, LATER))
     assert (await order_of(store, again)).status is OrderStatus.INVALID

