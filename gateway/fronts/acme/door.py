@@ -88,9 +88,10 @@ class Acme:
         limits.admit(application, begun=begun)
         body = await read_body(scope, receive, cap=limits.acme_body, seconds=limits.body_seconds)
         with limits.admission.under_way(application, begun=begun) as entry:
-            media_type = header(scope, b"content-type")
-            host = Host(self._shared, self._front.resources, pair, pair.id, who, entry)
-            exchange = post(site, path, media_type, body, host, now=self._front.resources.now())
+            resources, media_type = self._front.resources, header(scope, b"content-type")
+            now = resources.now()
+            host = Host(self._shared, resources, pair, pair.id, who, entry, now)
+            exchange = post(site, path, media_type, body, host, now=now)
             return entry.answered(await carry(exchange, host.answer))
 
     def _place(self, scope: Scope) -> tuple[Pair, Site, str]:

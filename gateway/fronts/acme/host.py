@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
@@ -72,7 +73,7 @@ class Shared:
 
 
 class Host(msgspec.Struct, frozen=True):
-    """The host of one request: of one pair, for one peer. `entry` counts it among those that are under way.
+    """The host of one request: of one pair, for one peer, that came `now`. `entry` counts it among those under way.
 
     A struct, since each request makes one: at a fifth of what a class with an `__init__` takes.
     """
@@ -83,6 +84,7 @@ class Host(msgspec.Struct, frozen=True):
     _pair_id: str
     _who: Peer
     _entry: UnderWay
+    _now: datetime
 
     def spend(self, nonce: str) -> bool:
         """Spend a nonce; `AtHand`."""
@@ -137,7 +139,7 @@ class Host(msgspec.Struct, frozen=True):
         return found
 
     async def _find_order(self, need: needs.FindOrder) -> Order | None:
-        now, key = self._resources.now(), (self._pair_id, need.id)
+        now, key = self._now, (self._pair_id, need.id)
         known = self._shared.ready.take(key) if need.claiming else None
         if known is not None and now < known.expires:
             return known
@@ -147,7 +149,7 @@ class Host(msgspec.Struct, frozen=True):
         return found
 
     async def _find_authorization(self, need: needs.FindAuthorization) -> Authorization | None:
-        now, key = self._resources.now(), (self._pair_id, need.id)
+        now, key = self._now, (self._pair_id, need.id)
         known = self._shared.open.take(key) if need.beginning else None
         if known is not None and now < known.expires:
             return known
@@ -157,8 +159,7 @@ class Host(msgspec.Struct, frozen=True):
         return found
 
     async def _list_orders(self, need: needs.ListOrders) -> tuple[tuple[str, ...], str | None]:
-        now = self._resources.now()
-        return await self._read(lambda unit: acme.list_orders(unit, need.account_id, need.cursor, _PAGE, now))
+        return await self._read(lambda unit: acme.list_orders(unit, need.account_id, need.cursor, _PAGE, self._now))
 
     async def _create_order(self, need: needs.CreateOrder) -> Order:
         ask = order.Ask(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from protocols.acme.failures import missing
 from protocols.acme.messages import JSON, Site, challenge_body, is_validating
 from protocols.acme.needs import BeginValidation
@@ -10,6 +12,10 @@ from protocols.acme.operations.orders import RETRY_AFTER
 from protocols.acme.states import Authorization, AuthorizationStatus, Challenge, ChallengeStatus
 from protocols.exchange import Exchange, Reply, ask
 from protocols.jose import strict
+
+# By name: to look a member up in its enumeration takes CPython 3.11 ten times as long.
+_PENDING: Final = AuthorizationStatus.PENDING
+_UNANSWERED: Final = ChallengeStatus.PENDING
 
 
 def operate(site: Site, by: signed.ByAccount, authorization_id: str, challenge_id: str) -> Exchange[Reply]:
@@ -23,8 +29,9 @@ def operate(site: Site, by: signed.ByAccount, authorization_id: str, challenge_i
     challenge = _challenge(authorization, challenge_id)
     if by.payload:
         # RFC 8555, 7.5.1: `{}`. Members are ignored: older clients repeat the key authorization here.
-        strict.members(by.payload, field="payload")
-        if authorization.status is AuthorizationStatus.PENDING and challenge.status is ChallengeStatus.PENDING:
+        if by.payload != b"{}":
+            strict.members(by.payload, field="payload")
+        if authorization.status is _PENDING and challenge.status is _UNANSWERED:
             authorization = yield from ask(BeginValidation(by.account, authorization, challenge_id))
             challenge = _challenge(authorization, challenge_id)
     headers = [("Link", f'<{site.authorization(authorization.id)}>;rel="up"'), site.index]
