@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import struct
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -49,6 +50,7 @@ NONCE_BYTES: Final = 64  # sender nonce, content key and IV, and room to spare
 # After that the same request means a new certificate: with a static challenge and an RSA key even its bytes are the
 # same (S81).
 WINDOW: Final = timedelta(hours=1)
+_WINDOW: Final = struct.Struct(">IQ")  # its number, with its length before it
 
 
 class Scep:
@@ -202,9 +204,7 @@ class _Host:
         The clock is cut into windows; a transaction that began in the one before goes on in it.
         """
         window = int(self._now.timestamp() // WINDOW.total_seconds())
-        before, current = (
-            transaction_hash(self._pair, need.transaction, need.csr, each) for each in (window - 1, window)
-        )
+        before, current = transaction_hashes(self._pair, need.transaction, need.csr, window)
         pair, since = self._pair, self._now - WINDOW
 
         def first(unit: Unit) -> None:
@@ -247,10 +247,19 @@ class _BegunBefore(Refusal):
         super().__init__(RefusalReason.CONFLICT, "the transaction began in the window before")
 
 
-def transaction_hash(pair: Pair, transaction: needs.Transaction, csr: CertificationRequest, window: int) -> bytes:
-    """What makes two asks the same. The transaction's id is the client's choice, so it comes with its length."""
-    parts = pair.id.encode(), transaction.id, csr.sha256, transaction.signer, window.to_bytes(8, "big")
-    return hashlib.sha256(b"scep\0" + b"".join([len(part).to_bytes(4, "big") + part for part in parts])).digest()
+def transaction_hashes(
+    pair: Pair, transaction: needs.Transaction, csr: CertificationRequest, window: int
+) -> tuple[bytes, bytes]:
+    """What makes two asks the same, in the window before and in this one.
+
+    The transaction's id is the client's choice, so it comes with its length, as all parts do.
+    """
+    parts = pair.id.encode(), transaction.id, csr.sha256, transaction.signer
+    before = hashlib.sha256(b"scep\0" + b"".join([len(part).to_bytes(4, "big") + part for part in parts]))
+    current = before.copy()
+    before.update(_WINDOW.pack(8, window - 1))
+    current.update(_WINDOW.pack(8, window))
+    return before.digest(), current.digest()
 
 
 def _same_names(csr: CertificationRequest, presented: bytes) -> None:

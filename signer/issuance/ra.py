@@ -6,7 +6,7 @@ not parse as signed attributes.
 
 from __future__ import annotations
 
-import hmac
+from hashlib import blake2b
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
@@ -79,7 +79,8 @@ def sign_attributes(key: StoredKey, ask: SignAttributes) -> bytes:
 
 
 def _unwrap_pkcs1(private_key: rsa.RSAPrivateKey, ask: UnwrapKey, substitutes: bytes) -> bytes:
-    substitute = hmac.digest(substitutes, ask.wrapped, "sha256")[: ask.length]
+    # Keyed BLAKE2b (RFC 7693), half of an HMAC's price; made for right keys too, as time would tell.
+    substitute = blake2b(ask.wrapped, key=substitutes, digest_size=ask.length).digest()
     try:
         unwrapped = private_key.decrypt(ask.wrapped, _PKCS1)
     except ValueError:  # not below the modulus: everybody can see that, but it is answered alike
