@@ -402,11 +402,12 @@ async def _record_refusal(attempt: _Attempt, refusal: Refusal, at: datetime) -> 
 
 async def _insist(attempt: _Attempt, unit: Callable[[Unit], None]) -> None:
     """Write what must not be lost: a queue that is full of others' beginnings has room for this end soon."""
-    until = trio.current_time() + ROOM_PATIENCE
+    until: float | None = None
     while True:
         try:
             return await attempt.resources.store.write(unit, shielded=True)
         except StoreBusy as busy:
+            until = trio.current_time() + ROOM_PATIENCE if until is None else until
             if trio.current_time() >= until:
                 raise outage(busy) from busy
             with trio.CancelScope(shield=True):
