@@ -39,6 +39,10 @@ _ALT: Final = {
     "latency": "Completed and waited, against the offered rate",
     "growth": "Throughput by clients and by workers, cost by certificates",
 }
+_COLUMNS: Final = (
+    *("#", "work", "figure", "budget", "paced", "floor", "of the floor", "bare", "of the bare", "a second"),
+    "p50 / p95 / p99 ms",
+)
 About: TypeAlias = Mapping[str, object]
 
 
@@ -116,9 +120,8 @@ def _lines(
 def budgets(figures: Sequence[Figure]) -> str:
     """The plan's numbers as a table of Markdown; what misses its budget is bold."""
     lines = [
-        "| # | work | figure | budget | paced | floor | of the floor | bare | of the bare | a second "
-        "| p50 / p95 / p99 ms |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
     ]
     for each in figures:
         figure = f"{_number(each.figure)} {each.unit}"
