@@ -1,11 +1,13 @@
 """Where may be dialled: A73."""
 
+import weakref
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.outbound.challenges.proof import chosen
 from gateway.outbound.reach import literal, may_dial
 
 
@@ -32,6 +34,25 @@ def test_a_pair_may_allow_networks_of_its_own_and_no_others():
     assert not may_dial(ip_address("127.0.0.1"), allowed)
     assert not may_dial(ip_address("::2"), allowed)
     assert may_dial(ip_address("8.8.8.8"), allowed)
+
+
+def test_the_first_of_each_kind_that_may_be_dialled_is_chosen():
+    # A66, A73
+    every = tuple(map(ip_address, ("10.0.0.1", "fd00::1", "8.8.8.8", "2a00::1", "1.1.1.1", "2a00::2")))
+    assert chosen(every, ()) == (ip_address("2a00::1"), ip_address("8.8.8.8"))
+    assert chosen(every, ("10.0.0.0/8", "fd00::/8")) == (ip_address("fd00::1"), ip_address("10.0.0.1"))
+    assert chosen(every[:2], ()) == ()
+
+
+def test_answers_of_thousands_of_addresses_are_not_kept():
+    # A stranger's name server chooses how many there are: what is remembered is bounded by the address.
+    given_out = weakref.WeakSet()
+    for answer in range(5):
+        many = tuple(IPv4Address((10 << 24) + (answer << 12) + number) for number in range(4096))
+        given_out.update(many)
+        assert chosen(many, ()) == ()
+    del many
+    assert len(given_out) <= 4096
 
 
 @given(st.ip_addresses(v=4).map(lambda a: IPv6Address(b"\0" * 10 + b"\xff\xff" + a.packed)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum, unique
-from functools import lru_cache
 from typing import Final, Protocol
 
 import msgspec
@@ -71,12 +70,13 @@ class Prover(Protocol):
         ...
 
 
-@lru_cache(maxsize=4096)
 def chosen(addresses: tuple[Address, ...], allowed_networks: tuple[str, ...]) -> tuple[Address, ...]:
     """The one or two of `addresses` to dial: the first IPv6, then one IPv4 to fall back to (A66, as Boulder does).
 
     Only what `may_dial` (A73), which is asked about each before it counts.
     """
+    # Not remembered by answer: whoever owns a name chooses how many addresses it has, and a few thousand answers of
+    # 64 KiB each (RFC 7766) would be gigabytes.
     found: dict[int, Address] = {}
     for address in addresses:
         if address.version not in found and may_dial(address, allowed_networks):
