@@ -40,6 +40,7 @@ class Connection:
 
     __slots__ = (
         "_circumstances",
+        "_granted",
         "_hall",
         "_head_due",
         "_lingers",
@@ -61,6 +62,7 @@ class Connection:
         self._verdict: Unreadable | None = None
         self._lingers = True
         self._head_due = False
+        self._granted = False
         self.descriptor = wire.descriptor
         self.due = math.inf
         self.began = 0.0
@@ -123,6 +125,7 @@ class Connection:
             # Whoever connects has something to ask: a first request is as little waited for as the rest of a head.
             seconds = hall.patience.idle if self.began else min(hall.patience.idle, hall.patience.head)
             self.began = now
+            self._granted = False
             # Drained while it was at work: its answer said so, and there is no next request. A first one may come.
             self.due = now + (YOUNG_SECONDS if hall.ending.is_set() else seconds)
             data = await wire.read()
@@ -251,7 +254,10 @@ class Connection:
 
     def overdue(self) -> None:
         """As `Watched.overdue`."""
-        if self._idle() and self._has_come():
+        # Once: a request is read at once. What stays unread lies behind an answer of TLS itself that the peer does not
+        # take (it asked for new keys, thousands of times), or is more of those.
+        if self._idle() and not self._granted and self._has_come():
+            self._granted = True
             self.due += YOUNG_SECONDS
             return
         self.due = math.inf

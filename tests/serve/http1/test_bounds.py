@@ -16,6 +16,8 @@ from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Patience
 from gateway.serve.http1.head import Unreadable
 from gateway.serve.http1.turn import Turn
+from gateway.serve.http1.wire import Plain
+from tests.doubles import http1 as doubles
 from tests.doubles.http1 import GET, HOST, LAST, Remembering, Served, Waiting, answering, everything, served, until
 
 POST = b"POST /p HTTP/1.1\r\n" + HOST
@@ -83,6 +85,24 @@ async def test_a_request_that_came_just_as_the_time_was_up_is_answered(drains: b
         heard = await until(stream, b"/")
     assert heard.startswith(b"HTTP/1.1 200 OK")
     assert (b"\r\nConnection: close\r\n" in heard) is drains
+
+
+@pytest.mark.parametrize("drains", [True, False])
+async def test_bytes_that_are_never_read_keep_no_connection(monkeypatch: pytest.MonkeyPatch, drains: bool) -> None:
+    """RFC 8446, 4.6.3: whoever asks for new keys and does not read is waited for within TLS, and no request comes."""
+
+    class Blocked(Plain):
+        async def read(self) -> bytes:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    monkeypatch.setattr(doubles, "Plain", Blocked)
+    async with served(Remembering(), Patience(idle=0.1)) as server, await server.connect() as stream:
+        await stream.send_all(GET)
+        await server.until(1)
+        if drains:
+            server.end()
+        await server.until(0)
 
 
 async def test_in_a_drain_a_request_that_waits_behind_another_is_answered() -> None:
