@@ -42,6 +42,8 @@ REALM: Final = "EST"
 WELL_KNOWN: Final = [".well-known", "est"]
 # Addresses whose meaning is kept: pairs, operations and forms of address times each other, for a few hundred pairs.
 MOST_FOUND: Final = 1024
+# Octets and letters of one that is kept: far more than names and an operation have, far less than a target may have.
+LONGEST_FOUND: Final = 1024
 READ_ONLY: Final = frozenset({"GET", "HEAD"})
 
 
@@ -87,7 +89,7 @@ class Est:
         found = self._found.get(address)
         if found is None and plain_path(scope):
             found = self._named(scope["path_params"], catalogue)
-            if found is not None:
+            if found is not None and len(address[0]) + len(address[1]) <= LONGEST_FOUND:
                 if len(self._found) >= MOST_FOUND:
                     self._found.clear()
                 self._found[address] = found

@@ -121,6 +121,17 @@ async def test_no_more_addresses_are_kept_than_there_is_room_for(house: House, m
         assert len(endpoint._found) <= 3
 
 
+async def test_a_long_address_is_found_and_not_kept(house: House):
+    """P16: a target may have 64 KiB, and a thousand of those would be all the memory that a gateway may use (P12)."""
+    endpoint = est.Est(house.front)
+    for long in ("x" * 60_000, "y" * 60_000):
+        path = f"/est/demo/device/{long}"
+        scope = {"path": path, "path_params": {"application": "demo", "profile": "device", "rest": long}}
+        for raw in (path.encode(), b""):
+            assert endpoint._find({**scope, "raw_path": raw}) == (house.pair, long)
+    assert not endpoint._found
+
+
 async def test_head_says_what_get_says_without_the_body(house: House):
     """E8."""
     get, head = await house.ask("GET", BASE + "cacerts"), await house.ask("HEAD", BASE + "cacerts")
