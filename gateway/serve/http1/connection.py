@@ -85,7 +85,7 @@ class Connection:
     async def _converse(self) -> None:
         hall, wire = self._hall, self._wire
         data = b""
-        known: Known = {}
+        known = Known()
         try:
             while True:
                 if data == b"\r\n":
@@ -116,6 +116,8 @@ class Connection:
                     await self._until_heard()
         except Unreadable as refused:
             self._verdict = refused.unraised()
+        finally:
+            known.forget()
 
     async def _between(self) -> bytes:
         """The first bytes of the next request; b"" when the peer has gone."""

@@ -48,6 +48,11 @@ _SINGLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"
 _KNOWN: Final = 8
 _KNOWN_OCTETS: Final = 512
 _KNOWN_FIELDS: Final = 16
+# Of a process: ten thousand strangers, each with eight of the largest blocks, would have it hold 250 MB.
+_KNOWN_BYTES: Final = 16 * 1024 * 1024
+# What a block takes of it: twice its octets, in the key and cut in two, and Python's own for that and for each field.
+_BLOCK_COSTS: Final = 256
+_FIELD_COSTS: Final = 136
 
 
 class Unreadable(Exception):
@@ -92,8 +97,52 @@ class Said(msgspec.Struct, frozen=True):
     waits: bool
 
 
-Known: TypeAlias = dict[tuple[bytes, bytes, bytes], Said]
-"""What one connection's blocks said, by method, minor version and the block's own octets, every one of them."""
+Block: TypeAlias = tuple[bytes, bytes, bytes]
+"""Method, minor version and the block's own octets, every one of them."""
+
+
+class Knowing:
+    """Bytes that all connections of a process hold of blocks they know."""
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int = _KNOWN_BYTES) -> None:
+        self.most = most
+        self.held = 0
+
+
+# The process's own, since its memory is what is bounded.
+KNOWING: Final = Knowing()
+
+
+class Known:
+    """What one connection's blocks said. Whoever made it calls `forget` at the end."""
+
+    __slots__ = ("_held", "_knowing", "said")
+
+    def __init__(self, knowing: Knowing = KNOWING) -> None:
+        self._knowing = knowing
+        self._held = 0
+        self.said: dict[Block, Said] = {}
+
+    def keep(self, block: Block, said: Said) -> None:
+        """Know it again, if it is short and there is room."""
+        octets, fields = len(block[2]), len(said.headers)
+        if octets > _KNOWN_OCTETS or fields > _KNOWN_FIELDS:
+            return
+        if len(self.said) == _KNOWN:
+            self.forget()
+        costs = _BLOCK_COSTS + 2 * octets + _FIELD_COSTS * fields
+        if self._knowing.held + costs <= self._knowing.most:
+            self._knowing.held += costs
+            self._held += costs
+            self.said[block] = said
+
+    def forget(self) -> None:
+        """Know none of them any more."""
+        self.said.clear()
+        self._knowing.held -= self._held
+        self._held = 0
 
 
 class _Fields:
@@ -139,13 +188,11 @@ def read(data: bytes, *, secure: bool, known: Known | None = None) -> Head | Non
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
         key = (method, minor, block)
-        said = None if known is None else known.get(key)
+        said = None if known is None else known.said.get(key)
         if said is None:
             said = _said(*_split(data, end, block), block, modern=minor == b"1")
-            if known is not None and len(block) <= _KNOWN_OCTETS and len(said.headers) <= _KNOWN_FIELDS:
-                if len(known) == _KNOWN:
-                    known.clear()
-                known[key] = said
+            if known is not None:
+                known.keep(key, said)
     else:
         headers, fields = _split(data, end, block)
         path, query = _target(target, name, headers, fields, secure=secure)

@@ -14,7 +14,7 @@ from gateway.fronts.limits import COMING_SHORT, Coming
 from gateway.serve.http1 import connection
 from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Patience
-from gateway.serve.http1.head import Unreadable
+from gateway.serve.http1.head import KNOWING, Unreadable
 from gateway.serve.http1.turn import Turn
 from gateway.serve.http1.wire import Plain
 from tests.doubles import http1 as doubles
@@ -154,6 +154,19 @@ async def test_an_idle_connection_holds_nothing_of_its_last_request() -> None:
         await trio.testing.wait_all_tasks_blocked(0.02)
         gc.collect()
         assert not [each for each in gc.get_objects() if isinstance(each, Turn)]
+
+
+@pytest.mark.parametrize("end", [b"", LAST, b"nonsense\r\n\r\n"])
+async def test_a_connection_that_has_ended_knows_nothing_any_more(end: bytes) -> None:
+    before = KNOWING.held
+    async with served(Remembering()) as server:
+        async with await server.connect() as stream:
+            await stream.send_all(GET)
+            await until(stream, b"/")
+            assert KNOWING.held > before
+            await stream.send_all(end)
+        await server.until(0)
+        assert KNOWING.held == before
 
 
 REFUSED = {

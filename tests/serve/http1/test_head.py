@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import h11
 import pytest
 from hypothesis import example, given, settings
@@ -13,6 +16,7 @@ from gateway.serve.http1.head import (
     FIELDS_LIMIT,
     LINE_LIMIT,
     Head,
+    Knowing,
     Known,
     Unreadable,
     read,
@@ -287,7 +291,7 @@ def test_fields_keep_their_order_and_lose_the_blanks_around_them():
 @example([b"POST / HTTP/1.%d\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % minor for minor in (0, 1, 0)])
 def test_what_one_connection_said_before_never_changes_how_a_head_is_read(many: list[bytes]):
     """Blocks of fields are known again by all their octets, and nothing done to one head's fields is in another's."""
-    known: Known = {}
+    known = Known()
     for data in [*many, *many]:
         try:
             alone: Head | str | None = read(data, secure=False)
@@ -304,16 +308,41 @@ def test_what_one_connection_said_before_never_changes_how_a_head_is_read(many: 
 
 def test_few_and_short_blocks_are_known_again():
     """Idle connections are many, and keep what they know."""
-    known: Known = {}
+    known = Known()
     for length in range(100):
         data = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
         assert read(data, secure=False, known=known)
-        assert 0 < len(known) <= 8
-    known.clear()
+        assert 0 < len(known.said) <= 8
+    known.forget()
     for fields in (b"X: " + b"y" * 600 + b"\r\n", b"X: y\r\n" * 20):
         assert read(b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n", secure=False, known=known)
     assert read(b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", secure=False, known=known)
-    assert known == {}
+    assert known.said == {}
+
+
+def test_blocks_that_are_known_share_so_much_memory_of_a_process_and_no_more():
+    """Ten thousand idle connections with eight blocks each would hold more than all the rest of a worker."""
+    heads = [
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"n%d-%d: a value\r\n" % (each, one) for one in range(15)) + b"\r\n"
+        for each in range(8)
+    ]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        knowing = Knowing(300_000)
+        many = [Known(knowing) for _ in range(100)]
+        for known in many:
+            for data in heads:
+                assert read(data, secure=False, known=known)
+        gc.collect()
+        assert 200_000 < tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+    assert 250_000 < knowing.held <= 300_000
+    assert not many[-1].said
+    for known in many:
+        known.forget()
+    assert knowing.held == 0
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
