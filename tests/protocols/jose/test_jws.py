@@ -92,6 +92,20 @@ def test_ecdsa_signatures_have_one_length():
             jws.verify(odd, verifier())
 
 
+@pytest.mark.parametrize("alg", ["ES256", "ES384"])
+def test_an_ecdsa_signature_verifies_however_its_numbers_begin(alg):
+    # A19: zeros that DER drops, and a first bit that it would take for a sign, in r and in s.
+    key, seen = account_key(alg), set()
+    for _ in range(20_000):
+        read = jws.parse(key.request(KID, b"{}"))
+        jws.verify(read, verifier(alg))
+        half = len(read.signature) // 2
+        seen |= {(at, "zero" if not read.signature[at] else read.signature[at] >> 7) for at in (0, half)}
+        if len(seen) == 6:
+            return
+    raise AssertionError(f"only {seen}")
+
+
 @pytest.mark.parametrize(
     "more",
     [{"header": {"kid": "another"}}, {"header": {}}, {"signatures": []}, {"signatures": [{"signature": "AA"}]}],
