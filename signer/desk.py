@@ -41,7 +41,7 @@ from signer.issuance.crl import SLICE, check_present, sign_crl, sign_in_slices
 from signer.issuance.issue import Prepared, certificate, prepared
 from signer.issuance.issuer import Issuer, issuer_of
 from signer.issuance.ocsp import Speaker, sign_ocsp
-from signer.issuance.ra import sign_attributes, unwrap
+from signer.issuance.ra import SUBSTITUTES, sign_attributes, unwrap
 from signer.issuance.refused import Refused
 from signer.issuance.responder import Responders
 from signer.issuance.subject_key import generate_key
@@ -71,7 +71,7 @@ class Desk:
         self._issuers: dict[str, Issuer] = {}
         self._speakers: dict[str, Speaker] = {}
         self._responders = Responders(os.urandom, self._certified)
-        self._substitutes = os.urandom(32)
+        self._substitutes = store.derived(SUBSTITUTES)
 
     def warm(self, *, forgiving: bool = False) -> None:
         """Open every key, so that no enrollment pays for it. Raises `KeyStoreError` for the first that is damaged.

@@ -19,6 +19,9 @@ from signer.issuance.refused import Refused
 from signer.keystore.key import KeyKind, StoredKey
 from signer.keystore.mechanism import PrivateKey
 
+SUBSTITUTES: Final = b"muster substitute keys"
+"""What the secret behind substitutes is derived for."""
+
 _KEY_LENGTHS: Final = frozenset({16, 24, 32})  # bytes: AES, and the three keys of 3DES
 _SHA1: Final = hashes.SHA1()  # noqa: S303 - OAEP's default and RFC 8894's legacy digest (S44, S49); not in certificates
 _OAEP: Final = {
@@ -37,9 +40,10 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
 def unwrap(key: StoredKey, ask: UnwrapKey, *, substitutes: bytes) -> bytes:
     """The content-encryption key in `ask`, of `ask.length` bytes. Raises `Refused` (WRONG_KIND, UNSUPPORTED, UNWRAP).
 
-    For PKCS#1 v1.5 a wrong padding or length gives a key derived from `substitutes` (32 secret bytes of this process)
-    and the ciphertext: the same each time, so that neither an answer nor a repetition tells right from wrong
-    (Bleichenbacher; RFC 8017, 7.2.2; S49). OpenSSL rejects implicitly as well, but with a plaintext of another length.
+    For PKCS#1 v1.5 a wrong padding or length gives a key derived from `substitutes` (32 secret bytes, the same for all
+    workers and after a restart), the RA's name, the ciphertext and the length: the same each time whoever is asked, and
+    never what another RA gives, so that neither an answer nor a repetition tells right from wrong (Bleichenbacher;
+    RFC 8017, 7.2.2; S49). OpenSSL rejects implicitly as well, but with a plaintext of another length.
     """
     private_key = _ra_key(key)
     if not isinstance(private_key, rsa.RSAPrivateKey):
@@ -80,7 +84,7 @@ def sign_attributes(key: StoredKey, ask: SignAttributes) -> bytes:
 
 def _unwrap_pkcs1(private_key: rsa.RSAPrivateKey, ask: UnwrapKey, substitutes: bytes) -> bytes:
     # Keyed BLAKE2b (RFC 7693), half of an HMAC's price; made for right keys too, as time would tell.
-    substitute = blake2b(ask.wrapped, key=substitutes, digest_size=ask.length).digest()
+    substitute = blake2b(b"%b\0%b" % (ask.ra.encode(), ask.wrapped), key=substitutes, digest_size=ask.length).digest()
     try:
         unwrapped = private_key.decrypt(ask.wrapped, _PKCS1)
     except ValueError:  # not below the modulus: everybody can see that, but it is answered alike

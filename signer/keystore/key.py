@@ -135,3 +135,6 @@ class KeyStore(Protocol):
 
     def unseal(self, sealed: bytes) -> bytes:
         """What `seal` was given."""
+
+    def derived(self, purpose: bytes) -> bytes:
+        """32 secret bytes, the same in every process that opens the store, and others for each purpose."""

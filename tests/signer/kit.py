@@ -1,6 +1,7 @@
 """Keys, issuers and asks for the signer's tests: one good ask, and whatever a compromised gateway changes in it."""
 
 import atexit
+import hashlib
 import os
 import shutil
 import subprocess
@@ -62,6 +63,9 @@ class MemoryStore:
 
     def unseal(self, sealed: bytes) -> bytes:
         return open_box(self.key, sealed, b"test")
+
+    def derived(self, purpose: bytes) -> bytes:
+        return hashlib.blake2b(purpose, key=self.key, digest_size=32).digest()
 
 
 @cache

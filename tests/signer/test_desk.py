@@ -137,6 +137,19 @@ def test_each_misuse_of_a_key_has_its_reason(verb, reason):
     assert (type(answer), answer.reason) == (No, reason)
 
 
+def test_neither_another_worker_nor_another_ra_tells_a_wrong_padding_from_a_right_one():
+    """S49: who may ask them all would find the right one as that which all give alike, or each RA by itself."""
+    private_key = GENERATORS["RSA_2048"]()
+    second = replace(ra(), name="second-ra", private_key=private_key)
+    store = MemoryStore(ra(), second)
+    wrong = UnwrapKey("issuing-ra", b"\x01" * 256, "pkcs1v15", 16)
+    one, other = desk(store), desk(store)
+    [here, elsewhere] = answers(wrong, msgspec.structs.replace(wrong, ra="second-ra"), at=one)
+    assert answers(wrong, at=other) == [here] != [elsewhere]
+    wider = answers(msgspec.structs.replace(wrong, length=32), at=one)[0]
+    assert wider.key[:16] != here.key
+
+
 def test_a_batch_of_another_version_is_refused_ask_by_ask():
     outcomes = answers(good_ask(), GenerateKey("ED25519"), version=VERSION + 1)
     assert [each.reason for each in outcomes] == [SignerRefusal.UNSUPPORTED] * 2
