@@ -12,7 +12,10 @@ from trio.lowlevel import Task
 from signer.client.pace import Kind
 from signer.contract.messages import Outcome, Verb
 
-AHEAD: Final = 8  # asks of fresh lanes, for each share that asks, before one of a lane that takes turns
+AHEAD: Final = 8  # asks of fresh lanes, for each share that asks, before one of each lane that takes turns
+# Fair parts that each fresh lane may have. A burst needs more than one; but whoever asks again as soon as an answer
+# comes is fresh with each ask, and one such share beside nine storms would have nine tenths of the pool.
+BURST: Final = 4
 CREDIT: Final = 32  # asks of a lane that was empty, before it takes turns: room for bursts
 # A lane of which so small a part waits, beside the longest of those that take turns, is no storm: by chance it asked
 # for a little more than its fair part. Without this, nine shares that offer just that part beside a storm stay in
@@ -90,8 +93,9 @@ class Waiting:
 
     A lane that was empty is fresh: it goes before those that always have something waiting, for `CREDIT` asks, and then
     takes turns with them, one ask each. So whoever asks for less than a fair part hardly waits for whoever asks for
-    more (the two lists of RFC 8290, 4.2). Whoever asks for more gets what is left, and at least an eighth of a fair
-    part. A lane that is short beside the longest that takes turns (`SHORT`) is fresh again.
+    more (the two lists of RFC 8290, 4.2). Whoever asks for more gets what is left: fresh lanes have no more than
+    `BURST` fair parts each, and whoever takes turns a ninth of one at least. A lane that is short beside the longest
+    that takes turns (`SHORT`) is fresh again.
     """
 
     def __init__(self, room: int) -> None:
@@ -99,7 +103,7 @@ class Waiting:
         self._lanes: dict[str, _Lane] = {}
         self._fresh: deque[_Lane] = deque()
         self._turns: deque[_Lane] = deque()
-        self._ahead = 0  # asks that went before those that take turns, since the last of these
+        self._ahead = 0.0  # asks that went before those that take turns, since the last of these
         self.count = 0
         self.seconds = 0.0  # of workers' time that waits
 
@@ -207,7 +211,20 @@ class Waiting:
 
     def _overdue(self) -> _Lane | None:
         """The lane whose turn must come now, though fresh ones wait."""
-        return self._turn() if self._turns and self._ahead >= AHEAD * len(self._lanes) else None
+        turns, fresh, shares = len(self._turns), len(self._fresh), len(self._lanes)
+        if not turns or not fresh:
+            return None
+        ahead = AHEAD * shares / turns
+        left = shares - BURST * fresh
+        if left > 0:
+            ahead = min(ahead, BURST * fresh / left)
+        if self._ahead < ahead:
+            return None
+        # Of many shares one fresh ask may be worth several turns, but what went ahead long ago is not made up for.
+        owed = min(self._ahead - ahead, 1.0)
+        lane = self._turn()
+        self._ahead = owed
+        return lane
 
     def _first(self) -> _Lane | None:
         while self._fresh:
@@ -224,7 +241,7 @@ class Waiting:
         return None
 
     def _turn(self) -> _Lane | None:
-        self._ahead = 0
+        self._ahead = 0.0
         while self._turns:
             lane = self._turns.popleft()
             if lane.entries:

@@ -4,6 +4,7 @@ The workers are played here and sleep for as long as their asks would take, so w
 """
 
 import random
+from collections import Counter
 from contextlib import asynccontextmanager
 from statistics import quantiles
 
@@ -12,6 +13,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from signer.client import Busy, SignerClient
+from signer.client.pace import kind
+from signer.client.waiting import Entry, Waiting
 from signer.contract.framing import MAX_BATCH, Frames, decode_batch, encode_answers
 from signer.contract.messages import Answer, Answers, SignCrl, SignOcsp, UnwrapKey, Unwrapped
 
@@ -130,6 +133,29 @@ async def test_nine_hardly_notice_a_tenth_that_offers_ten_times_what_the_pool_ca
         assert stormy.percentile(NINE, part) < 2 * calm.percentile(NINE, part)
     assert len(stormy.waits["storm"]) > 0.1 * len(stormy.waits[NINE[0]])  # and it is not starved either
     assert stormy.busy["storm"] > 0
+
+
+@pytest.mark.parametrize(("storms", "few"), [(1, 1), (1, 9), (4, 1), (9, 1), (5, 5), (40, 1)])
+@pytest.mark.parametrize("kept", [10, 30, 100])
+def test_whoever_asks_again_at_once_gets_a_few_fair_parts_and_leaves_every_storm_its_own(storms, few, kept):
+    """Few asks at a time, but always as many, are no right to the whole pool; nor is a lane short beside a storm's."""
+    waiting, taken = Waiting(10**6), Counter()
+
+    def ask(share: str) -> None:
+        waiting.put(Entry(QUICK, kind(QUICK), 0.001, share=share, deadline=10.0, task=None))
+
+    for share in [f"storm-{n}" for n in range(storms)] * 1000 + [f"few-{n}" for n in range(few)] * kept:
+        ask(share)
+    for turn in range(3000):
+        for entry in waiting.take(2, apart=True):
+            if turn >= 1000:  # a storm begins as everybody else does
+                taken[entry.share] += 1
+            if entry.share.startswith("few"):
+                ask(entry.share)
+    fair = taken.total() / (storms + few)
+    assert all(taken[f"storm-{n}"] > fair / 10 for n in range(storms))
+    assert all(taken[f"few-{n}"] < fair * 5 for n in range(few))
+    assert all(taken[f"few-{n}"] > fair * 0.9 for n in range(few))
 
 
 async def test_an_ask_that_would_wait_beyond_its_use_is_refused_at_once(tmp_path, autojump_clock):
