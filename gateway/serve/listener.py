@@ -48,6 +48,21 @@ Stream: TypeAlias = trio.SocketStream | SecureStream
 CLOSE_SECONDS: Final = 2.0
 # How long a handshake may take while few connections are left: enough for a peer that means it, over two satellites.
 SCARCE_SECONDS: Final = 3.0
+# accept(2): Linux hands over what the network said of a connection that waited. It is that connection's end alone.
+_NEVER_CAME: Final = frozenset(
+    {
+        errno.EAGAIN,  # another worker was quicker
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+    }
+)
 # What the kernel lacks when it cannot make another socket, and after which time it is asked again.
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _FULL_SECONDS: Final = 0.1
@@ -92,8 +107,9 @@ class Door(trio.abc.Listener[Stream]):
             await self.room.turn()
             try:
                 return self._bound.accept()[0]
-            except (BlockingIOError, ConnectionAbortedError):
-                pass  # another worker was quicker, or the peer has changed its mind
+            except OSError as error:
+                if error.errno not in _NEVER_CAME:
+                    raise
 
     async def aclose(self) -> None:
         """Stop accepting."""

@@ -443,3 +443,26 @@ async def test_a_kernel_without_sockets_is_asked_again(tmp_path: Path, caplog: p
             assert (await ask(bound[0].getsockname()[1]))["scheme"] == "http"
         ending.set()
     assert caplog.text.count("a connection cannot be accepted") == 2
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETUNREACH])
+async def test_what_the_network_said_of_one_connection_ends_no_listener(tmp_path: Path, number: int) -> None:
+    """accept(2), "Error handling": such errors are to be treated as if nobody had come."""
+
+    class Told(socket.socket):
+        left = 2
+
+        def accept(self) -> tuple[socket.socket, object]:
+            if self.left:
+                self.left -= 1
+                raise OSError(number, os.strerror(number))
+            return super().accept()
+
+    bound = Told(fileno=bind("127.0.0.1:0", "--http")[0].detach())
+    ending = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen, tell, settings(tmp_path), [Door(bound, 10)], ending)
+        with trio.fail_after(20):
+            assert (await ask(bound.getsockname()[1]))["scheme"] == "http"
+        ending.set()
+    assert bound.left == 0
