@@ -10,7 +10,7 @@ from gateway.fronts.acme.lately import Lately
 from gateway.serve.workers.claims import LINGER
 from gateway.store import acme
 from gateway.store.unit import StoreUnavailable
-from protocols.acme.states import Problem
+from protocols.acme.states import Authorization, Problem
 from tests.doubles.acme_client import csr
 from tests.doubles.town import Counting, town
 
@@ -127,6 +127,28 @@ async def test_an_authorization_that_another_worker_has_ended_is_not_made_valid(
     assert (await here.client.post(authorization)).json["status"] == "deactivated"
     assert (await here.client.post(order.json["finalize"], {"csr": csr("localhost")})).type == "orderNotReady"
     assert here.house.signer.signed == []
+
+
+async def test_what_a_slow_read_saw_is_as_old_as_the_read(here):
+    # A61: another worker may have validated it since the read began, and its claim on it be over.
+    await here.client.register()
+    order = await here.client.order("localhost")
+    store, seen = here.house.store, []
+
+    async def slow(work):
+        found = await store.read(work)
+        if isinstance(found, Authorization):
+            seen.append(found)
+            await trio.sleep(SEEN + 0.1)
+        return found
+
+    counted = Counting(store, store.write)
+    counted.read = slow
+    object.__setattr__(here.house.resources, "store", counted)
+    url = (await here.client.post(order.json["authorizations"][0])).json["challenges"][0]["url"]
+    assert len(seen) == 1
+    assert (await here.client.post(url, {})).json["status"] == "valid"
+    assert len(seen) == 2
 
 
 async def test_an_authorization_that_was_deactivated_here_is_not_validated(here):

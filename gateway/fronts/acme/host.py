@@ -153,9 +153,11 @@ class Host(msgspec.Struct, frozen=True):
         known = self._shared.open.take(key) if need.beginning else None
         if known is not None and now < known.expires:
             return known
+        # Seen when the read began, not when it was over: meanwhile another worker may have ended it and let it go.
+        since = self._shared.open.now()
         found = await self._read(lambda unit: acme.find_authorization(unit, self._pair_id, need.id, now))
         if not need.beginning and found is not None and _is_open(found):
-            self._shared.open.put(key, found)
+            self._shared.open.put(key, found, since)
         return found
 
     async def _list_orders(self, need: needs.ListOrders) -> tuple[tuple[str, ...], str | None]:

@@ -30,9 +30,13 @@ class Lately(Generic[T]):
         self._lifetime = lifetime
         self._known: OrderedDict[tuple[str, ...], tuple[float, T]] = OrderedDict()
 
-    def put(self, key: tuple[str, ...], thing: T) -> None:
-        """Remember a thing."""
-        self._known[key] = (self._clock() + self._lifetime, thing)
+    def now(self) -> float:
+        """The time by this memory's clock."""
+        return self._clock()
+
+    def put(self, key: tuple[str, ...], thing: T, since: float | None = None) -> None:
+        """Remember a thing as it was at `since`, by default now."""
+        self._known[key] = ((self._clock() if since is None else since) + self._lifetime, thing)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
 
