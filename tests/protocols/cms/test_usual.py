@@ -44,7 +44,34 @@ def variants(octets: bytes) -> Iterator[bytes]:
         yield octets[:at]
     yield octets + b"\0"
     yield octets + b"x"
+    yield from rewritten(octets)
     yield from mutations(b"usual", 1000, (octets,))
+
+
+def rewritten(octets: bytes) -> Iterator[bytes]:
+    """What is in `octets`, with one element written in another way, twice or not at all; lengths around it fit."""
+    at = 0
+    while at < len(octets):
+        head, length = 2, octets[at + 1]
+        if length > 0x80:
+            head += length & 0x7F
+            length = int.from_bytes(octets[at + 2 : at + head], "big")
+        tag, inside, stop = octets[at], octets[at + head : at + head + length], at + head + length
+        whole, pieces = octets[at:stop], der.octet_string(inside[:5]) + der.octet_string(inside[5:])
+        others = [bytes((tag, 0x80 | n)) + length.to_bytes(n, "big") + inside for n in (2, 3, 4)]
+        others += [bytes((tag, 0x80)) + inside + b"\0\0", bytes((tag | 0x20, 0x80)) + pieces + b"\0\0"]
+        others += [
+            b"",
+            whole * 2,
+            whole + der.NULL,
+            der.tlv(tag, b""),
+            der.tlv(tag, whole),
+            der.tlv(tag | 0x20, pieces),
+        ]
+        if tag & 0x20:
+            others += [der.tlv(tag, each) for each in rewritten(inside)]
+        yield from (octets[:at] + other + octets[stop:] for other in others)
+        at = stop
 
 
 def told(read: Callable[[bytes], object], octets: bytes) -> object:
@@ -55,12 +82,13 @@ def told(read: Callable[[bytes], object], octets: bytes) -> object:
         return fault.detail
     if not isinstance(found, signed.SignedMessage):
         return found
-    attributes = {kind: [(each.tag, each.received) for each in of] for kind, of in found.attributes.items()}
+    attributes = {kind: [(each.tag, each.received, each.depth) for each in of] for kind, of in found.attributes.items()}
     parameters = found.signature_parameters and found.signature_parameters.received
     return (
         attributes,
         found.signed_attributes.received,
         found.signed_attributes.inside,
+        found.signed_attributes.depth,
         parameters,
         (found.content_type, found.content, found.signer, found.digest, found.signature_algorithm, found.signature),
     )
