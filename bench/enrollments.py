@@ -170,9 +170,6 @@ def place() -> Iterator[Place]:
 
 def measure(effort: Effort, only: Sequence[str] = ()) -> list[Figure]:
     """P2 to P9, or those of `only`."""
-    effort.say("floors: the bare cryptography ...")
-    with cores.on(cores.halves().server):
-        operations = floors.measure()
     figures = []
     plan = Plan(clients=effort.clients, seconds=effort.seconds, cores=cores.halves().load)
     short = replace(plan, seconds=effort.seconds / 2)
@@ -180,6 +177,9 @@ def measure(effort: Effort, only: Sequence[str] = ()) -> list[Figure]:
         for work in WORKS:
             if not only or work.number in only:
                 effort.say(f"{work.number} {work.title} ...")
+                # Beside its row: a machine that others use is twice as slow from one minute to the next.
+                with cores.on(cores.halves().server):
+                    operations = floors.measure()
                 outcome = load(work.fleet(at), plan, server=at.at.pid)
                 figure = _figure(work, outcome, operations, effort.clients)
                 if work.bare is not None:
