@@ -37,30 +37,14 @@ _ENVELOPED_DATA: Final = (
 _ENCRYPTED_CONTENT: Final = (Field(der.OBJECT_IDENTIFIER, wanted=False), Field(der.SEQUENCE), Field(None))
 _RECIPIENT: Final = (Field(der.INTEGER, wanted=False), Field(None), Field(der.SEQUENCE), Field(der.OCTET_STRING))
 # The same all together: one recipient, who is named by issuer and serial, and a cipher with an IV.
-_USUAL: Final = usual.into(
-    der.SEQUENCE,
-    usual.kept(der.OBJECT_IDENTIFIER),
+_USUAL: Final = usual.content_info(
+    usual.passed(der.INTEGER),
+    usual.named(der.SEQUENCE, der.OCTET_STRING),
     usual.into(
-        0xA0,
-        usual.into(
-            der.SEQUENCE,
-            usual.passed(der.INTEGER),
-            usual.into(
-                der.SET,
-                usual.into(
-                    der.SEQUENCE,
-                    usual.passed(der.INTEGER),
-                    usual.into(der.SEQUENCE, usual.kept(der.SEQUENCE, der.INTEGER)),
-                    usual.kept(der.SEQUENCE, der.OCTET_STRING),
-                ),
-            ),
-            usual.into(
-                der.SEQUENCE,
-                usual.passed(der.OBJECT_IDENTIFIER),
-                usual.into(der.SEQUENCE, usual.kept(der.OBJECT_IDENTIFIER, der.OCTET_STRING)),
-                usual.kept(0x80),
-            ),
-        ),
+        der.SEQUENCE,
+        usual.passed(der.OBJECT_IDENTIFIER),
+        usual.into(der.SEQUENCE, usual.kept(der.OBJECT_IDENTIFIER, der.OCTET_STRING)),
+        usual.kept(0x80),
     ),
 )
 

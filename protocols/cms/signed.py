@@ -49,27 +49,11 @@ _ISSUER_AND_SERIAL: Final = (Field(der.SEQUENCE), Field(der.INTEGER))
 _ATTRIBUTE: Final = (Field(der.OBJECT_IDENTIFIER), Field(der.SET))
 
 # The same all together: of one signer, who is named by issuer and serial, and whose certificate stands alone.
-_USUAL: Final = usual.into(
-    der.SEQUENCE,
-    usual.kept(der.OBJECT_IDENTIFIER),
-    usual.into(
-        0xA0,
-        usual.into(
-            der.SEQUENCE,
-            usual.passed(der.INTEGER, der.SET),
-            usual.into(der.SEQUENCE, usual.kept(der.OBJECT_IDENTIFIER), usual.into(0xA0, usual.kept(der.OCTET_STRING))),
-            usual.into(0xA0, usual.kept(der.SEQUENCE)),
-            usual.into(
-                der.SET,
-                usual.into(
-                    der.SEQUENCE,
-                    usual.passed(der.INTEGER),
-                    usual.into(der.SEQUENCE, usual.kept(der.SEQUENCE, der.INTEGER)),
-                    usual.kept(der.SEQUENCE, 0xA0, der.SEQUENCE, der.OCTET_STRING),
-                ),
-            ),
-        ),
-    ),
+_USUAL: Final = usual.content_info(
+    usual.passed(der.INTEGER, der.SET),
+    usual.into(der.SEQUENCE, usual.kept(der.OBJECT_IDENTIFIER), usual.into(0xA0, usual.kept(der.OCTET_STRING))),
+    usual.into(0xA0, usual.kept(der.SEQUENCE)),
+    usual.named(der.SEQUENCE, 0xA0, der.SEQUENCE, der.OCTET_STRING),
 )
 _ATTRIBUTES_DEPTH: Final = 6
 

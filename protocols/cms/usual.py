@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from protocols.cms import der
+
 Path: TypeAlias = tuple[tuple[int, int], ...]
 """Steps from one element to the next, each with the tag that stands there: into it, past it, or out of the last one."""
 
@@ -33,6 +35,17 @@ def kept(*tags: int) -> Path:
 def passed(*tags: int) -> Path:
     """Elements that must be there, and say nothing that is wanted."""
     return tuple((tag, _PASSED) for tag in tags)
+
+
+def content_info(*within: Path) -> Path:
+    """A ContentInfo (RFC 5652, 3): its type, which is kept, and a content of just these."""
+    return into(der.SEQUENCE, kept(der.OBJECT_IDENTIFIER), into(0xA0, into(der.SEQUENCE, *within)))
+
+
+def named(*others: int) -> Path:
+    """Who signed or receives (RFC 5652, 5.3 and 6.2.1): a version, issuer and serial, and what else is kept."""
+    who = into(der.SEQUENCE, kept(der.SEQUENCE, der.INTEGER))
+    return into(der.SET, into(der.SEQUENCE, passed(der.INTEGER), who, kept(*others)))
 
 
 def places(octets: bytes, path: Path) -> list[Place] | None:
