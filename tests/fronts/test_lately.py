@@ -50,8 +50,8 @@ async def remembered(here):
     return order, order.location.rpartition("/")[2]
 
 
-async def test_what_follows_at_once_is_not_read_again(here):
-    order, _ = await remembered(here)
+def unreadable(here):
+    """From now on the store takes what is written and gives nothing to read; the one that does is handed back."""
 
     async def away(_):
         raise StoreUnavailable("away")
@@ -60,6 +60,13 @@ async def test_what_follows_at_once_is_not_read_again(here):
     unread = Counting(store, store.write)
     unread.read = away
     object.__setattr__(here.house.resources, "store", unread)
+    return store
+
+
+async def test_what_follows_at_once_is_not_read_again(here):
+    order, _ = await remembered(here)
+
+    store = unreadable(here)
     final = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
     assert final.json["status"] == "valid"
     first = await here.client.post(final.json["certificate"])
@@ -80,14 +87,7 @@ async def challenge(here, *names):
 
 async def test_a_name_that_is_proved_at_once_needs_no_look_at_its_authorization_or_its_order(here):
     order, _, url = await challenge(here, "localhost")
-
-    async def away(_):
-        raise StoreUnavailable("away")
-
-    store = here.house.store
-    unread = Counting(store, store.write)
-    unread.read = away
-    object.__setattr__(here.house.resources, "store", unread)
+    unreadable(here)
     assert (await here.client.post(url, {})).json["status"] == "valid"
     final = await here.client.post(order.json["finalize"], {"csr": csr("localhost")})
     assert final.json["status"] == "valid"
