@@ -21,6 +21,8 @@ import pkcs11
 module, pin, threads, signatures = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 token = pkcs11.lib(module).get_token(token_label="hsm")
 sessions = [token.open(user_pin=pin)] + [token.open() for _ in range(threads - 1)]
+print("open", flush=True)
+sys.stdin.readline()
 def sign(session):
     key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, label="key")
     for _ in range(signatures):
@@ -34,8 +36,23 @@ print(round(threads * signatures / (time.perf_counter() - began)))
 
 
 def started(threads: int) -> "subprocess.Popen[str]":
+    """A process whose sessions are open, waiting for a line to sign. They open in turn, as workers do (`pin.Logins`):
+    SoftHSM writes its token's file at a login, and who looks for the token meanwhile may find none.
+    """
     command = [sys.executable, "-c", CHILD, MODULE, PIN, str(threads), str(SIGNATURES)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    begun = subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert begun.stdout is not None
+    if begun.stdout.readline() != "open\n":
+        pytest.fail(begun.communicate()[1])
+    return begun
+
+
+def go(*begun: "subprocess.Popen[str]") -> None:
+    for each in begun:
+        assert each.stdin is not None
+        each.stdin.write("\n")
+        each.stdin.flush()
 
 
 @pytest.fixture
@@ -47,10 +64,12 @@ def key(store):
 
 def test_one_thread_and_two_processes_finish_and_what_two_threads_do_is_told(key, capsys):
     one = started(1)
+    go(one)
     alone, said = one.communicate(timeout=240)
     assert one.returncode == 0, said
 
     pair = [started(1), started(1)]
+    go(*pair)
     rates = []
     for each in pair:
         rate, said = each.communicate(timeout=240)
@@ -58,6 +77,7 @@ def test_one_thread_and_two_processes_finish_and_what_two_threads_do_is_told(key
         rates.append(int(rate))
 
     two = started(2)
+    go(two)
     try:
         rate, said = two.communicate(timeout=60)
     except subprocess.TimeoutExpired:  # a deadlock is an outcome too
