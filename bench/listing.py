@@ -84,9 +84,9 @@ async def one_list(resources: Resources, publications: Publications) -> tuple[fl
     """Revoke one and sign; at first everything is read, as after a start. Gives seconds, and megabytes."""
     await resources.store.write(lambda unit: revoke(unit, os.urandom(15).hex()))
     publications.rest("authority", 0)
-    revisions, states = await outlook(resources)
+    seen = await outlook(resources)
     began = time.perf_counter()
-    assert await renew_revocation_lists(resources, publications, authority(), states, revisions["authority"]) == 1
+    assert await renew_revocation_lists(resources, publications, authority(), seen) == 1
     seconds = time.perf_counter() - began
     held = publications.current("authority", now())
     assert held is not None

@@ -221,6 +221,7 @@ class _Comparison:
                 ocsp_urls=old.ocsp_urls if each.ocsp_urls is None else tuple(each.ocsp_urls),
                 lists=nouns.lists_of(each, old.lists, where),
             )
+            nouns.check_deltas(new.lists, new.crl_urls, where)
             if new != old:
                 self._changes.append(Change(False, "authority", old.name, changed(old, new)))
                 saved.append(new)

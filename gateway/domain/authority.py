@@ -47,12 +47,15 @@ class ListSettings:
 
     `lifetime` is from thisUpdate to nextUpdate: a week outlives a long weekend without a signer. A list is signed again
     after `refresh` even when nothing changed: a day keeps what caches hold young. With `partitions`, what is issued
-    names the list of its partition, which stays short.
+    names the list of its partition, which stays short. With `deltas`, a change is on a delta list at once, which lasts
+    for `delta_lifetime`, and on the complete one at its next turn (5.2.4).
     """
 
     lifetime: timedelta = timedelta(days=7)
     refresh: timedelta = timedelta(days=1)
     partitions: int = 0
+    deltas: bool = False
+    delta_lifetime: timedelta = timedelta(hours=1)
 
 
 PARTITION: Final = "{partition}"
@@ -100,6 +103,10 @@ class Authority:
         """The distribution point's URLs for a partition, or for what names the whole list."""
         return _crl_addresses(self.crl_urls, partition)
 
+    def delta_addresses(self, partition: int | None) -> tuple[str, ...]:
+        """Where the deltas to the list of a partition, or to the whole one, are found; () if there are to be none."""
+        return delta_addresses(self.crl_urls, partition) if self.lists.deltas else ()
+
     @property
     def issues(self) -> bool:
         """Whether it issues for profiles. One that does not goes on with its revocation lists and OCSP."""
@@ -132,6 +139,21 @@ def _crl_addresses(urls: tuple[str, ...], partition: int | None) -> tuple[str, .
     if partition is None:
         return tuple(url for url in urls if PARTITION not in url)
     return tuple(url.replace(PARTITION, str(partition)) for url in urls)
+
+
+@lru_cache(maxsize=1024)
+def delta_addresses(urls: tuple[str, ...], partition: int | None) -> tuple[str, ...]:
+    """Of an authority's CRL addresses those of the deltas to a partition's list, or to the whole one.
+
+    `X-delta.crl` beside each `X.crl` of plain HTTP: whoever fetches the one can fetch the other. Where an address ends
+    in `/{partition}.crl`, the whole list is what stands there without it.
+    """
+    if partition is None:
+        lists = tuple(url.replace(f"/{PARTITION}.crl", ".crl") for url in urls)
+    else:
+        lists = tuple(url.replace(PARTITION, str(partition)) for url in urls if PARTITION in url)
+    plain = (url for url in lists if url.startswith("http://") and url.endswith(".crl") and PARTITION not in url)
+    return tuple(dict.fromkeys(url.removesuffix(".crl") + "-delta.crl" for url in plain))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Final
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
-from gateway.actions.publish import RevocationList, revocation_list
+from gateway.actions.publish import WHOLE, Publications, RevocationList, delta_list, revocation_list
+from gateway.actions.resources import Resources
 from gateway.domain.authority import Authority, AuthorityStatus
 from gateway.fronts.endpoint import Answer, Endpoint
 from gateway.fronts.front import Front
@@ -31,41 +32,58 @@ WRONG_METHOD: Final = text(405, "only GET and HEAD", (("Allow", "GET, HEAD"),))
 # Ten minutes: short enough that a revocation gets about, long enough for a fleet that starts at once.
 FRESH: Final = 600  # seconds
 CACHED: Final = (("Cache-Control", f"public, max-age={FRESH}"),)
+# A delta is asked for because it is new, and is short: a minute takes most of a crowd off the gateway all the same.
+DELTA_FRESH: Final = 60  # seconds
 MAX_PARTITION_DIGITS: Final = 6
+
+Find = Callable[[Resources, Publications, Authority, int], Awaitable[RevocationList | None]]
 
 
 def publication_routes(front: Front) -> list[BaseRoute]:
-    """`/ca/{authority}.crt`, `/ca/{authority}.crl` and `/ca/{authority}/{partition}.crl`, DER."""
+    """`/ca/{authority}.crt`, `/ca/{authority}.crl`, `/ca/{authority}/{partition}.crl` and their `-delta.crl`, DER."""
 
     async def certificate(authority: Authority, scope: Scope) -> Reply:  # noqa: ARG001, the shape of every body
         return Reply(200, authority.certificate, CERTIFICATE, CACHED)
 
-    async def crl(authority: Authority, scope: Scope) -> Reply:
-        held = await revocation_list(front.resources, front.publications, authority)
-        return NOWHERE if held is None else _list(held, front.resources.now(), scope)
+    def listed(find: Find, fresh: int) -> Endpoint:
+        async def body(authority: Authority, scope: Scope) -> Reply:
+            part = _part(scope)
+            if part is None:
+                return NOWHERE
+            held = await find(front.resources, front.publications, authority, part)
+            return NOWHERE if held is None else _list(held, front.resources.now(), fresh, scope)
 
-    async def partition(authority: Authority, scope: Scope) -> Reply:
-        digits: str = scope["path_params"]["partition"]
-        # One spelling of each number: caches must not be filled with others.
-        if len(digits) > MAX_PARTITION_DIGITS or not digits.isdecimal() or digits != str(int(digits)):
-            return NOWHERE
-        held = await revocation_list(front.resources, front.publications, authority, int(digits))
-        return NOWHERE if held is None else _list(held, front.resources.now(), scope)
+        return uncounted(body)
 
     def uncounted(body: Callable[[Authority, Scope], Awaitable[Reply]]) -> Endpoint:
         return Endpoint(front, _published(front, body), text, counted=False)
 
+    complete, delta = listed(revocation_list, FRESH), listed(delta_list, DELTA_FRESH)
+    # No authority's name ends in -delta: these come first.
     return [
         Route("/ca/{name}.crt", uncounted(certificate), methods=None),
-        Route("/ca/{name}.crl", uncounted(crl), methods=None),
-        Route("/ca/{name}/{partition}.crl", uncounted(partition), methods=None),
+        Route("/ca/{name}-delta.crl", delta, methods=None),
+        Route("/ca/{name}/{partition}-delta.crl", delta, methods=None),
+        Route("/ca/{name}.crl", complete, methods=None),
+        Route("/ca/{name}/{partition}.crl", complete, methods=None),
     ]
 
 
-def _list(held: RevocationList, now: datetime, scope: Scope) -> Reply:
+def _part(scope: Scope) -> int | None:
+    """The partition that the path names, or the whole; None if it is no number."""
+    digits: str | None = scope["path_params"].get("partition")
+    if digits is None:
+        return WHOLE
+    # One spelling of each number: caches must not be filled with others.
+    if len(digits) > MAX_PARTITION_DIGITS or not digits.isdecimal() or digits != str(int(digits)):
+        return None
+    return int(digits)
+
+
+def _list(held: RevocationList, now: datetime, fresh: int, scope: Scope) -> Reply:
     """A list, or that it is still the same; no cache may keep it beyond its nextUpdate (RFC 9111, 4.2)."""
     tag = f'"{held.number:x}"'
-    fresh = min(FRESH, int((held.next_update - now).total_seconds()))
+    fresh = min(fresh, int((held.next_update - now).total_seconds()))
     headers = (
         ("Cache-Control", f"public, max-age={fresh}"),
         ("ETag", tag),

@@ -30,7 +30,7 @@ async def keep_published(resources: Resources, publications: Publications, *, gl
 async def renew_all(resources: Resources, publications: Publications) -> None:
     """One round: every authority that has a certificate."""
     try:
-        revisions, states = await outlook(resources)
+        seen = await outlook(resources)
     except OUTAGES as trouble:
         log.warning("revocation lists not looked after: %s", trouble)
         return
@@ -38,9 +38,7 @@ async def renew_all(resources: Resources, publications: Publications) -> None:
         if authority.status is AuthorityStatus.PENDING_CERTIFICATE:
             continue
         try:
-            signed = await renew_revocation_lists(
-                resources, publications, authority, states, revisions.get(authority.id, 0)
-            )
+            signed = await renew_revocation_lists(resources, publications, authority, seen)
             if signed:
                 log.info("authority %s: %d revocation list(s) signed", authority.name, signed)
         except (Refusal, *OUTAGES) as trouble:

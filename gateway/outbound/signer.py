@@ -163,12 +163,19 @@ class Signer:
         next_update: int,
         entries: bytes,
         names: Sequence[str] = (),
+        base_number: int | None = None,
+        freshest: Sequence[str] = (),
     ) -> bytes:
         """Sign a CRL of packed `entries` (see `ENTRY`). Gives its DER; with `names`, its distribution point's.
 
+        With `base_number` it is a delta to the complete list of that number; `freshest` is where a complete list's
+        delta is found (RFC 5280, 5.2.4 and 5.2.6).
+
         It travels apart from all else: a worker makes a long list in slices, between the frames of other connections.
         """
-        verb = messages.SignCrl(issuer, number, this_update, next_update, [], list(names), packed=entries)
+        verb = messages.SignCrl(
+            issuer, number, this_update, next_update, [], list(names), base_number, list(freshest), entries
+        )
         outcome = await self._ask(verb, issuer, self._lists, LIST_DEADLINE)
         if not isinstance(outcome, messages.RevocationList):
             raise _unexpected(outcome)

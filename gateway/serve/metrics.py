@@ -117,6 +117,7 @@ def _authorities(resources: Resources, publications: Publications, statuses: Sta
     newest = statuses.newest()
     ends: list[tuple[float, dict[str, str]]] = []
     lists: list[tuple[float, dict[str, str]]] = []
+    deltas: list[tuple[float, dict[str, str]]] = []
     answers: list[tuple[float, dict[str, str]]] = []
     for each in resources.catalogue().authorities:
         if each.status is AuthorityStatus.PENDING_CERTIFICATE:
@@ -125,12 +126,15 @@ def _authorities(resources: Resources, publications: Publications, statuses: Sta
         ends.append((_until(each.not_after, now), label))
         if (due := publications.earliest(each.id)) is not None:
             lists.append((_until(due, now), label))
+        if (due := publications.earliest_delta(each.id)) is not None:
+            deltas.append((_until(due, now), label))
         if (signed := newest.get(each.id)) is not None:
             answers.append((_until(signed, now), label))
     yield gauge("muster_authority_not_after_seconds", "Until an authority's certificate ends.", *ends)
     yield gauge(
         "muster_crl_next_update_seconds", "Until nextUpdate of an authority's list, the first of several.", *lists
     )
+    yield gauge("muster_delta_crl_next_update_seconds", "The same of its deltas, where its lists name them.", *deltas)
     yield gauge("muster_ocsp_next_update_seconds", "Until nextUpdate of the OCSP answer signed last.", *answers)
     yield gauge("muster_ocsp_answers_kept", "OCSP answers that are handed out again.", (len(statuses.held), {}))
 

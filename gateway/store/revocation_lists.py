@@ -88,9 +88,9 @@ def keep(unit: Unit, signed: ListState, der: bytes) -> bool:
     return kept == 1
 
 
-def give_back(unit: Unit, issuer_id: str, part: int, number: int) -> None:
-    """Let go of a claim under which nothing was signed; the number is never used."""
-    unit.run("revocation_lists.give_back", issuer_id=issuer_id, part=part, number=number)
+def give_back(unit: Unit, issuer_id: str, part: int, number: int) -> bool:
+    """Let go of a claim: nothing was signed under it, or a delta. Its number is never reused. False if it was lost."""
+    return unit.run("revocation_lists.give_back", issuer_id=issuer_id, part=part, number=number) == 1
 
 
 def give_all_back(unit: Unit) -> int:

@@ -179,6 +179,21 @@ async def test_what_was_applied_enrolls_as_declared(installation):
     assert issuing.not_after == NOW + timedelta(days=3650)
 
 
+async def test_deltas_are_turned_on_beside_the_addresses_that_are_there_and_stay_until_they_are_turned_off(
+    installation,
+):
+    """D19."""
+    url = 'crlUrls = ["http://a.example/x.crl"]'
+    await installation.apply(declaration(authority=url))
+    for said, on in (("crlDeltas = true", True), ("", True), ("crlDeltas = false", False)):
+        await installation.apply(declaration(authority=said))
+        [authority] = (await installation.catalogue()).authorities
+        assert authority.lists.deltas is on
+    await installation.apply(declaration(authority="crlDeltas = true"))
+    with pytest.raises(DeclarationError, match="crlDeltas: crlUrls needs an address"):
+        await installation.apply(declaration(authority='crlUrls = ["https://a.example/x.crl"]'))
+
+
 async def test_the_ceremonys_certificates_stand_in_the_inventory(installation):
     await installation.apply(DEMO)
     found = await installation.catalogue()
@@ -271,6 +286,7 @@ async def test_a_profile_that_gets_another_policy_says_so(installation):
         ('[[authorities]]\nname = "issuing"\nsubject = "CN=Other"', "authorities[0].subject: this authority is"),
         ('[[authorities]]\nname = "issuing"\nkeyAlgorithm = "ED25519"', "authorities[0].keyAlgorithm: this authority has a key of EC_prime256v1"),
         ('[[authorities]]\nname = "issuing"\nparent = "issuing"', "authorities[0].parent: an authority keeps its parent"),
+        ('[[authorities]]\nname = "issuing"\ncrlDeltas = true', "authorities[0].crlDeltas: crlUrls needs an address of plain HTTP"),
         ('[[authorities]]\nname = "issuing"\nscep = true', "authorities[0].scep: this authority was made without a key for SCEP"),
         ('[[applications]]\nname = "a"\nprofiles = ["web"]\nenrollment.web.est = { label = "shop.web" }', 'applications[0].enrollment.web.est.label: "shop.web" is the label of shop/web already'),
         ('[[policies]]\nname = "p"\npreset = "x"', 'policies[0].preset: "x" is not known'),

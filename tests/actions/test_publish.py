@@ -52,10 +52,7 @@ async def revoked(house: House, *, not_after: dt.datetime, partition: int | None
 async def renew(house: House, authority: Authority, publications: Publications | None = None) -> int:
     publications = publications or house.front.publications
     publications.rest(authority.id, 0)
-    revisions, states = await outlook(house.resources)
-    return await renew_revocation_lists(
-        house.resources, publications, authority, states, revisions.get(authority.id, 0)
-    )
+    return await renew_revocation_lists(house.resources, publications, authority, await outlook(house.resources))
 
 
 def on(publications: Publications, authority: Authority, now: dt.datetime, part: int = WHOLE) -> set[int]:

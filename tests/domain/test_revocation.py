@@ -63,10 +63,36 @@ def test_with_partitions_it_names_that_of_its_serial(partitions: int, serial: in
     assert spread.crl_addresses(None) == ("http://a/ca/x.crl",)
 
 
+@pytest.mark.parametrize(
+    ("urls", "whole", "third"),
+    [
+        (("http://a/ca/x.crl",), ("http://a/ca/x-delta.crl",), ()),
+        (("http://a/x.crl", "https://b/x.crl", "http://c/list"), ("http://a/x-delta.crl",), ()),
+        (("http://a/ca/x/{partition}.crl",), ("http://a/ca/x-delta.crl",), ("http://a/ca/x/3-delta.crl",)),
+        (
+            ("http://a/x-{partition}.crl", "http://b/x/{partition}.crl", "http://b/x.crl"),
+            ("http://b/x-delta.crl",),
+            ("http://a/x-3-delta.crl", "http://b/x/3-delta.crl"),
+        ),
+        (("http://a/{partition}/x.crl",), (), ("http://a/3/x-delta.crl",)),
+        ((), (), ()),
+    ],
+)
+def test_a_delta_stands_beside_its_list_over_plain_http(
+    urls: tuple[str, ...], whole: tuple[str, ...], third: tuple[str, ...]
+):
+    """RFC 5280, 5.2.6: of the same scope as the list that names it."""
+    plain = replace(things.authority(), lists=ListSettings(partitions=4, deltas=True), crl_urls=urls)
+    assert (plain.delta_addresses(None), plain.delta_addresses(3)) == (whole, third)
+    without = replace(plain, lists=ListSettings(partitions=4))
+    assert (without.delta_addresses(None), without.delta_addresses(3)) == ((), ())
+
+
 def test_every_reason_has_its_value_in_crlreason():
     assert [reason_of(each.code) for each in RevocationReason] == list(RevocationReason)
 
 
+NO_PLACE = "crlUrls needs an address of plain HTTP that ends in .crl: deltas stand beside it"
 HTTP, SPREAD = "http://a/ca/x.crl", "http://a/ca/x/{partition}.crl"
 
 
@@ -95,6 +121,24 @@ HTTP, SPREAD = "http://a/ca/x.crl", "http://a/ca/x/{partition}.crl"
             {"crl_urls": [SPREAD]},
             ["authorities[0].crlUrls: crlPartitions is 0: no address may have {partition} in it"],
         ),
+        ({"crl_deltas": True, "crl_urls": [HTTP], "crl_delta_lifetime": "12h"}, []),
+        ({"crl_deltas": True, "crl_urls": [SPREAD], "crl_partitions": 4}, []),
+        ({"crl_deltas": True}, []),  # beside the addresses that are there
+        ({"crl_deltas": False, "crl_urls": []}, []),
+        (
+            {"crl_deltas": True, "crl_urls": ["https://a/ca/x.crl"]},
+            [f"authorities[0].crlDeltas: {NO_PLACE}"],
+        ),
+        (
+            {"crl_lifetime": "2d", "crl_delta_lifetime": "3d"},
+            ["authorities[0].crlDeltaLifetime: must be at most crlLifetime"],
+        ),
+        (
+            {"crl_delta_lifetime": "90s"},
+            [
+                "authorities[0].crlDeltaLifetime: a duration is a number and one of h, d, m (30 days), y (365 days), such as 90d"
+            ],
+        ),
     ],
 )
 def test_what_a_declaration_may_say_of_lists(given_: dict[str, object], found: list[str]):
@@ -103,7 +147,9 @@ def test_what_a_declaration_may_say_of_lists(given_: dict[str, object], found: l
 
 
 def test_what_is_left_out_stays_and_a_short_lifetime_shortens_the_refresh():
-    old, at = ListSettings(DAY * 30, DAY * 3, 8), nouns.Problems([], "")
+    old, at = ListSettings(DAY * 30, DAY * 3, 8, True, DAY / 4), nouns.Problems([], "")
     assert nouns.lists_of(AuthorityDeclaration(name="x"), old, at) == old
+    off = AuthorityDeclaration(name="x", crl_deltas=False, crl_delta_lifetime="2h")
+    assert nouns.lists_of(off, old, at) == ListSettings(DAY * 30, DAY * 3, 8, False, DAY / 12)
     short = AuthorityDeclaration(name="x", crl_lifetime="8h")
     assert nouns.lists_of(short, ListSettings(), at) == ListSettings(DAY / 3, DAY / 6, 0)

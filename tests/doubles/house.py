@@ -43,7 +43,7 @@ from tests.doubles.asgi import Answered, ask
 from tests.doubles.issuer import NOW, Issuer, SignerDouble, dice, pair
 
 PASSPHRASE = "correct horse battery"
-REASONS = dict(zip((1, 2, 3, 4, 5, 6, 9, 10), list(x509.ReasonFlags)[1:9], strict=True))
+REASONS = dict(zip((1, 2, 3, 4, 5, 6, 9, 10, 8), list(x509.ReasonFlags)[1:], strict=True))
 CHALLENGE = "staple-staple-staple"
 USER = "dev1"
 
@@ -117,7 +117,16 @@ class HouseSigner(SignerDouble):
         return self.issuer.ra_key.sign(hasher.finalize(), padding.PKCS1v15(), Prehashed(chosen))
 
     async def sign_crl(
-        self, issuer: str, *, number: int, this_update: int, next_update: int, entries: bytes, names=()
+        self,
+        issuer: str,
+        *,
+        number: int,
+        this_update: int,
+        next_update: int,
+        entries: bytes,
+        names=(),
+        base_number=None,
+        freshest=(),
     ) -> bytes:
         if self.crash:
             raise self.crash
@@ -127,6 +136,7 @@ class HouseSigner(SignerDouble):
             dt.datetime.fromtimestamp(next_update, dt.UTC),
         ).add_extension(x509.CRLNumber(number), critical=False)
         for serial, when, reason in ENTRY.iter_unpack(entries):
+            assert reason != 8 or base_number is not None  # RFC 5280, 5.3.1
             entry = x509.RevokedCertificateBuilder(
                 int.from_bytes(serial, "big"), dt.datetime.fromtimestamp(when, dt.UTC)
             )
@@ -137,6 +147,15 @@ class HouseSigner(SignerDouble):
             point = [x509.UniformResourceIdentifier(each) for each in names]
             builder = builder.add_extension(
                 x509.IssuingDistributionPoint(point, None, False, False, None, False, False), critical=True
+            )
+        if base_number is not None:
+            assert base_number < number
+            assert not freshest
+            builder = builder.add_extension(x509.DeltaCRLIndicator(base_number), critical=True)
+        if freshest:
+            where = [x509.UniformResourceIdentifier(each) for each in freshest]
+            builder = builder.add_extension(
+                x509.FreshestCRL([x509.DistributionPoint(where, None, None, None)]), critical=False
             )
         self.lists += 1
         return builder.sign(self.issuer.key, hashes.SHA256()).public_bytes(Encoding.DER)

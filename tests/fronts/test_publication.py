@@ -227,3 +227,68 @@ async def test_a_partition_is_where_its_certificates_say(house: House):
         assert point.value.full_name[0].value == f"http://localhost:8080/ca/test-root/{part}.crl"
     for wrong in ("2", "00", "01", "-1", "-2", "x", "1x", "%D9%A1", "1" * 30):
         assert (await house.ask("GET", f"/ca/test-root/{wrong}.crl")).status == 404, wrong
+
+
+async def with_deltas(house: House, partitions: int = 0) -> None:
+    url = (
+        "http://localhost:8080/ca/test-root/{partition}.crl" if partitions else "http://localhost:8080/ca/test-root.crl"
+    )
+    lists = ListSettings(deltas=True, partitions=partitions)
+    await house.save(replace(house.pair, authority=replace(house.pair.authority, lists=lists, crl_urls=(url,))))
+    await renew_all(house.resources, house.front.publications)
+
+
+@pytest.mark.parametrize("partitions", [0, 2])
+async def test_a_delta_is_where_its_list_says(house: House, partitions: int):
+    """RFC 5280, 5.2.6."""
+    await with_deltas(house, partitions)
+    for path in ("/ca/test-root.crl", *(f"/ca/test-root/{part}.crl" for part in range(partitions))):
+        complete = x509.load_der_x509_crl((await house.ask("GET", path, scheme="http")).body)
+        [point] = complete.extensions.get_extension_for_class(x509.FreshestCRL).value
+        [name] = point.full_name or ()
+        answer = await house.ask("GET", name.value.removeprefix("http://localhost:8080"), scheme="http")
+        assert (answer.status, answer.header("Content-Type")) == (200, "application/pkix-crl")
+        delta = x509.load_der_x509_crl(answer.body)
+        indicator = delta.extensions.get_extension_for_class(x509.DeltaCRLIndicator).value
+        assert indicator.crl_number == number(complete) < number(delta)
+    assert (await house.ask("GET", f"/ca/test-root/{partitions}-delta.crl")).status == 404
+
+
+async def test_a_cache_keeps_a_delta_a_minute_and_is_told_when_it_is_the_same(house: House):
+    await with_deltas(house)
+    first = await house.ask("GET", "/ca/test-root-delta.crl")
+    tag, modified = first.header("ETag"), first.header("Last-Modified")
+    assert tag
+    assert modified
+    assert first.header("Cache-Control") == "public, max-age=60"
+    assert first.header("Expires") == "Tue, 01 Jan 2030 00:01:00 GMT"
+    for headers in ({"If-None-Match": tag}, {"If-Modified-Since": modified}):
+        answer = await house.ask("GET", "/ca/test-root-delta.crl", headers=headers)
+        assert (answer.status, answer.body, answer.header("ETag")) == (304, b"", tag)
+    head = await house.ask("HEAD", "/ca/test-root-delta.crl")
+    assert (head.status, head.body, head.header("ETag")) == (200, b"", tag)
+    assert (await house.ask("POST", "/ca/test-root-delta.crl")).status == 405
+    await revoke_one(house)
+    house.front.publications.rest("authority", 0)
+    await renew_all(house.resources, house.front.publications)
+    for headers in ({"If-None-Match": tag}, {"If-Modified-Since": modified}):
+        assert (await house.ask("GET", "/ca/test-root-delta.crl", headers=headers)).status == 200
+    house.now += dt.timedelta(minutes=59, seconds=40)
+    answer = await house.ask("GET", "/ca/test-root-delta.crl")
+    assert answer.header("Cache-Control") == "public, max-age=20"
+
+
+async def test_a_delta_that_has_run_out_is_never_handed_out(house: House):
+    """RFC 5280, 6.3.3: better none than an old one."""
+    await with_deltas(house)
+    house.now += ListSettings().delta_lifetime + dt.timedelta(seconds=1)
+    house.signer.crash = SignerUnreachable("away")
+    assert (await house.ask("GET", "/ca/test-root-delta.crl")).status == 503
+    house.signer.crash = None
+    assert (await house.ask("GET", "/ca/test-root-delta.crl")).status == 200
+
+
+async def test_an_authority_without_deltas_has_none_anywhere(house: House):
+    await crl(house)
+    for path in ("/ca/test-root-delta.crl", "/ca/test-root/0-delta.crl", "/ca/other-delta.crl", "/ca/-delta.crl"):
+        assert (await house.ask("GET", path)).status == 404, path

@@ -57,9 +57,11 @@ class Client:
     def __init__(self, outcome: messages.Outcome | Exception) -> None:
         self.outcome = outcome
         self.shares: list[str] = []
+        self.verbs: list[messages.Verb] = []
 
     async def ask(self, verb: messages.Verb, *, share: str, deadline: float, told: bool = False) -> messages.Outcome:
         self.shares.append(share)
+        self.verbs.append(verb)
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -90,6 +92,18 @@ async def test_each_verb_gives_what_it_is_for():
     assert await signer(made).generate_key("RSA_2048", share="a") == made
     crl = signer(messages.RevocationList(b"l")).sign_crl("ca", number=1, this_update=0, next_update=1, entries=b"")
     assert await crl == b"l"
+
+
+async def test_a_delta_is_asked_for_by_its_base_and_a_list_may_say_where_its_delta_is():
+    """RFC 5280, 5.2.4 and 5.2.6."""
+    client = Client(messages.RevocationList(b"l"))
+    ours, times = Signer(client), {"this_update": 0, "next_update": 1, "entries": b""}  # type: ignore[arg-type]
+    await ours.sign_crl("ca", number=7, base_number=4, names=["http://a/0.crl"], **times)
+    await ours.sign_crl("ca", number=8, freshest=["http://a/delta.crl"], **times)
+    assert client.verbs == [
+        messages.SignCrl("ca", 7, 0, 1, [], ["http://a/0.crl"], base_number=4),
+        messages.SignCrl("ca", 8, 0, 1, [], freshest=["http://a/delta.crl"]),
+    ]
 
 
 @pytest.mark.parametrize(

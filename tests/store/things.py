@@ -78,7 +78,7 @@ def authority() -> Authority:
         successor_id="issuing-g2",
         links=(b"\x30old with new", b"\x30new with old"),
         predecessor_id="issuing-g0",
-        lists=ListSettings(timedelta(days=3), timedelta(hours=7), 16),
+        lists=ListSettings(timedelta(days=3), timedelta(hours=7), 16, True, timedelta(hours=2)),
     )
 
 

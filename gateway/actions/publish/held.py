@@ -13,13 +13,17 @@ from gateway.store.revocation_lists import WHOLE
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """A signed list, DER. `revision` is that of the issuer's revocations that it shows."""
+    """A signed list, complete or a delta, DER. `revision` is that of the issuer's revocations that it shows.
+
+    `freshest` is where a complete list says that its delta is.
+    """
 
     der: bytes
     number: int
     this_update: datetime
     next_update: datetime
     revision: int
+    freshest: tuple[str, ...] = ()
 
 
 class Publications:
@@ -27,8 +31,10 @@ class Publications:
 
     def __init__(self) -> None:
         self._lists: dict[tuple[str, int], RevocationList] = {}
+        self._deltas: dict[tuple[str, int], RevocationList] = {}
         self._turns: dict[str, trio.Lock] = {}
         self._ledgers: dict[str, Ledger] = {}
+        self._changes: dict[str, Ledger] = {}
         self._rest_until: dict[str, float] = {}
         self.claimed: dict[
             tuple[str, int], int
@@ -40,9 +46,23 @@ class Publications:
         held = self._lists.get((authority_id, part))
         return held if held is not None and now < held.next_update else None
 
+    def delta(self, authority_id: str, now: datetime, part: int = WHOLE) -> RevocationList | None:
+        """The delta of this part, unless it has run out."""
+        held = self._deltas.get((authority_id, part))
+        return held if held is not None and now < held.next_update else None
+
     def earliest(self, authority_id: str) -> datetime | None:
-        """When the first of an authority's lists runs out, or ran out; None while there is none."""
+        """When the first of an authority's complete lists runs out, or ran out; None while there is none."""
         ends = [each.next_update for (issuer_id, _), each in self._lists.items() if issuer_id == authority_id]
+        return min(ends, default=None)
+
+    def earliest_delta(self, authority_id: str) -> datetime | None:
+        """The same of its deltas, as far as its lists name one."""
+        ends = [
+            each.next_update
+            for place, each in self._deltas.items()
+            if place[0] == authority_id and (of := self._lists.get(place)) is not None and of.freshest
+        ]
         return min(ends, default=None)
 
     def number(self, authority_id: str, part: int) -> int:
@@ -50,9 +70,18 @@ class Publications:
         held = self._lists.get((authority_id, part))
         return 0 if held is None else held.number
 
+    def delta_number(self, authority_id: str, part: int) -> int:
+        """The same of the delta."""
+        held = self._deltas.get((authority_id, part))
+        return 0 if held is None else held.number
+
     def keep(self, authority_id: str, part: int, signed: RevocationList) -> None:
         """Hand out `signed` from now on."""
         self._lists[authority_id, part] = signed
+
+    def keep_delta(self, authority_id: str, part: int, signed: RevocationList) -> None:
+        """Hand out the delta `signed` from now on."""
+        self._deltas[authority_id, part] = signed
 
     def turn(self, authority_id: str) -> trio.Lock:
         """Who holds this lock works on the authority's lists; the others find them when it is their turn."""
@@ -61,6 +90,19 @@ class Publications:
     def ledger(self, authority_id: str) -> Ledger:
         """What this authority has revoked, as far as it was read."""
         return self._ledgers.setdefault(authority_id, Ledger())
+
+    def changes(self, authority_id: str, after: int) -> Ledger:
+        """What this authority has changed after a revision, for its deltas; it may be some more, which others asked."""
+        held = self._changes.get(authority_id)
+        if held is None or held.since > after:
+            held = self._changes[authority_id] = Ledger(after)
+        return held
+
+    def forget_changes(self, authority_id: str, before: int) -> None:
+        """No delta asks for what changed up to this revision any more."""
+        held = self._changes.get(authority_id)
+        if held is not None and held.since < before:
+            del self._changes[authority_id]
 
     def ring(self) -> None:
         """Something was revoked by this process: the job need not wait for its next look at the store."""

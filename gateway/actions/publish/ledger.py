@@ -32,17 +32,22 @@ _REMOVED: Final = RevocationReason.REMOVE_FROM_CRL.code
 
 
 class Ledger:
-    """The revocations of one authority, ordered by serial; `revision` is the latest that it has seen."""
+    """The revocations of one authority, ordered by serial; `revision` is the latest that it has seen.
 
-    def __init__(self) -> None:
+    With `since` those alone that changed after that revision: a delta list costs what changed, not what is revoked.
+    """
+
+    def __init__(self, since: int = 0) -> None:
+        self.since: Final = since
         self._records = b""
         self._latest: dict[int, int] = {}
-        self._known = (0, "")
+        self._known = (since + 1, "")  # all rows of one revision are committed at once
+        self._revision = since
 
     @property
     def revision(self) -> int:
         """The issuer's revision up to which everything is here."""
-        return self._known[0]
+        return self._revision
 
     def __len__(self) -> int:
         return len(self._records) // _RECORD.size
@@ -50,7 +55,7 @@ class Ledger:
     def changed(self, part: int) -> int:
         """The latest revision that concerns this part."""
         if part == WHOLE:
-            return self.revision
+            return self._revision
         return max(self._latest.get(part, 0), self._latest.get(EVERY_PARTITION, 0))
 
     async def catch_up(self, resources: Resources, issuer_id: str) -> None:
@@ -81,6 +86,7 @@ class Ledger:
             self._latest[partition] = row.revision
         self._records = self._merged(sorted(fresh.items()))
         self._known = (page[-1].revision, page[-1].serial)
+        self._revision = page[-1].revision
 
     def _merged(self, fresh: list[tuple[bytes, bytes]]) -> bytes:
         old = memoryview(self._records)
@@ -123,6 +129,27 @@ class Ledger:
                     if entry[-1] != _REMOVED
                     and (whole or partition in wanted)
                     and (not_after >= until or revision > listed)
+                )
+            )
+            await trio.lowlevel.checkpoint()
+        return b"".join(chunks)
+
+    async def changes(self, part: int, *, after: int, now: int) -> bytes:
+        """The packed entries of a delta to a list of the revision `after`; what is revoked, or released from its hold.
+
+        What has expired meanwhile stays until a complete list had it: the first list that has it may be a delta, and
+        "the revocation notice MUST be included in all subsequent delta CRLs until" then (RFC 5280, 5.2.4).
+        """
+        wanted, latest = (part, EVERY_PARTITION), now.to_bytes(_WHEN, "big")
+        records = memoryview(self._records)
+        chunks: list[bytes] = []
+        for start in range(0, len(records), STRIDE * _RECORD.size):
+            some = records[start : start + STRIDE * _RECORD.size]
+            chunks.append(
+                b"".join(
+                    entry if entry[_SERIAL:-1] <= latest else entry[:_SERIAL] + latest + entry[-1:]
+                    for entry, _, partition, revision in _RECORD.iter_unpack(some)
+                    if revision > after and (part == WHOLE or partition in wanted)
                 )
             )
             await trio.lowlevel.checkpoint()

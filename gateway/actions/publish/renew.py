@@ -6,35 +6,33 @@ store hand out what was kept there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
 import trio
 
-from gateway.actions.outage import outage
 from gateway.actions.publish.held import Publications, RevocationList
-from gateway.actions.publish.ledger import Ledger
+from gateway.actions.publish.outlook import Outlook, outlook
+from gateway.actions.publish.sign import BACKDATE, Signing, freshest, held_delta, held_list, names
 from gateway.actions.resources import Resources
-from gateway.domain.authority import PARTITION, Authority
+from gateway.domain.authority import Authority
 from gateway.domain.refusal import Refusal, RefusalReason
-from gateway.outbound.signer import SignerFailure
-from gateway.store import revocation_lists, revocations
+from gateway.store import revocation_deltas, revocation_lists
+from gateway.store.revocation_deltas import DeltaState
 from gateway.store.revocation_lists import WHOLE, ListState
-from gateway.store.unit import EPOCH, Unit
+from gateway.store.unit import Unit
 
-# thisUpdate lies a little in the past, for relying parties whose clock is slow (as notBefore does, A122).
-BACKDATE: Final = timedelta(minutes=5)
-# Longer than a list's deadline at the signer: whoever claimed the number and is silent for so long is gone.
-PATIENCE: Final = timedelta(seconds=45)
 # While lists take long, they are signed for a fifth of the time at most; never later than this after a change.
 SHARE: Final = 4.0
 LONGEST_REST: Final = 10.0  # seconds
+# Each delta is a second later than the one before (thisUpdate): more of them would run ahead of the clock.
+DELTA_REST: Final = 1.0  # seconds
 # How long someone who asks for a list waits for another gateway to sign it, and how often they look.
 GLANCES: Final = 100
 GLANCE: Final = 0.1  # seconds
 
-States = Mapping[tuple[str, int], ListState]
+Held = Callable[[str, datetime, int], RevocationList | None]
 
 
 async def revocation_list(
@@ -45,163 +43,177 @@ async def revocation_list(
     Raises:
         Refusal: BUSY or UNAVAILABLE where signer or store cannot help now.
     """
-    held = publications.current(authority.id, resources.now(), part)
-    if held is not None:
-        return held
+
+    def there(seen: Outlook) -> bool:
+        return part in parts(authority, seen)
+
+    signing = Signing(resources, publications, authority, part)
+    return await _asked_for(signing, publications.current, there, signing.sign_list)
+
+
+async def delta_list(
+    resources: Resources, publications: Publications, authority: Authority, part: int = WHOLE
+) -> RevocationList | None:
+    """The delta in force, signed now if there is none; None where no complete list in force names one.
+
+    So it goes on for those that hold such a list when the authority is to have no deltas any more. Raises as
+    `revocation_list`.
+    """
+
+    def there(seen: Outlook) -> bool:
+        delta = seen.deltas.get((authority.id, part))
+        return delta is not None and resources.now() < delta.named_until
+
+    signing = Signing(resources, publications, authority, part)
+    return await _asked_for(signing, publications.delta, there, signing.sign_delta)
+
+
+async def _asked_for(
+    signing: Signing, held: Held, there: Callable[[Outlook], bool], sign: Callable[[], Awaitable[bool]]
+) -> RevocationList | None:
+    resources, publications = signing.resources, signing.publications
+    authority, part = signing.authority, signing.part
+    found = held(authority.id, resources.now(), part)
+    if found is not None:
+        return found
     for _ in range(GLANCES):
-        states = await resources.store.read(revocation_lists.states)
-        if part not in parts(authority, states):
+        seen = await outlook(resources)
+        if not there(seen):
             return None
         async with publications.turn(authority.id):
-            await _adopt(resources, publications, authority, part, states)
-            if publications.current(authority.id, resources.now(), part) is None:
-                await _sign(resources, publications, authority, part)
-            held = publications.current(authority.id, resources.now(), part)
-        if held is not None:
-            return held
+            await _adopt(resources, publications, authority, part, seen)
+            if held(authority.id, resources.now(), part) is None:
+                await sign()
+            found = held(authority.id, resources.now(), part)
+        if found is not None:
+            return found
         await trio.sleep(GLANCE)  # someone else signs
     raise Refusal(RefusalReason.UNAVAILABLE, "the list is being signed", retry_after=5)
 
 
-def parts(authority: Authority, states: States) -> tuple[int, ...]:
+def parts(authority: Authority, seen: Outlook) -> tuple[int, ...]:
     """The partitions that were ever published or are named from now on, and then the whole list.
 
     Certificates that name a partition live on when the number of partitions changes: its list goes on as well.
     """
-    published = {part for issuer_id, part in states if issuer_id == authority.id and part >= 0}
     named = range(authority.lists.partitions if names(authority, 0, ()) else 0)
-    return (*sorted(published.union(named)), WHOLE)
-
-
-def names(authority: Authority, part: int, before: tuple[str, ...]) -> tuple[str, ...]:
-    """What a partition's list says it is: every address that certificates ever had for it (RFC 5280, 6.3.3, b2i)."""
-    if part == WHOLE:
-        return ()
-    now = (url.replace(PARTITION, str(part)) for url in authority.crl_urls if PARTITION in url)
-    return tuple(dict.fromkeys((*now, *before)))
+    return (*sorted(seen.parts(authority.id).union(named)), WHOLE)
 
 
 async def renew_revocation_lists(
-    resources: Resources, publications: Publications, authority: Authority, states: States, revision: int
+    resources: Resources, publications: Publications, authority: Authority, seen: Outlook
 ) -> int:
-    """Adopt what others signed, and sign what is due; says how many lists were signed.
+    """Adopt what others signed, and sign what is due; says how many lists and deltas were signed.
 
-    `states` and `revision` are the store's, of a moment ago. The whole list comes last, so that its revision says that
-    of all parts: a round that failed in between is made up for by the next.
+    `seen` is of a moment ago. The whole list comes last, so that its revision says that of all parts: a round that
+    failed in between is made up for by the next. A list that names a delta is followed by one.
 
     Raises:
         Refusal: BUSY or UNAVAILABLE where the signer cannot help now. StoreError.
     """
-    signed = 0
+    lists = deltas = 0
     async with publications.turn(authority.id):
-        for part in parts(authority, states):
-            await _adopt(resources, publications, authority, part, states)
-        ledger, whole = publications.ledger(authority.id), states.get((authority.id, WHOLE))
+        every = parts(authority, seen)
+        for part in every:
+            await _adopt(resources, publications, authority, part, seen)
         if publications.resting(authority.id):
             return 0
-        if whole is None or whole.revision < revision:
-            await ledger.catch_up(resources, authority.id)
+        await _catch_up(resources, publications, authority, every, seen)
         began, complete = trio.current_time(), True
-        for part in parts(authority, states):
-            if not _due(resources, publications, authority, part, revision) or (part == WHOLE and not complete):
-                continue
-            done = await _sign(resources, publications, authority, part)
-            complete = complete and done
-            signed += done
-        if signed:
-            publications.rest(authority.id, min(LONGEST_REST, SHARE * (trio.current_time() - began)))
-    return signed
+        for part in every:
+            signing = Signing(resources, publications, authority, part)
+            if _due(resources, publications, authority, part, seen) and (part != WHOLE or complete):
+                done = await signing.sign_list()
+                complete = complete and done
+                lists += done
+            if _delta_due(resources, publications, authority, part, seen):
+                deltas += await signing.sign_delta()
+        if lists or deltas:
+            rest = min(LONGEST_REST, SHARE * (trio.current_time() - began))
+            publications.rest(authority.id, max(rest, DELTA_REST) if deltas else rest)
+    return lists + deltas
 
 
-def _due(resources: Resources, publications: Publications, authority: Authority, part: int, revision: int) -> bool:
+async def _catch_up(
+    resources: Resources, publications: Publications, authority: Authority, every: tuple[int, ...], seen: Outlook
+) -> None:
+    """Read what changed, as far as it decides what is due: for lists that follow each change, and for deltas."""
+    revision, whole = seen.revision(authority.id), seen.lists.get((authority.id, WHOLE))
+    ledger = publications.ledger(authority.id)
+    behind = whole is None or whole.revision < revision
+    if behind and ledger.revision < revision and not all(freshest(authority, part) for part in every):
+        await ledger.catch_up(resources, authority.id)
+    deltas = _named(resources, authority, seen)
+    if not deltas:
+        return
+    since = min(each.base_revision for each in deltas)
+    publications.forget_changes(authority.id, since)
+    if any(each.revision < revision for each in deltas):
+        changes = publications.changes(authority.id, since)
+        if changes.revision < revision:
+            await changes.catch_up(resources, authority.id)
+
+
+def _named(resources: Resources, authority: Authority, seen: Outlook) -> list[DeltaState]:
+    """The deltas that some complete list in force names."""
     now = resources.now()
+    return [
+        each for (issuer_id, _), each in seen.deltas.items() if issuer_id == authority.id and now < each.named_until
+    ]
+
+
+def _due(resources: Resources, publications: Publications, authority: Authority, part: int, seen: Outlook) -> bool:
+    now, says = resources.now(), freshest(authority, part)
     held = publications.current(authority.id, now, part)
     # One of the future was signed while the clock was wrong: relying parties take it for not yet valid.
     if held is None or held.this_update > now:
         return True
+    # Deltas begin with a list that names them. Without them lists follow each change again, and say so no more.
+    if held.freshest != says:
+        return True
     if now >= held.this_update + BACKDATE + min(authority.lists.refresh, authority.lists.lifetime / 2):
         return True
-    changed = revision if part == WHOLE else publications.ledger(authority.id).changed(part)
+    if says:
+        return False
+    changed = seen.revision(authority.id) if part == WHOLE else publications.ledger(authority.id).changed(part)
     return held.revision < changed
 
 
+def _delta_due(
+    resources: Resources, publications: Publications, authority: Authority, part: int, seen: Outlook
+) -> bool:
+    now, held = resources.now(), publications.delta(authority.id, resources.now(), part)
+    state, complete = seen.deltas.get((authority.id, part)), publications.current(authority.id, now, part)
+    names_one = complete is not None and bool(complete.freshest)
+    if not names_one and (state is None or state.named_until <= now):
+        return False
+    if held is None or held.this_update > now:
+        return True
+    # A new list is followed by a delta, though it be empty: one that is older fits the lists before it alone.
+    if names_one and complete is not None and held.number < complete.number:
+        return True
+    if now >= held.this_update + BACKDATE + authority.lists.delta_lifetime / 2:
+        return True
+    if state is None:  # it was signed a moment ago
+        return False
+    return held.revision < publications.changes(authority.id, state.base_revision).changed(part)
+
+
 async def _adopt(
-    resources: Resources, publications: Publications, authority: Authority, part: int, states: States
+    resources: Resources, publications: Publications, authority: Authority, part: int, seen: Outlook
 ) -> None:
     """Hand out what is in the store, where that is newer."""
-    state = states.get((authority.id, part))
-    if state is None or state.number <= publications.number(authority.id, part):
-        return
-    found = await resources.store.read(lambda unit: revocation_lists.find(unit, authority.id, part))
-    if found is not None:
-        publications.keep(authority.id, part, _held(*found))
+    listed, delta = seen.lists.get((authority.id, part)), seen.deltas.get((authority.id, part))
+    if listed is not None and listed.number > publications.number(authority.id, part):
 
+        def unit(unit: Unit) -> tuple[tuple[ListState, bytes] | None, DeltaState | None]:
+            return revocation_lists.find(unit, authority.id, part), revocation_deltas.state(unit, authority.id, part)
 
-async def _sign(resources: Resources, publications: Publications, authority: Authority, part: int) -> bool:
-    """Claim the next number, sign, keep; false if somebody else is at it. The caller has the turn."""
-    own = names(authority, part, ())
-
-    last = publications.claimed.get((authority.id, part), 0)
-
-    def claim(unit: Unit) -> tuple[int, ListState] | None:
-        return revocation_lists.claim(
-            unit, authority.id, part, urls=own, at=resources.now(), patience=PATIENCE, own=last
-        )
-
-    # Whoever asked for the list may go away: a claim that nobody knows of would be in everybody's way.
-    with trio.CancelScope(shield=True):
-        claimed = await resources.store.write(claim)
-    if claimed is None:
-        return False
-    number, before = claimed
-    publications.claimed[authority.id, part] = number
-    try:
-        signed, der = await _signed(resources, publications.ledger(authority.id), authority, before, number)
-    except BaseException:
-        with trio.CancelScope(shield=True):
-            await resources.store.write(lambda unit: revocation_lists.give_back(unit, authority.id, part, number))
-        raise
-    with trio.CancelScope(shield=True):
-        kept = await resources.store.write(lambda unit: revocation_lists.keep(unit, signed, der))
-    if not kept:
-        return False
-    publications.keep(authority.id, part, _held(signed, der))
-    return True
-
-
-async def _signed(
-    resources: Resources, ledger: Ledger, authority: Authority, before: ListState, number: int
-) -> tuple[ListState, bytes]:
-    now = resources.now().replace(microsecond=0)
-    await ledger.catch_up(resources, authority.id)
-    revision = ledger.revision
-    # RFC 5280, 3.3: "on one regularly scheduled CRL issued beyond the validity period". Lists are signed in between as
-    # well; one period more makes sure that a scheduled one was among them.
-    # By a clock that went wrong, and right again, what lives may have been thought expired: the earlier time counts.
-    expired_by = max(EPOCH, min(before.this_update, now) - authority.lists.refresh)
-    entries = await ledger.entries(before.part, expired_by=expired_by, listed=before.revision, now=int(now.timestamp()))
-    # Later than the last list's by a second at least, or caches that go by Last-Modified would take it for that one.
-    this_update = max(now - BACKDATE, min(before.this_update + timedelta(seconds=1), now))
-    next_update = now + authority.lists.lifetime
-    urls = names(authority, before.part, before.urls)
-    try:
-        der = await resources.signer.sign_crl(
-            authority.key,
-            number=number,
-            this_update=int(this_update.timestamp()),
-            next_update=int(next_update.timestamp()),
-            entries=entries,
-            names=urls,
-        )
-    except SignerFailure as failure:
-        raise outage(failure) from failure
-    return ListState(authority.id, before.part, number, this_update, next_update, revision, urls), der
-
-
-def _held(state: ListState, der: bytes) -> RevocationList:
-    return RevocationList(der, state.number, state.this_update, state.next_update, state.revision)
-
-
-async def outlook(resources: Resources) -> tuple[dict[str, int], States]:
-    """Every issuer's revision and every list's state, of one moment: one cheap read, whatever is revoked."""
-    return await resources.store.read(lambda unit: (revocations.revisions(unit), revocation_lists.states(unit)))
+        found, named = await resources.store.read(unit)
+        if found is not None:
+            says = named.freshest if named is not None and named.named_by == found[0].number else ()
+            publications.keep(authority.id, part, held_list(*found, says))
+    if delta is not None and delta.number > publications.delta_number(authority.id, part):
+        signed = await resources.store.read(lambda unit: revocation_deltas.find(unit, authority.id, part))
+        if signed is not None:
+            publications.keep_delta(authority.id, part, held_delta(*signed))

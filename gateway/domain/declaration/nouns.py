@@ -17,7 +17,7 @@ from gateway.domain.application import (
     EstSettings,
     ScepSettings,
 )
-from gateway.domain.authority import PARTITION, SIGNATURE_ALGORITHMS, ListSettings
+from gateway.domain.authority import PARTITION, SIGNATURE_ALGORITHMS, ListSettings, delta_addresses
 from gateway.domain.declaration.reading import nearest
 from gateway.domain.declaration.shape import (
     AcmeDeclaration,
@@ -141,8 +141,10 @@ def problems(declaration: Declaration) -> list[str]:
         ):
             for url_at, url in enumerate(urls or ()):
                 _check_url(url.replace(PARTITION, "0") if key == "crlUrls" else url, where.below(key, url_at))
-        lists_of(authority, ListSettings(), where)
+        lists = lists_of(authority, ListSettings(), where)
         _check_partitions(authority, where)
+        if authority.crl_urls is not None:
+            check_deltas(lists, tuple(authority.crl_urls), where)
         if authority.name.endswith("-delta"):
             where.below("name").add("an address that ends so is that of delta lists")
     for policy_at, policy in enumerate(declaration.policies):
@@ -362,7 +364,17 @@ def lists_of(declared: AuthorityDeclaration, old: ListSettings, at: Problems) ->
     partitions = old.partitions if declared.crl_partitions is None else declared.crl_partitions
     if not 0 <= partitions <= MAX_PARTITIONS:
         at.below("crlPartitions").add(f"must be from 0 to {MAX_PARTITIONS}")
-    return ListSettings(lifetime, refresh, partitions)
+    deltas = old.deltas if declared.crl_deltas is None else declared.crl_deltas
+    delta_lifetime = at.below("crlDeltaLifetime").duration(declared.crl_delta_lifetime) or old.delta_lifetime
+    if delta_lifetime > lifetime:
+        at.below("crlDeltaLifetime").add("must be at most crlLifetime")
+    return ListSettings(lifetime, refresh, partitions, deltas, delta_lifetime)
+
+
+def check_deltas(lists: ListSettings, crl_urls: tuple[str, ...], at: Problems) -> None:
+    """Deltas need an address, that stands in the lists themselves (RFC 5280, 5.2.6)."""
+    if lists.deltas and not delta_addresses(crl_urls, 0 if lists.partitions else None):
+        at.below("crlDeltas").add("crlUrls needs an address of plain HTTP that ends in .crl: deltas stand beside it")
 
 
 def _check_partitions(declared: AuthorityDeclaration, at: Problems) -> None:

@@ -125,6 +125,10 @@ class AuthorityDeclaration(Section, frozen=True):
     """After how long a list is signed again though nothing changed. Left out: as it is, at first 1d."""
     crl_partitions: int | None = None
     """Over how many lists what it issues is spread, at most 1000. Left out: as it is, at first 0: one list for all."""
+    crl_deltas: bool | None = None
+    """Whether changes go onto a delta list, and onto the list itself at its turn. Left out: as it is, at first not."""
+    crl_delta_lifetime: str | None = None
+    """From a delta's thisUpdate to its nextUpdate, `[0-9]+[hdmy]`. Left out: as it is, at first 1h."""
 
 
 class DefaultsDeclaration(Section, frozen=True):

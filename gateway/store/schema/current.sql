@@ -181,7 +181,7 @@ CREATE TABLE revocation_revisions (
 -- The lists as signed. `der` is last: whoever asks for numbers reads no page of it.
 CREATE TABLE revocation_lists (
   issuer_id TEXT NOT NULL,
-  part INTEGER NOT NULL, -- a partition's number; -1: the whole list; -2: the delta
+  part INTEGER NOT NULL, -- a partition's number; -1: the whole list
   number INTEGER NOT NULL, -- 0: none was signed yet
   this_update INTEGER NOT NULL,
   next_update INTEGER NOT NULL,
@@ -189,6 +189,35 @@ CREATE TABLE revocation_lists (
   claimed_number INTEGER NOT NULL, -- the highest that anyone set out to sign
   claimed_at INTEGER, -- while someone signs
   urls TEXT NOT NULL, -- every name that it ever had in a distribution point
+  der BLOB NOT NULL,
+  PRIMARY KEY (issuer_id, part)
+) STRICT;
+
+-- Complete lists that say where their delta is (RFC 5280, 5.2.6), until they run out. A delta is one to the oldest.
+CREATE TABLE revocation_bases (
+  issuer_id TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  this_update INTEGER NOT NULL,
+  next_update INTEGER NOT NULL,
+  revision INTEGER NOT NULL, -- its issuer's that it shows
+  urls TEXT NOT NULL, -- every name in its distribution point: a delta to it has the same
+  PRIMARY KEY (issuer_id, part, number)
+) STRICT;
+
+-- The deltas as signed, a row for each part whose complete list ever named one. Numbers are claimed in revocation_lists:
+-- deltas and complete lists share theirs. `der` is last here too.
+CREATE TABLE revocation_deltas (
+  issuer_id TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  named_by INTEGER NOT NULL, -- the number of the last list that says where its delta is
+  named_until INTEGER NOT NULL, -- when the last of them runs out
+  freshest TEXT NOT NULL, -- where it says so
+  number INTEGER NOT NULL, -- 0: none was signed yet
+  this_update INTEGER NOT NULL,
+  next_update INTEGER NOT NULL,
+  base_revision INTEGER NOT NULL, -- the changes after this one are on it
+  revision INTEGER NOT NULL, -- its issuer's that it shows
   der BLOB NOT NULL,
   PRIMARY KEY (issuer_id, part)
 ) STRICT;

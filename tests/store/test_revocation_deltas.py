@@ -1,0 +1,168 @@
+"""Deltas as signed, and their bases: one sequence of numbers, the oldest list in force (RFC 5280, 5.2.3 and 5.2.4)."""
+
+import sqlite3
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import psycopg
+import pytest
+
+from gateway.store import migrate, revocation_deltas, revocation_lists, revocations, statements
+from gateway.store.postgres import in_postgres_words
+from gateway.store.revocation_deltas import Base, DeltaState
+from gateway.store.revocation_lists import WHOLE, ListState
+from gateway.store.unit import EPOCH, Store, Unit, open_store
+from tests.doubles.postgresql import Cluster
+from tests.store.things import NOW
+
+DAY = timedelta(days=1)
+WHERE = ("http://a/x-delta.crl",)
+
+
+async def claimed(store: Store, at: datetime = NOW, part: int = WHOLE) -> int:
+    def unit(unit: Unit) -> tuple[int, ListState] | None:
+        return revocation_lists.claim(unit, "authority", part, urls=(), at=at, patience=timedelta(seconds=45))
+
+    found = await store.write(unit)
+    assert found is not None
+    return found[0]
+
+
+async def named(
+    store: Store, at: datetime = NOW, *, revision: int = 0, lasts: timedelta = 3 * DAY, urls: tuple[str, ...] = ()
+) -> int:
+    """A complete list that names a delta, kept; its number."""
+    number = await claimed(store, at)
+    signed = ListState("authority", WHOLE, number, at, at + lasts, revision, urls)
+
+    def unit(unit: Unit) -> None:
+        assert revocation_lists.keep(unit, signed, b"list")
+        revocation_deltas.name(unit, signed, WHERE, at=at)
+
+    await store.write(unit)
+    return number
+
+
+async def state(store: Store) -> DeltaState:
+    found = await store.read(lambda unit: revocation_deltas.state(unit, "authority", WHOLE))
+    assert found is not None
+    return found
+
+
+async def base(store: Store, at: datetime = NOW) -> Base | None:
+    return await store.read(lambda unit: revocation_deltas.base(unit, "authority", WHOLE, at=at))
+
+
+async def keep(store: Store, number: int, revision: int = 1) -> bool:
+    before = await state(store)
+    made = replace(before, number=number, this_update=NOW, next_update=NOW + timedelta(hours=1), revision=revision)
+    return await store.write(lambda unit: revocation_deltas.keep(unit, made, b"delta"))
+
+
+async def test_a_part_has_no_delta_before_a_list_names_one(store: Store):
+    assert await store.read(lambda unit: revocation_deltas.state(unit, "authority", WHOLE)) is None
+    assert await base(store) is None
+    number = await named(store, revision=4)
+    assert await state(store) == DeltaState(
+        "authority", WHOLE, number, NOW + 3 * DAY, WHERE, 0, EPOCH, EPOCH, base_revision=4, revision=4
+    )
+    assert await store.read(lambda unit: revocation_deltas.find(unit, "authority", WHOLE)) is None
+    assert await base(store) == Base(number, 4, ())
+
+
+async def test_a_delta_that_was_kept_is_found_by_every_gateway(url: str):
+    async with open_store(url) as one, open_store(url) as other:
+        complete = await named(one)
+        number = await claimed(other)
+        assert number > complete
+        assert await keep(other, number)
+        found = await one.read(lambda unit: revocation_deltas.find(unit, "authority", WHOLE))
+        assert found == (await state(other), b"delta")
+        assert await one.read(revocation_deltas.states) == {("authority", WHOLE): await state(other)}
+        assert await claimed(one) > number, "lists and deltas share their numbers, and keeping one ends its claim"
+
+
+async def test_a_delta_whose_claim_was_taken_over_is_dropped(store: Store):
+    await named(store)
+    late = await claimed(store)
+    number = await claimed(store, NOW + timedelta(seconds=46))
+    assert not await keep(store, late)
+    assert await keep(store, number)
+    assert not await keep(store, number), "an older delta never replaces a newer"
+    assert (await state(store)).number == number
+
+
+async def test_the_base_is_the_oldest_list_in_force(store: Store):
+    numbers = [await named(store, NOW + day * DAY, revision=day) for day in range(3)]
+    for day, oldest in ((2, 0), (2.5, 0), (3, 1), (4, 2)):
+        assert await base(store, NOW + day * DAY) == Base(numbers[oldest], oldest, ())
+    assert await base(store, NOW + 5 * DAY) is None
+    assert (await state(store)).named_until == NOW + 5 * DAY
+    await named(store, NOW + 3 * DAY, revision=3, lasts=DAY)
+    assert (await state(store)).named_until == NOW + 5 * DAY, "one from before lasts longer"
+
+
+async def test_a_list_of_other_names_is_no_base_for_what_fits_the_newest(store: Store):
+    await named(store, urls=("http://a/0.crl",), lasts=9 * DAY)
+    number = await named(store, urls=("http://b/0.crl", "http://a/0.crl"))
+    assert await base(store) == Base(number, 0, ("http://b/0.crl", "http://a/0.crl"))
+    assert (await state(store)).named_until == NOW + 3 * DAY
+
+
+async def test_a_list_of_the_future_is_forgotten_when_the_clock_is_right_again(store: Store):
+    await named(store, NOW + 400 * DAY)
+    number = await named(store, NOW)
+    assert await base(store) == Base(number, 0, ())
+    assert (await state(store)).named_until == NOW + 3 * DAY
+
+
+MANY = 20_000
+ROWS = "SELECT 'authority', CAST(n AS TEXT), 0, 4, 0, NULL, n FROM"
+
+
+def test_changes_are_found_by_their_revision_on_sqlite():
+    connection = sqlite3.connect(":memory:")
+    for statement in migrate.statements(migrate.current()):
+        connection.execute(statement)
+    numbers = f"(WITH RECURSIVE up (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up LIMIT {MANY}) SELECT n FROM up)"
+    connection.execute(f"INSERT INTO revocations {ROWS} {numbers}")
+    query = statements.for_sqlite()["revocations.since"]
+    asked = {"issuer_id": "authority", "revision": MANY - 3, "serial": "", "most": 400}
+    assert len(connection.execute(query, asked).fetchall()) == 4
+    [step, *more] = connection.execute(f"EXPLAIN QUERY PLAN {query}", asked).fetchall()
+    assert "SEARCH revocations USING INDEX revocations_by_revision (issuer_id=? AND " in step[3]
+    assert not [each for each in more if "SCAN" in each[3]]
+    connection.close()
+
+
+@pytest.mark.postgres
+def test_changes_are_found_by_their_revision_on_postgresql(postgresql: Cluster):
+    with postgresql.database() as url, psycopg.connect(url) as connection:
+        for statement in migrate.statements(migrate.current()):
+            connection.execute(in_postgres_words(statement))  # type: ignore[arg-type]
+        connection.execute(f"INSERT INTO revocations {ROWS} generate_series(1, {MANY}) AS up (n)")
+        connection.execute("ANALYZE revocations")
+        query = statements.for_sqlite()["revocations.since"]
+        for name, value in {"issuer_id": "'authority'", "revision": MANY - 3, "serial": "''", "most": 400}.items():
+            query = query.replace(f":{name}", str(value))
+        plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN (ANALYZE, TIMING off) {query}"))  # type: ignore[arg-type]
+        assert "revocations_by_revision" in plan
+        assert "Seq Scan" not in plan
+        assert "Rows Removed by Filter" not in plan
+
+
+async def test_what_changed_since_a_list_is_what_a_delta_reads(store: Store):
+    """And nothing of the revision that the list itself shows."""
+    for number in range(6):
+
+        def unit(unit: Unit, number: int = number) -> None:
+            revision = revocations.begin(unit, "authority")
+            for serial in ("a", "b"):
+                unit.run(
+                    "revocations.put", issuer_id="authority", serial=f"{serial}{number}", revoked_at=0, reason=4,
+                    not_after=0, crl_partition=None, revision=revision,
+                )  # fmt: skip
+
+        await store.write(unit)
+    rows = await store.read(lambda unit: revocations.since(unit, "authority", revision=5, serial="", most=99))
+    assert [each.serial for each in rows] == ["a4", "b4", "a5", "b5"]
