@@ -10,6 +10,7 @@ import trio
 from cryptography import x509
 
 from gateway.actions.publish import WHOLE, Publications, RevocationList, delta_list, outlook, renew_revocation_lists
+from gateway.actions.publish.renew import AHEAD
 from gateway.domain.authority import Authority, ListSettings
 from gateway.domain.refusal import Refusal
 from gateway.domain.revocation import RevocationReason
@@ -179,6 +180,17 @@ async def test_a_delta_is_signed_ahead_of_its_end_though_nothing_changed_and_lis
         house.now += HOUR / 4
     assert complete == 2
     assert 47 <= deltas <= 50
+
+
+async def test_many_deltas_are_renewed_a_few_at_a_time_and_a_change_goes_before_them(house: House):
+    """A revocation does not wait until those of a thousand partitions are signed."""
+    authority = await settle(house, partitions=AHEAD * 2)
+    assert await renew(house, authority) == 2 * (2 * AHEAD + 1)
+    house.now += HOUR / 2 + dt.timedelta(seconds=2)
+    _, serial = await revoked(house, partition=2 * AHEAD - 1)
+    assert await renew(house, authority) == AHEAD + 2
+    assert serials(delta(house, 2 * AHEAD - 1)[1]) == serials(delta(house)[1]) == {serial}
+    assert [await renew(house, authority) for _ in range(2)] == [AHEAD - 1, 0]
 
 
 async def test_a_notice_that_a_delta_had_first_stays_on_deltas_until_a_complete_list_had_it(house: House):

@@ -28,6 +28,8 @@ SHARE: Final = 4.0
 LONGEST_REST: Final = 10.0  # seconds
 # Each delta is a second later than the one before (thisUpdate): more of them would run ahead of the clock.
 DELTA_REST: Final = 1.0  # seconds
+# So many are signed ahead of their end in one round: a thousand partitions' at once would keep a revocation waiting.
+AHEAD: Final = 32
 # How long someone who asks for a list waits for another gateway to sign it, and how often they look.
 GLANCES: Final = 100
 GLANCE: Final = 0.1  # seconds
@@ -111,7 +113,7 @@ async def renew_revocation_lists(
     Raises:
         Refusal: BUSY or UNAVAILABLE where the signer cannot help now. StoreError.
     """
-    lists = deltas = 0
+    lists, deltas, ahead = 0, 0, AHEAD
     async with publications.turn(authority.id):
         every = parts(authority, seen)
         for part in every:
@@ -126,7 +128,11 @@ async def renew_revocation_lists(
                 done = await signing.sign_list()
                 complete = complete and done
                 lists += done
-            if _delta_due(resources, publications, authority, part, seen):
+            if not _named_by_one(resources, publications, authority, part, seen):
+                continue
+            due = _delta_due(resources, publications, authority, part, seen)
+            if due or (ahead and _delta_ages(resources, publications, authority, part)):
+                ahead -= not due
                 deltas += await signing.sign_delta()
         if lists or deltas:
             rest = min(LONGEST_REST, SHARE * (trio.current_time() - began))
@@ -179,24 +185,37 @@ def _due(resources: Resources, publications: Publications, authority: Authority,
     return held.revision < changed
 
 
+def _named_by_one(
+    resources: Resources, publications: Publications, authority: Authority, part: int, seen: Outlook
+) -> bool:
+    """Whether a complete list in force names this part's delta; the newest, or one that somebody may still hold."""
+    now, state = resources.now(), seen.deltas.get((authority.id, part))
+    complete = publications.current(authority.id, now, part)
+    return (complete is not None and bool(complete.freshest)) or (state is not None and now < state.named_until)
+
+
 def _delta_due(
     resources: Resources, publications: Publications, authority: Authority, part: int, seen: Outlook
 ) -> bool:
-    now, held = resources.now(), publications.delta(authority.id, resources.now(), part)
-    state, complete = seen.deltas.get((authority.id, part)), publications.current(authority.id, now, part)
-    names_one = complete is not None and bool(complete.freshest)
-    if not names_one and (state is None or state.named_until <= now):
-        return False
+    """Whether a delta is to be signed now."""
+    now = resources.now()
+    held, complete = publications.delta(authority.id, now, part), publications.current(authority.id, now, part)
     if held is None or held.this_update > now:
         return True
     # A new list is followed by a delta, though it be empty: one that is older fits the lists before it alone.
-    if names_one and complete is not None and held.number < complete.number:
+    if complete is not None and complete.freshest and held.number < complete.number:
         return True
-    if now >= held.this_update + BACKDATE + authority.lists.delta_lifetime / 2:
-        return True
+    state = seen.deltas.get((authority.id, part))
     if state is None:  # it was signed a moment ago
         return False
     return held.revision < publications.changes(authority.id, state.base_revision).changed(part)
+
+
+def _delta_ages(resources: Resources, publications: Publications, authority: Authority, part: int) -> bool:
+    """Whether it is to be signed ahead of its end; there is as long again for that."""
+    now = resources.now()
+    held = publications.delta(authority.id, now, part)
+    return held is not None and now >= held.this_update + BACKDATE + authority.lists.delta_lifetime / 2
 
 
 async def _adopt(
