@@ -4,6 +4,7 @@ The real actions on a real store, under sequences of issuing, revoking, holding,
 deltas on and off, spreading over other partitions and moving; what is true is kept beside in plain dictionaries.
 """
 
+import contextlib
 import datetime as dt
 import tempfile
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import trio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.actions.publish import Publications, outlook, renew_revocation_lists
+from gateway.actions.publish import Publications, delta_list, outlook, renew_revocation_lists, revocation_list
 from gateway.actions.resources import Resources
 from gateway.domain.authority import Authority, ListSettings
 from gateway.domain.revocation import Change, RevocationReason, change
@@ -22,7 +23,7 @@ from gateway.outbound.signer import ENTRY
 from gateway.store import certificates, revocation_deltas, revocation_lists, revocations
 from gateway.store.revocation_lists import WHOLE
 from gateway.store.revocations import EVERY_PARTITION
-from gateway.store.unit import Store, Unit, open_store
+from gateway.store.unit import Store, StoreUnavailable, Unit, open_store
 from tests.doubles.issuer import NOW, Issuer, dice
 from tests.store import things
 
@@ -49,9 +50,15 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Signs nothing, says what it was asked."""
+    """Signs nothing, says what it was asked; never twice under one number, whatever became of the first."""
+
+    def __init__(self) -> None:
+        self.used: set[tuple[tuple[str, ...], int]] = set()
 
     async def sign_crl(self, key: str, **ask: Any) -> bytes:
+        scope = tuple(ask["names"][-1:]), ask["number"]  # the name that it had first
+        assert scope not in self.used, "RFC 5280, 5.2.3"
+        self.used.add(scope)
         entries = {int.from_bytes(serial): reason for serial, _, reason in ENTRY.iter_unpack(ask["entries"])}
         base = ask.get("base_number")
         assert base is not None or REMOVED.code not in entries.values(), "RFC 5280, 5.3.1: in delta lists alone"
@@ -67,6 +74,21 @@ class Recorder:
                 tuple(ask.get("freshest", ())),
             )
         )
+
+
+class Dying:
+    """A store that is gone once some numbers were claimed: what is signed under the last of them is never kept."""
+
+    def __init__(self, store: Store, writes: int) -> None:
+        self.read = store.read
+        self._store = store
+        self._left = writes
+
+    async def write(self, work: Any) -> Any:
+        if not self._left:
+            raise StoreUnavailable("killed")
+        self._left -= 1
+        return await self._store.write(work)
 
 
 @dataclass(frozen=True)
@@ -138,13 +160,33 @@ class World:
         for _, part in seen.lists:
             await self.look(part)
 
-    async def look(self, part: int) -> None:
+    async def kill(self, worker: int, writes: int) -> None:
+        """A round that ends by kill -9 after so many commits, and a start."""
+        self.workers[worker].rest("authority", 0)
+        seen = await outlook(self.resources)
+        dying = replace(self.resources, store=Dying(self.store, writes))  # type: ignore[arg-type]
+        with contextlib.suppress(StoreUnavailable):
+            await renew_revocation_lists(dying, self.workers[worker], self.authority, seen)
+        self.workers[worker] = Publications()
+        await self.store.write(revocation_lists.give_all_back)
+        for (_, part), state in (await outlook(self.resources)).lists.items():
+            if state.number:
+                await self.keep(part)
+
+    async def ask(self, worker: int) -> None:
+        """Somebody fetches a list and what it says its delta is, before the job had its turn."""
+        complete = await revocation_list(self.resources, self.workers[worker], self.authority)
+        assert complete is not None
+        found = await delta_list(self.resources, self.workers[worker], self.authority)
+        assert found is not None or not complete.freshest
+        await self.keep(WHOLE)
+
+    async def keep(self, part: int) -> tuple[Signed, Signed | None]:
+        """What is published of a part now; everything that ever was is held by somebody."""
+
         found = await self.store.read(lambda unit: revocation_lists.find(unit, "authority", part))
         assert found is not None
         newest = msgspec.json.decode(found[1], type=Signed)
-        assert newest.holds(self.now)
-        assert newest.freshest == self.authority.delta_addresses(None if part == WHOLE else part)
-        assert newest.freshest == self.authority.delta_addresses(None if part == WHOLE else part)
         published = self.complete.setdefault(part, {})
         deltas = self.deltas.setdefault(part, {})
         numbers = [0, *published, *deltas]
@@ -153,8 +195,16 @@ class World:
         made = await self.store.read(lambda unit: revocation_deltas.find(unit, "authority", part))
         delta = None if made is None else msgspec.json.decode(made[1], type=Signed)
         if delta is not None:
-            assert delta.number in deltas or delta.number > max([newest.number, *numbers]), "RFC 5280, 5.2.3"
+            assert delta.number in deltas or delta.number > max(numbers), "RFC 5280, 5.2.3"
             deltas[delta.number] = delta
+        return newest, delta
+
+    async def look(self, part: int) -> None:
+        newest, delta = await self.keep(part)
+        published, deltas = self.complete[part], self.deltas[part]
+        assert newest.holds(self.now)
+        assert newest.freshest == self.authority.delta_addresses(None if part == WHOLE else part)
+        assert newest.freshest == self.authority.delta_addresses(None if part == WHOLE else part)
         each = sorted([*published.values(), *deltas.values()], key=lambda one: one.number)
         assert [one.this_update for one in each] == sorted({one.this_update for one in each}), "5.2.3"
 
@@ -205,6 +255,8 @@ steps = st.one_of(
     st.tuples(st.just("round"), workers),
     st.tuples(st.just("round"), workers),
     st.tuples(st.just("restart"), workers),
+    st.tuples(st.just("ask"), workers),
+    st.tuples(st.just("kill"), workers, st.integers(1, 7)),
     st.tuples(st.just("deltas"), st.booleans()),
     st.tuples(st.just("partitions"), st.integers(0, 2)),
     st.tuples(st.just("move"), st.sampled_from(("http://a.example", "http://b.example", "https://c.example"))),
@@ -227,6 +279,12 @@ async def live(plan: list[tuple[Any, ...]]) -> None:
                     case ("round", worker):
                         world.now += dt.timedelta(seconds=1)  # as long as a delta rests
                         await world.round(worker)
+                    case ("ask", worker):
+                        world.now += dt.timedelta(seconds=1)
+                        await world.ask(worker)
+                    case ("kill", worker, writes):
+                        world.now += dt.timedelta(seconds=1)
+                        await world.kill(worker, writes)
                     case ("restart", worker):
                         world.workers[worker] = Publications()
                     case ("deltas", wanted):
