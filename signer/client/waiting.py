@@ -17,10 +17,14 @@ AHEAD: Final = 8  # asks of fresh lanes, for each share that asks, before one of
 # comes is fresh with each ask, and one such share beside nine storms would have nine tenths of the pool.
 BURST: Final = 4
 CREDIT: Final = 32  # asks of a lane that was empty, before it takes turns: room for bursts
-# A lane of which so small a part waits, beside the longest of those that take turns, is no storm: by chance it asked
-# for a little more than its fair part. Without this, nine shares that offer just that part beside a storm stay in
-# turns with it once they got there, and wait for half a second where they waited for ten milliseconds.
-SHORT: Final = 1 / 8
+# A lane that is so short beside the longest of those that take turns is no storm: by chance it asked for a little more
+# than its fair part. Without this, nine shares that offer just that part beside a storm stay in turns with it once they
+# got there, as long as they have become, and wait for half a second where they waited for ten milliseconds.
+SHORT: Final = 1 / 2
+# Seconds of work that fresh asks may have at once, half of what waits of them. Where they are many, whoever comes next
+# waits for most of them in any case; and a worker that must ask for each of them anew idles in between, which beside
+# shares that offer nine tenths of the pool is what is missing.
+GROWN: Final = 0.008
 
 
 class Busy(Exception):
@@ -154,18 +158,20 @@ class Waiting:
         """Up to `most` asks, and no more than are thought to take `seconds`, but one at least if any waits.
 
         `apart`: asks of lanes that take turns travel apart from fresh ones, and for half as long. What a worker has of
-        them is what the next fresh one waits for, and a frame is answered as a whole.
+        them is what the next fresh one waits for, and a frame is answered as a whole. Many fresh ones (`GROWN`) may
+        take longer.
         """
         self._forgive()
         taken: list[Entry] = []
         spent = 0.0
         turning = False
-        while len(taken) < most and spent < seconds:
+        limit = max(seconds, min(GROWN, self._fresh_seconds() / 2)) if apart else seconds
+        while len(taken) < most and spent < limit:
             lane = self._overdue() or self._first()
             if lane is None and (turning or not (apart and taken)):
                 lane = self._turn()
                 if apart and not turning:
-                    turning, seconds = True, seconds / 2
+                    turning, limit = True, seconds / 2
             if lane is None:
                 break
             entry, _ = lane.entries.popitem(last=False)
@@ -195,6 +201,15 @@ class Waiting:
         lane.seconds -= entry.cost
         self.seconds -= entry.cost
         self.count -= 1
+
+    def _fresh_seconds(self) -> float:
+        """Of workers' time, what the fresh asks are thought to take; enough of them to know that it is much."""
+        seconds = 0.0
+        for lane in self._fresh:
+            seconds += lane.seconds
+            if seconds >= 2 * GROWN:
+                break
+        return seconds
 
     def _forgive(self) -> None:
         """Lanes that take turns, but are short beside the longest of them, are fresh again."""

@@ -158,6 +158,40 @@ def test_whoever_asks_again_at_once_gets_a_few_fair_parts_and_leaves_every_storm
     assert all(taken[f"few-{n}"] > fair * 0.9 for n in range(few))
 
 
+def waiting_for(**shares: int) -> Waiting:
+    """Asks of a millisecond each, so many of each share, put in by turns."""
+    waiting = Waiting(10**6)
+    for turn in range(max(shares.values())):
+        for share, count in shares.items():
+            if turn < count:
+                waiting.put(Entry(QUICK, kind(QUICK), 0.001, share=share, deadline=10.0, task=None))
+    return waiting
+
+
+@pytest.mark.parametrize(("each", "taken"), [(1, 1), (2, 2), (4, 4), (8, 8), (30, 8)])
+def test_a_frame_grows_with_the_fresh_asks_that_wait_and_no_further_than_its_bound(each, taken):
+    """Half of what waits, at least the millisecond that was asked for, at most eight: between frames a worker idles."""
+    assert len(waiting_for(one=each, other=each).take(64, 0.001, apart=True)) == taken
+
+
+def test_a_storm_s_frames_do_not_grow():
+    """They are what the next fresh ask waits for."""
+    waiting = waiting_for(storm=500)
+    while len(fresh := waiting.take(64, 0.001, apart=True)) > 1:  # a storm begins as everybody else does
+        assert len(fresh) <= 8
+    assert [len(waiting.take(64, 0.001, apart=True)) for _ in range(5)] == [1] * 5
+
+
+@pytest.mark.parametrize(("few", "first"), [(100, True), (350, False)])
+def test_a_lane_less_than_half_as_long_as_the_storm_s_goes_first_again(few, first):
+    """It fell behind by chance: in turns with the storm it would stay as long as it has become."""
+    waiting = waiting_for(storm=400, few=few)
+    for _ in range(12):  # the credit of both
+        waiting.take(6, 1.0)
+    shares = Counter(each.share for each in waiting.take(10, 1.0))
+    assert (shares["few"] > 8) == first
+
+
 async def test_an_ask_that_would_wait_beyond_its_use_is_refused_at_once(tmp_path, autojump_clock):
     async with pool(tmp_path, workers=1, costs={UnwrapKey: 0.1}) as (client, _), trio.open_nursery() as nursery:
         crowd = Crowd(client)
