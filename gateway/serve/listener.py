@@ -395,6 +395,7 @@ async def listen(
     hall = Hall(stripped(asgi), watch, patience(settings), ending, early)
     async with trio.open_nursery() as watching:
         watching.start_soon(watch.keep)
+        watching.start_soon(hall.later.keep)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for door in doors:

@@ -103,6 +103,7 @@ async def served(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.keep)
+        nursery.start_soon(hall.later.keep)
         listeners = await nursery.start(partial(trio.serve_tcp, meet, 0, host="127.0.0.1"))
         with trio.fail_after(30):
             server = Served(listeners[0].socket.getsockname()[1], watch, ending)

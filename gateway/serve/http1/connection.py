@@ -153,7 +153,7 @@ class Connection:
         """
         # Behind proxies whose requests are heard by their headers, a connection is everybody's: nobody waits there.
         if self._hall.early is not None and not self._hall.ending.is_set():
-            await trio.sleep(IMPATIENT_SECONDS)
+            await self._hall.later.rest(IMPATIENT_SECONDS)
 
     async def _until_heard(self) -> None:
         """Wait while the peer leaves its answers unread. Raises `Gone` when it has for too long.

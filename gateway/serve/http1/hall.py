@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import trio
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from gateway.fronts.early import Early
 from gateway.fronts.limits import COMING, Coming
+from gateway.serve.http1.later import Later
 from gateway.serve.http1.watch import Watch
 
 Address: TypeAlias = tuple[str, int] | None
@@ -45,7 +46,8 @@ class Circumstances:
 class Hall:
     """What all connections of a listening process share. `early` answers what overload refuses before it is read.
 
-    `coming` counts what is held of heads that are not whole, together with the bodies that are not.
+    `coming` counts what is held of heads that are not whole, together with the bodies that are not. `later` are those
+    who were told to come later, and rest.
     """
 
     asgi: ASGIApp
@@ -54,3 +56,4 @@ class Hall:
     ending: trio.Event
     early: Early | None = None
     coming: Coming = COMING
+    later: Later = field(default_factory=Later)
