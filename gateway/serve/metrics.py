@@ -134,7 +134,9 @@ def _authorities(resources: Resources, publications: Publications, statuses: Sta
     yield gauge(
         "muster_crl_next_update_seconds", "Until nextUpdate of an authority's list, the first of several.", *lists
     )
-    yield gauge("muster_delta_crl_next_update_seconds", "The same of its deltas, where its lists name them.", *deltas)
+    yield gauge(
+        "muster_delta_crl_next_update_seconds", "Until nextUpdate of an authority's delta, the first one.", *deltas
+    )
     yield gauge("muster_ocsp_next_update_seconds", "Until nextUpdate of the OCSP answer signed last.", *answers)
     yield gauge("muster_ocsp_answers_kept", "OCSP answers that are handed out again.", (len(statuses.held), {}))
 

@@ -5,13 +5,13 @@ Never here: what a list says. A list that is kept is never replaced by one with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from gateway.store.unit import Row, Unit, millis
+from gateway.store.unit import EPOCH, Row, Unit, millis
 
 WHOLE: Final = -1
 """The part that is the whole list; partitions are counted from 0."""
@@ -22,7 +22,7 @@ _urls = msgspec.json.Decoder(tuple[str, ...]).decode
 
 @dataclass(frozen=True, slots=True)
 class ListState:
-    """One list, without its bytes. `number` 0: none was signed yet. `urls`: every name that it ever had."""
+    """One list, without its bytes. `number` 0: none was signed yet. `urls` are its names, old ones among them."""
 
     issuer_id: str
     part: int
@@ -52,13 +52,16 @@ def claim(
 
     The number is above every one that was ever claimed, and not below the clock's milliseconds: a store that was
     restored from an older copy does not go back. A claim older than `patience` was abandoned; so was that of the number
-    `own`, the caller's last, if it still stands. `urls` are added.
+    `own`, the caller's last, if it still stands. `urls` are added to what names the part ever had; the state of the
+    list as it is has those that it had before.
     """
-    unit.run("revocation_lists.prepare", issuer_id=issuer_id, part=part, der=b"")
-    row = unit.one("revocation_lists.claimable", issuer_id=issuer_id, part=part)  # without the list: megabytes
+    unit.run("revocation_lists.prepare", issuer_id=issuer_id, part=part)
+    row = unit.one("revocation_lists.claimable", issuer_id=issuer_id, part=part)
     assert row is not None  # it was made above, and none is ever deleted
-    before = _state(row)
-    number = max(row.integer("claimed_number") + 1, millis(at))
+    ever = _urls(row.text("urls"))
+    listed = unit.one("revocation_lists.state", issuer_id=issuer_id, part=part)  # without the list: megabytes
+    before = ListState(issuer_id, part, 0, EPOCH, EPOCH, 0, ()) if listed is None else _state(listed)
+    number = max(row.integer("claimed_number") + 1, before.number + 1, millis(at))
     claimed = unit.run(
         "revocation_lists.claim",
         issuer_id=issuer_id,
@@ -68,13 +71,15 @@ def claim(
         at=millis(at),
         abandoned=millis(at - patience),
         impossible=millis(at + patience),  # the clock was set back since
-        urls=_encode(tuple(dict.fromkeys((*urls, *before.urls)))).decode(),
+        urls=_encode(tuple(dict.fromkeys((*urls, *ever)))).decode(),
     )
-    return (number, before) if claimed else None
+    return (number, replace(before, urls=ever)) if claimed else None
 
 
 def keep(unit: Unit, signed: ListState, der: bytes) -> bool:
     """Keep the list of a claimed number; false if the claim was taken over meanwhile, and this list must be dropped."""
+    if not give_back(unit, signed.issuer_id, signed.part, signed.number):
+        return False
     kept = unit.run(
         "revocation_lists.keep",
         issuer_id=signed.issuer_id,
@@ -83,13 +88,14 @@ def keep(unit: Unit, signed: ListState, der: bytes) -> bool:
         this_update=millis(signed.this_update),
         next_update=millis(signed.next_update),
         revision=signed.revision,
+        urls=_encode(signed.urls).decode(),
         der=der,
     )
     return kept == 1
 
 
 def give_back(unit: Unit, issuer_id: str, part: int, number: int) -> bool:
-    """Let go of a claim: nothing was signed under it, or a delta. Its number is never reused. False if it was lost."""
+    """Let go of a claim, in whose number nobody else signs; false if it was taken over meanwhile."""
     return unit.run("revocation_lists.give_back", issuer_id=issuer_id, part=part, number=number) == 1
 
 

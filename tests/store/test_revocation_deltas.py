@@ -1,8 +1,10 @@
 """Deltas as signed, and their bases: one sequence of numbers, the oldest list in force (RFC 5280, 5.2.3 and 5.2.4)."""
 
+import contextlib
 import sqlite3
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,7 +13,7 @@ from gateway.store import migrate, revocation_deltas, revocation_lists, revocati
 from gateway.store.postgres import in_postgres_words
 from gateway.store.revocation_deltas import Base, DeltaState
 from gateway.store.revocation_lists import WHOLE, ListState
-from gateway.store.unit import EPOCH, Store, Unit, open_store
+from gateway.store.unit import EPOCH, Store, Unit, from_millis, millis, open_store
 from tests.doubles.postgresql import Cluster
 from tests.store.things import NOW
 
@@ -166,3 +168,77 @@ async def test_what_changed_since_a_list_is_what_a_delta_reads(store: Store):
         await store.write(unit)
     rows = await store.read(lambda unit: revocations.since(unit, "authority", revision=5, serial="", most=99))
     assert [each.serial for each in rows] == ["a4", "b4", "a5", "b5"]
+
+
+def before_deltas(url: str) -> None:
+    """A store of the version before, with a list: its claimed number is far above the clock."""
+    older = [each for each in migrate.migrations() if each.number < 5]
+    texts = [statement for each in older for statement in migrate.statements(each.script)]
+    texts += [f"INSERT INTO migrations (name) VALUES ('{each.name}')" for each in older]
+    der = "X'6c697374'" if url.startswith("sqlite") else "'list'"
+    number = millis(NOW + 50 * DAY)
+    texts.append(
+        f"INSERT INTO revocation_lists VALUES ('authority', -1, {number - 1}, {millis(NOW)}, {millis(NOW + 7 * DAY)}, 3,"
+        f" {number}, {millis(NOW)}, '[\"http://a/x.crl\"]', {der})"
+    )
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            for text in texts:
+                connection.execute(text)
+    else:
+        with psycopg.connect(url) as server:
+            for text in texts:
+                server.execute(in_postgres_words(text))  # type: ignore[arg-type]
+
+
+async def test_a_store_of_the_version_before_goes_on_with_its_list_its_names_and_its_numbers(url: str):
+    before_deltas(url)
+    number = millis(NOW + 50 * DAY)
+    async with open_store(url) as store:
+        kept = ListState(
+            "authority", WHOLE, number - 1, millis_of(NOW), millis_of(NOW + 7 * DAY), 3, ("http://a/x.crl",)
+        )
+        assert await store.read(lambda unit: revocation_lists.find(unit, "authority", WHOLE)) == (kept, b"list")
+        found = await store.write(
+            lambda unit: revocation_lists.claim(
+                unit, "authority", WHOLE, urls=("http://b/x.crl",), at=NOW, patience=timedelta(seconds=45)
+            )
+        )
+        assert found == (number + 1, kept), "nobody of that version signs any more"
+        again = replace(kept, number=number + 1, urls=("http://b/x.crl", "http://a/x.crl"))
+        assert await store.write(lambda unit: revocation_lists.keep(unit, again, b"next"))
+        assert await store.read(revocation_lists.states) == {("authority", WHOLE): again}
+        assert await named(store) == number + 2
+
+
+def millis_of(at: datetime) -> datetime:
+    """A time as the store gives it back."""
+    return from_millis(millis(at))
+
+
+def test_a_delta_beside_a_list_of_megabytes_writes_a_few_pages(tmp_path: Path):
+    """An engine writes a row anew when a column of it changes: numbers do not stand beside lists."""
+    connection = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    for statement in migrate.statements(migrate.current()):
+        connection.execute(statement)
+    queries = statements.for_sqlite()
+    of = {"issuer_id": "authority", "part": WHOLE}
+    times = {"this_update": 0, "next_update": 10**15, "revision": 1}
+    connection.execute(queries["revocation_lists.prepare"], of)
+    connection.execute(
+        queries["revocation_lists.keep"], {**of, **times, "number": 1, "urls": "[]", "der": b"l" * 4_000_000}
+    )
+    connection.execute(queries["revocation_deltas.add"], {**of, **times, "number": 1, "urls": "[]"})
+    name = {**of, "named_by": 1, "freshest": "[]", "urls": "[]", "revision": 1, "der": b""}
+    connection.execute(queries["revocation_deltas.name"], name)
+    log = tmp_path / "store.db-wal"
+    before = log.stat().st_size
+    assert before > 4_000_000
+    claim = {**of, "number": 2, "own": 0, "at": 0, "abandoned": 0, "impossible": 0, "urls": "[]"}
+    kept = {**of, **times, "number": 2, "base_revision": 1, "der": b"d" * 200}
+    for query, given in (("lists.claim", claim), ("lists.give_back", claim), ("deltas.keep", kept)):
+        assert connection.execute(queries[f"revocation_{query}"], {**of, **given}).rowcount == 1
+    assert log.stat().st_size - before < 100_000
+    connection.close()

@@ -1,4 +1,16 @@
--- Delta lists (RFC 5280, 5.2.4), and the complete lists to which one must be found.
+-- Delta lists (RFC 5280, 5.2.4), the complete lists to which one must be found, and the numbers that both have.
+
+CREATE TABLE revocation_numbers (
+  issuer_id TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  claimed_number INTEGER NOT NULL,
+  claimed_at INTEGER,
+  urls TEXT NOT NULL,
+  PRIMARY KEY (issuer_id, part)
+) STRICT;
+
+INSERT INTO revocation_numbers (issuer_id, part, claimed_number, urls)
+SELECT issuer_id, part, claimed_number, urls FROM revocation_lists;
 
 CREATE TABLE revocation_bases (
   issuer_id TEXT NOT NULL,

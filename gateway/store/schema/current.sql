@@ -186,10 +186,21 @@ CREATE TABLE revocation_lists (
   this_update INTEGER NOT NULL,
   next_update INTEGER NOT NULL,
   revision INTEGER NOT NULL, -- its issuer's that it shows
+  claimed_number INTEGER NOT NULL, -- the same as `number`: versions before revocation_numbers claimed here
+  claimed_at INTEGER,
+  urls TEXT NOT NULL, -- its names in its distribution point
+  der BLOB NOT NULL,
+  PRIMARY KEY (issuer_id, part)
+) STRICT;
+
+-- The numbers of a part's lists, complete ones and deltas, and whose turn it is to sign. Not beside `der`: an engine
+-- writes a row anew when a number in it changes, and a list has megabytes.
+CREATE TABLE revocation_numbers (
+  issuer_id TEXT NOT NULL,
+  part INTEGER NOT NULL,
   claimed_number INTEGER NOT NULL, -- the highest that anyone set out to sign
   claimed_at INTEGER, -- while someone signs
-  urls TEXT NOT NULL, -- every name that it ever had in a distribution point
-  der BLOB NOT NULL,
+  urls TEXT NOT NULL, -- every name that the part ever had in a distribution point
   PRIMARY KEY (issuer_id, part)
 ) STRICT;
 
@@ -205,8 +216,8 @@ CREATE TABLE revocation_bases (
   PRIMARY KEY (issuer_id, part, number)
 ) STRICT;
 
--- The deltas as signed, a row for each part whose complete list ever named one. Numbers are claimed in revocation_lists:
--- deltas and complete lists share theirs. `der` is last here too.
+-- The deltas as signed, a row for each part whose complete list ever named one. Their numbers are those of
+-- revocation_numbers, as complete lists' are. `der` is last here too.
 CREATE TABLE revocation_deltas (
   issuer_id TEXT NOT NULL,
   part INTEGER NOT NULL,
