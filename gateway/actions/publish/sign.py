@@ -102,12 +102,16 @@ class Signing:
         resources, issuer_id, part = self.resources, self.authority.id, self.part
 
         def claim(unit: Unit) -> tuple[int, DeltaState, Base, datetime] | None:
+            claimed = self._claim(unit, ())
+            if claimed is None:
+                return None
+            # Whoever has the claim sees what the one before kept: from here on nobody else names or signs a list.
             delta = revocation_deltas.state(unit, issuer_id, part)
             base = revocation_deltas.base(unit, issuer_id, part, at=resources.now())
             if delta is None or base is None or delta.number > self.publications.delta_number(issuer_id, part):
+                revocation_lists.give_back(unit, issuer_id, part, claimed[0])
                 return None
-            claimed = self._claim(unit, ())
-            return None if claimed is None else (claimed[0], delta, base, _latest(claimed[1], delta))
+            return claimed[0], delta, base, _latest(claimed[1], delta)
 
         with trio.CancelScope(shield=True):
             claimed = await resources.store.write(claim)
