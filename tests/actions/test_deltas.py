@@ -292,6 +292,22 @@ async def test_another_worker_hands_out_the_same_delta_and_signs_none(house: Hou
     assert house.signer.lists == signed
 
 
+async def test_what_somebody_signed_since_one_looked_is_not_signed_again(house: House):
+    authority = await settle(house)
+    others = Publications(), Publications()
+    before_all = await outlook(house.resources)
+    await renew(house, authority)
+    assert await renew(house, authority, others[0]) == 0
+    assert await renew_revocation_lists(house.resources, others[1], authority, before_all) == 0
+    await revoked(house)
+    before_the_delta = await outlook(house.resources)
+    house.now += dt.timedelta(seconds=1)
+    await renew(house, authority)
+    assert await renew_revocation_lists(house.resources, others[0], authority, before_the_delta) == 0
+    await revoked(house)
+    assert await renew(house, authority, others[0]) == 1, "nobody's claim is left"
+
+
 async def test_of_many_workers_at_once_one_signs_and_no_number_is_used_twice(house: House):
     authority = await settle(house)
     crew = [Publications() for _ in range(4)]
