@@ -140,7 +140,8 @@ class _Claim:
     async def give_back(self) -> None:
         """`processing -> ready`: nothing was issued. If the store is away, the next start does it."""
         try:
+            holder = self._resources.holder
             with trio.CancelScope(shield=True):
-                await self._resources.store.write(lambda unit: store.release_order(unit, self._order.id))
+                await self._resources.store.write(lambda unit: store.release_order(unit, self._order.id, holder))
         except OUTAGES as error:
             log.warning("order %s stays processing: %s", self._order.id, error)

@@ -173,7 +173,10 @@ def claim_order(unit: Unit, order_id: str, csr_hash: bytes, at: datetime, holder
 
 
 def finish_order(unit: Unit, order_id: str, *, certificate_id: str) -> bool:
-    """`processing -> valid`; false if it was not processing."""
+    """`processing -> valid`; false if it had ended.
+
+    What was issued is issued, also where a release that came too late has made the order ready meanwhile.
+    """
     return unit.run("acme.finish_order", id=order_id, certificate_id=certificate_id) == 1
 
 
@@ -182,9 +185,12 @@ def fail_order(unit: Unit, order_id: str, problem: Problem) -> bool:
     return unit.run("acme.fail_order", id=order_id, error=_text(problem)) == 1
 
 
-def release_order(unit: Unit, order_id: str) -> bool:
-    """`processing -> ready`: nothing was issued, and the client may finalize again (A89)."""
-    return unit.run("acme.release_order", id=order_id) == 1
+def release_order(unit: Unit, order_id: str, holder: int | None = None) -> bool:
+    """`processing -> ready`: nothing was issued, and the client may finalize again (A89).
+
+    False if it was not processing, or is claimed by another `holder`: the claim was undone, and theirs came after it.
+    """
+    return unit.run("acme.release_order", id=order_id, holder=holder) == 1
 
 
 def find_authorization(unit: Unit, pair_id: str, authorization_id: str, at: datetime) -> Authorization | None:

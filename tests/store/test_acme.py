@@ -307,6 +307,29 @@ async def test_an_order_that_was_claimed_becomes_valid_invalid_or_ready_again(st
         assert await store.write(lambda unit, it=placed: acme.release_order(unit, it.order.id)) is False
 
 
+async def test_a_claim_is_given_back_by_whoever_holds_it_alone(store: Store):
+    """Whose claim was undone with its batch may find the order claimed by another process."""
+    placed = Placed("a.example", proved=True)
+    await store.write(placed.place)
+    assert await store.write(lambda unit: acme.claim_order(unit, placed.order.id, b"csr", NOW, 2**40))
+    for other in (7, None):
+        assert await store.write(lambda unit, other=other: acme.release_order(unit, placed.order.id, other)) is False
+    assert (await order_of(store, placed.order)).status is OrderStatus.PROCESSING
+    assert await store.write(lambda unit: acme.release_order(unit, placed.order.id, 2**40)) is True
+    assert (await order_of(store, placed.order)).status is OrderStatus.READY
+
+
+async def test_an_order_that_was_released_while_it_was_signed_for_gets_its_certificate(store: Store):
+    """Else its client would never hear of a certificate that is issued: the next finalize meets the same request."""
+    placed = Placed("a.example", proved=True)
+    await store.write(placed.place)
+    await store.write(lambda unit: acme.claim_order(unit, placed.order.id, b"csr", NOW))
+    await store.write(lambda unit: acme.release_order(unit, placed.order.id))
+    assert await store.write(lambda unit: acme.finish_order(unit, placed.order.id, certificate_id="c")) is True
+    order = await order_of(store, placed.order)
+    assert (order.status, order.certificate_id) == (OrderStatus.VALID, "c")
+
+
 async def test_what_has_passed_its_end_is_invalid_or_expired_and_cannot_be_claimed(store: Store):
     """A46, A47."""
     placed = Placed("a.example", proved=True)

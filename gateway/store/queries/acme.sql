@@ -98,14 +98,16 @@ UPDATE acme_orders SET status = 'processing', csr_hash = :csr_hash, claimed_at =
 WHERE id = :id AND status = 'ready' AND expires > :at
 
 -- finish_order --
-UPDATE acme_orders SET status = 'valid', certificate_id = :certificate_id WHERE id = :id AND status = 'processing'
+UPDATE acme_orders SET status = 'valid', certificate_id = :certificate_id
+WHERE id = :id AND status IN ('processing', 'ready')
 
 -- fail_order --
 UPDATE acme_orders SET status = 'invalid', error = :error
 WHERE id = :id AND status IN ('pending', 'ready', 'processing')
 
 -- release_order --
-UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL WHERE id = :id AND status = 'processing'
+UPDATE acme_orders SET status = 'ready', csr_hash = NULL, claimed_at = NULL
+WHERE id = :id AND status = 'processing' AND COALESCE(holder, 0) = COALESCE(:holder, CAST(0 AS BIGINT))
 
 -- unfinished --
 SELECT id, account_id, identifier_type, identifier_value, wildcard, status, expires, challenges, pair_id
