@@ -50,6 +50,7 @@ NONCE_BYTES: Final = 64  # sender nonce, content key and IV, and room to spare
 # After that the same request means a new certificate: with a static challenge and an RSA key even its bytes are the
 # same (S81).
 WINDOW: Final = timedelta(hours=1)
+CLOCKS: Final = timedelta(minutes=5)  # by which the clocks of two machines on one store may differ
 _WINDOW: Final = struct.Struct(">IQ")  # its number, with its length before it
 
 
@@ -201,23 +202,29 @@ class _Host:
     ) -> needs.Enrolled | needs.Waiting:
         """One ask, one certificate (S79, S80, S82, S83): the same transaction, CSR and signer within the window.
 
-        The clock is cut into windows; a transaction that began in the one before goes on in it.
+        The clock is cut into windows; a transaction that began in the one before goes on in it, and so does one that
+        began in the one after by the clock of another machine, or by this one's before it was set back.
         """
-        window = int(self._now.timestamp() // WINDOW.total_seconds())
+        seconds, length = self._now.timestamp(), WINDOW.total_seconds()
+        window = int(seconds // length)
         before, current = transaction_hashes(self._pair, need.transaction, need.csr, window)
+        neighbours = [before]
+        if (seconds + CLOCKS.total_seconds()) // length > window:
+            neighbours.append(transaction_hashes(self._pair, need.transaction, need.csr, window + 1)[1])
         pair, since = self._pair, self._now - WINDOW
 
         def first(unit: Unit) -> None:
-            earlier = requests.find_by_deduplication(unit, pair.application.id, pair.profile.id, before)
-            if earlier is not None and earlier.created_at > since:
-                raise _BegunBefore
+            for each in neighbours:
+                earlier = requests.find_by_deduplication(unit, pair.application.id, pair.profile.id, each)
+                if earlier is not None and earlier.created_at > since:
+                    raise _Begun(each)
 
         request = asked.from_csr(need.csr, proof, deduplication=current, renewed_from=renewed_from)
         try:
             # Looked for in the unit that reserves: a read of its own would cost each enrollment four times as much.
             outcome = await self._enrolled(request, Hooks(with_reserve=first))
-        except _BegunBefore:
-            outcome = await self._enrolled(msgspec.structs.replace(request, deduplication=before), Hooks())
+        except _Begun as begun:
+            outcome = await self._enrolled(msgspec.structs.replace(request, deduplication=begun.by), Hooks())
         match outcome:
             case Issued():
                 return needs.Enrolled(outcome.certificate, self._include())
@@ -240,11 +247,12 @@ class _Host:
                 return ()
 
 
-class _BegunBefore(Refusal):
-    """The transaction began in the window before; what was reserved for it in this one is undone."""
+class _Begun(Refusal):
+    """The transaction began in another window, where it is known `by` this; what was reserved in this one is undone."""
 
-    def __init__(self) -> None:
-        super().__init__(RefusalReason.CONFLICT, "the transaction began in the window before")
+    def __init__(self, by: bytes) -> None:
+        super().__init__(RefusalReason.CONFLICT, "the transaction began in another window")
+        self.by = by
 
 
 def transaction_hashes(

@@ -239,6 +239,18 @@ async def test_the_window_does_not_break_where_the_clock_turns_it(house: House):
     assert read(house, who, await send(house, message)).certificates[0] == first
 
 
+async def test_nor_where_another_machine_s_clock_is_behind(house: House):
+    """S79: the first machine's clock has turned the window already; the retransmission goes to one whose has not."""
+    seconds = WINDOW.total_seconds()
+    house.now = dt.datetime.fromtimestamp((house.now.timestamp() // seconds + 1) * seconds + 1, dt.UTC)
+    who = client()
+    message = pkcs_req(house, who)
+    first = read(house, who, await send(house, message)).certificates[0]
+    house.now -= dt.timedelta(seconds=3)
+    assert read(house, who, await send(house, message)).certificates[0] == first
+    assert len(house.signer.signed) == 1
+
+
 async def test_a_certificate_of_this_pair_renews_without_a_challenge(house: House):
     """S65, S92: the answer is encrypted to the old key."""
     old = await enroll(house, client())
