@@ -36,10 +36,14 @@ class Accounts:
         self._known.move_to_end(key)
         return account
 
-    def put(self, account: Account) -> None:
-        """Remember an account as the store has just given it."""
+    def now(self) -> float:
+        """The time by this memory's clock."""
+        return self._clock()
+
+    def put(self, account: Account, since: float) -> None:
+        """Remember an account as the store gave it; it was asked at `since`, and may have answered late."""
         key = (account.pair_id, account.id)
-        self._known[key] = (self._clock() + _LIFETIME, account)
+        self._known[key] = (since + _LIFETIME, account)
         self._known.move_to_end(key)
         if len(self._known) > self._most:
             self._known.popitem(last=False)

@@ -133,9 +133,10 @@ class Host(msgspec.Struct, frozen=True):
         return self._resources.store.read(work)
 
     async def _find_account(self, account_id: str) -> Account | None:
+        since = self._shared.accounts.now()
         found = await self._read(lambda unit: acme.find_account(unit, self._pair_id, account_id))
         if found is not None:
-            self._shared.accounts.put(found)
+            self._shared.accounts.put(found, since)
         return found
 
     async def _find_order(self, need: needs.FindOrder) -> Order | None:
