@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.doubles.gateway import running_gateway
+from tests.doubles.ports import kept_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def swarm(*arguments: str, **variables: str) -> tuple[int, dict[tuple[str, str],
 
 def test_a_fleet_enrolls_by_every_door_of_a_gateway(tmp_path: Path):
     """ACME with http-01 answered by the swarm itself, EST with renewals, SCEP, REST: nothing fails."""
-    port = _free_port()
+    port = kept_port()
     with running_gateway(tmp_path / "data", "--acme-http01-port", str(port)):
         status, rows, log = swarm(
             *("--muster-data", str(tmp_path / "data"), "--acme-http01", f"127.0.0.1:{port}", "--pace", "0.2"),
@@ -95,9 +95,3 @@ def busy() -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from cryptography import x509
 
 from tests.doubles.challenge_folder import challenge_folder
 from tests.doubles.gateway import running_gateway
+from tests.doubles.ports import kept_port
 from tests.doubles.verification import verify_leaf
 
 pytestmark = pytest.mark.conformance
@@ -19,15 +19,9 @@ pytestmark = pytest.mark.conformance
 END = "-----END CERTIFICATE-----\n"
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    port = free_port()
+    port = kept_port()
     with running_gateway(
         tmp_path_factory.mktemp("clients") / "data", "--acme-http01-port", str(port), "--workers", "2"
     ) as running:

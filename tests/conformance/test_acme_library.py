@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 import http.server
-import socket
 import threading
 from pathlib import Path
 
@@ -15,20 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.doubles.gateway import running_gateway
+from tests.doubles.ports import kept_port
 from tests.doubles.verification import verify_leaf
 
 pytestmark = pytest.mark.conformance
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    port = free_port()
+    port = kept_port()
     with running_gateway(
         tmp_path_factory.mktemp("acme") / "data", "--acme-http01-port", str(port), "--workers", "2"
     ) as running:

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.doubles.gateway import running_gateway
+from tests.doubles.ports import kept_port
 from tests.doubles.programs import certificates, installed
 from tests.doubles.verification import verify_leaf
 
@@ -33,12 +34,6 @@ NAME = "md.localhost"
 DUE = "MDRenewWindow 90d"
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 class Apache:
     """One Apache with a folder and ports of its own."""
 
@@ -46,7 +41,7 @@ class Apache:
         self.gateway = gateway
         self.folder = folder
         self.http_port = http_port
-        self.https_port = free_port()
+        self.https_port = kept_port()
         shutil.copy(gateway.quickstart["root"], folder / "root.pem")
         (folder / "html").mkdir()
         # As root Apache would serve as another user, who cannot read the folder; so all of it is that user's.
@@ -126,7 +121,7 @@ class Apache:
 def test_mod_md_obtains_serves_and_renews(tmp_path, keys, kind):
     if not PROGRAM.exists():
         installed("apache2")
-    port = free_port()
+    port = kept_port()
     with (
         running_gateway(tmp_path / "data", "--acme-http01-port", str(port)) as gateway,
         tempfile.TemporaryDirectory() as folder,

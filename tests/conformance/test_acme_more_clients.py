@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.doubles.challenge_folder import challenge_folder
 from tests.doubles.gateway import running_gateway
 from tests.doubles.pkcs10 import request
+from tests.doubles.ports import kept_port
 from tests.doubles.programs import certificates, installed, lacking
 from tests.doubles.verification import verify_leaf
 
@@ -27,15 +28,9 @@ SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 LIFETIME = 90  # days: a leaf of the demo has fewer left from its first second on, so that a client finds it due
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    port = free_port()
+    port = kept_port()
     with running_gateway(
         tmp_path_factory.mktemp("more") / "data", "--acme-http01-port", str(port), "--workers", "2"
     ) as running:
@@ -192,7 +187,7 @@ def until(gateway, name, port, wanted, folder):
 
 def test_caddy_obtains_and_renews(gateway, tmp_path):
     installed("caddy")
-    name, port = "caddy.localhost", free_port()
+    name, port = "caddy.localhost", kept_port()
     with caddy(gateway, tmp_path, name, port):
         first = until(gateway, name, port, lambda leaf: True, tmp_path)
         (stored,) = (tmp_path / "storage" / "certificates").glob(f"*/{name}/{name}.crt")

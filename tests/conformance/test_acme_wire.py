@@ -5,7 +5,6 @@ Each client that a comment names gives up, or goes astray, where the demand is n
 
 import base64
 import re
-import socket
 import sqlite3
 import subprocess
 import time
@@ -23,6 +22,7 @@ from tests.doubles.acme_wire import Connection
 from tests.doubles.gateway import running_gateway
 from tests.doubles.mutation import mutations
 from tests.doubles.pkcs10 import p256, request
+from tests.doubles.ports import kept_port
 from tests.doubles.programs import certificates, installed
 from tests.doubles.verification import verify_leaf
 from tests.doubles.webserver import plain, webserver
@@ -32,15 +32,9 @@ pytestmark = pytest.mark.conformance
 JOSE = {"Content-Type": "application/jose+json"}
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    port = free_port()
+    port = kept_port()
     with running_gateway(
         tmp_path_factory.mktemp("wire") / "data", "--acme-http01-port", str(port), "--workers", "2"
     ) as running:

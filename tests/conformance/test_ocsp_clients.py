@@ -14,8 +14,9 @@ import trio
 from gateway.actions.vouch import MEMORY
 from gateway.store import certificates
 from gateway.store.unit import open_store
-from tests.conformance.test_acme_more_clients import caddy, free_port, until
+from tests.conformance.test_acme_more_clients import caddy, until
 from tests.doubles.gateway import RunningGateway, running_gateway
+from tests.doubles.ports import kept_port
 from tests.doubles.programs import Ran, installed, run
 
 pytestmark = pytest.mark.conformance
@@ -176,7 +177,7 @@ def stapled(gateway: RunningGateway, name: str, port: int) -> str:
 def test_caddy_staples_what_it_got_by_itself(tmp_path: Path):
     """Go's OCSP (golang.org/x/crypto/ocsp) asks, verifies and hands on; openssl's and curl's clients believe it."""
     installed("caddy", "openssl", "curl")
-    challenges, port, name = free_port(), free_port(), "stapled.localhost"
+    challenges, port, name = kept_port(), kept_port(), "stapled.localhost"
     with running_gateway(tmp_path / "data", "--acme-http01-port", str(challenges)) as gateway:
         gateway.directory, gateway.root = gateway.quickstart["acmeDirectory"], gateway.quickstart["root"]
         gateway.http01_port = challenges

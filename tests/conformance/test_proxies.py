@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.doubles.gateway import RunningGateway, running_gateway
+from tests.doubles.ports import kept_port
 from tests.doubles.programs import certificates, installed, run
 
 pytestmark = pytest.mark.conformance
@@ -68,12 +69,6 @@ backend tls
   mode tcp
   server muster {secure} {version}
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -143,7 +138,7 @@ def behind_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run
     folder = tmp_path_factory.mktemp("nginx")
     proxies = {"client_certificate": "nginx", "forwarded": "x-forwarded-for"}
     for muster in behind(folder, trusted="127.0.0.1", terminate_tls="http", **proxies):
-        port = free_port()
+        port = kept_port()
         tls = muster.folder / "tls"
         chains = folder / "authorities.pem"
         issuing = (tls / "chain.pem").read_text().split("-----END CERTIFICATE-----\n", 1)[1]
@@ -191,7 +186,7 @@ def behind_haproxy(request, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("haproxy")
     proxies = {"protocol": "http, https", "client_certificate": "haproxy"}
     for muster in behind(folder, trusted="127.0.0.1", terminate_tls="http", **proxies):
-        port, through = free_port(), free_port()
+        port, through = kept_port(), kept_port()
         tls = muster.folder / "tls"
         issuing = (tls / "chain.pem").read_text().split("-----END CERTIFICATE-----\n", 1)[1]
         (folder / "authorities.pem").write_text(Path(muster.quickstart["root"]).read_text() + issuing)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,20 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.gateway import RunningGateway, running_gateway
+from tests.doubles.ports import kept_port
 
 pytestmark = pytest.mark.conformance
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     # A blank in the folder's name: what is printed must be quoted.
     folder = tmp_path_factory.mktemp("greeting") / "my data"
-    with running_gateway(folder, "--acme-http01-port", str(free_port())) as running:
+    with running_gateway(folder, "--acme-http01-port", str(kept_port())) as running:
         yield running
 
 
