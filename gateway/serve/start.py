@@ -67,15 +67,16 @@ def _start(
     http: Sequence[socket.socket],
 ) -> None:
     place = Folder(settings.data)
+    # Until the loop runs there is nothing to drain: a signal unwinds from here, children and folders with it; from
+    # before anything is made, so that whoever sees the folder may end its maker in an orderly way.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _unwind)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if state is not State.COMPLETE:
         folder.make(place)
     with folder.held(place):
         telemetry.start(settings)
         _allow_descriptors()
-        # Until the loop runs there is nothing to drain: a signal unwinds from here, children and folders with it.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _unwind)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         made: Manifest | None = None
         if softhsm:
             settings = soft_token.make(settings)

@@ -360,22 +360,29 @@ def test_a_first_start_that_was_interrupted_is_taken_up_again(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("number", "seconds"),
-    [(signal.SIGTERM, 0.6), (signal.SIGINT, 1.1), (signal.SIGKILL, 0.5), (signal.SIGKILL, 1.2)],
+    ("number", "made"),
+    [
+        (signal.SIGTERM, "unfinished"),  # the first file that is made
+        (signal.SIGINT, "keys/root.key"),
+        (signal.SIGKILL, "keys/root.key"),
+        (signal.SIGKILL, "store.sqlite"),
+    ],
 )
 def test_a_first_start_that_is_ended_midway_leaves_no_process_and_is_finished_next_time(
-    tmp_path: Path, number: signal.Signals, seconds: float
+    tmp_path: Path, number: signal.Signals, made: str
 ) -> None:
     data = tmp_path / "data"
     words = command("serve", "--data", str(data), "--https", "127.0.0.1:0", "--http", "127.0.0.1:0")
     with (tmp_path / "log").open("w+b") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, env=environment())
-        time.sleep(seconds)
+        while not (data / made).exists():
+            assert process.poll() is None
+            time.sleep(0.001)
         below = children(process.pid)
         process.send_signal(number)
         status = process.wait(90)
-    if data.exists() and number is not signal.SIGKILL:
-        assert status == 0  # before that Python itself was still starting
+    assert status == (-number if number is signal.SIGKILL else 0)
+    assert not (data / "muster.json").exists()
     assert gone(below)
     with running_gateway(data) as again:
         assert get(again, "/readyz")[0] == 200
