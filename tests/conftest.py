@@ -1,6 +1,7 @@
 """What tests of several rooms share: hypothesis without a stop-watch, and a PostgreSQL cluster made once a run."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,11 @@ from tests.doubles.postgresql import Cluster, PostgresqlIsMissing, cluster
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# A shell has SIGINT ignored by what it runs in the background (POSIX, Shell, 2.11), and so has every program that is
+# started here: those that a test interrupts would not hear of it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
