@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
@@ -60,6 +61,7 @@ class ListSettings:
 
 PARTITION: Final = "{partition}"
 """Stands in an authority's CRL address for the number of the partition."""
+_PLAIN_LIST: Final = re.compile(r"http://[^/]+/.+\.crl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,13 @@ def delta_addresses(urls: tuple[str, ...], partition: int | None) -> tuple[str, 
     """Of an authority's CRL addresses those of the deltas to a partition's list, or to the whole one.
 
     `X-delta.crl` beside each `X.crl` of plain HTTP: whoever fetches the one can fetch the other. Where an address ends
-    in `/{partition}.crl`, the whole list is what stands there without it.
+    in `/{partition}.crl`, the whole list is what stands there without it; below a host at least.
     """
     if partition is None:
         lists = tuple(url.replace(f"/{PARTITION}.crl", ".crl") for url in urls)
     else:
         lists = tuple(url.replace(PARTITION, str(partition)) for url in urls if PARTITION in url)
-    plain = (url for url in lists if url.startswith("http://") and url.endswith(".crl") and PARTITION not in url)
+    plain = (url for url in lists if _PLAIN_LIST.fullmatch(url) and PARTITION not in url)
     return tuple(dict.fromkeys(url.removesuffix(".crl") + "-delta.crl" for url in plain))
 
 

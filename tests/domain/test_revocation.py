@@ -75,6 +75,8 @@ def test_with_partitions_it_names_that_of_its_serial(partitions: int, serial: in
             ("http://a/x-3-delta.crl", "http://b/x/3-delta.crl"),
         ),
         (("http://a/{partition}/x.crl",), (), ("http://a/3/x-delta.crl",)),
+        # Without the partition nothing is left but the host: `a.crl` would be somebody else's.
+        (("http://a/{partition}.crl",), (), ("http://a/3-delta.crl",)),
         ((), (), ()),
     ],
 )
