@@ -96,7 +96,12 @@ def _list(held: RevocationList, now: datetime, fresh: int, scope: Scope) -> Repl
 
 
 def _unchanged(scope: Scope, tag: str, modified: datetime) -> bool:
-    """RFC 9110, 13.2.2: If-None-Match where it is given, and only otherwise If-Modified-Since."""
+    """RFC 9110, 13.2.2: If-None-Match where it is given, and only otherwise If-Modified-Since.
+
+    That is compared exactly, as 13.1.3 provides for: thisUpdate lies some minutes before the signature, and "back in
+    time" once a clock was put right. Who sends the time of a download (`curl -z`) would be told that what was signed
+    soon after it is what they have.
+    """
     known = header(scope, b"if-none-match")
     if known is not None:
         return known.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in known.split(","))
@@ -104,7 +109,7 @@ def _unchanged(scope: Scope, tag: str, modified: datetime) -> bool:
     if since is None:
         return False
     try:
-        return modified <= parsedate_to_datetime(since)
+        return modified.replace(microsecond=0) == parsedate_to_datetime(since)
     except (ValueError, TypeError):  # another zone than GMT, or no date at all: ignored (RFC 9110, 13.1.3)
         return False
 
