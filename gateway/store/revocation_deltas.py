@@ -69,8 +69,7 @@ def name(unit: Unit, signed: ListState, freshest: tuple[str, ...], *, at: dateti
     """Note, in the unit that keeps it, that a complete list says where its delta is; `signed.urls` are its names."""
     urls = _encode(signed.urls).decode()
     issuer_id, part, number, shown = signed.issuer_id, signed.part, signed.number, signed.revision
-    # One that is of the future was signed while the clock was wrong: it would be the oldest for as long as it says.
-    unit.run("revocation_deltas.forget", issuer_id=issuer_id, part=part, at=millis(at))
+    _forget(unit, issuer_id, part, at)
     unit.run(
         "revocation_deltas.add",
         issuer_id=issuer_id,
@@ -90,7 +89,20 @@ def name(unit: Unit, signed: ListState, freshest: tuple[str, ...], *, at: dateti
         urls=urls,
         revision=shown,
         der=b"",
+        at=millis(at),
     )
+
+
+def _forget(unit: Unit, issuer_id: str, part: int, at: datetime) -> None:
+    """Forget the lists that had run out when the last one was made, or are yet to come, if that one is in force.
+
+    Two lists in a row must agree on the time: by a clock that is wrong for a while all the others would seem to have
+    run out, or to be of the future, and whoever holds one would be left without a delta that fits.
+    """
+    newest = unit.one("revocation_deltas.newest", issuer_id=issuer_id, part=part)
+    if newest is not None and newest.time("this_update") <= at < newest.time("next_update"):
+        then = newest.integer("this_update")
+        unit.run("revocation_deltas.forget", issuer_id=issuer_id, part=part, then=then, at=millis(at))
 
 
 def base(unit: Unit, issuer_id: str, part: int, *, at: datetime) -> Base | None:

@@ -1,6 +1,8 @@
 """Delta lists: when they are made, what they cost, and who hands them out (D19; RFC 5280, 5.2.3 to 5.2.6)."""
 
+import contextlib
 import datetime as dt
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from gateway.domain.revocation import RevocationReason
 from gateway.outbound.signer import SignerUnreachable
 from gateway.store import certificates, revocation_lists, revocations
 from gateway.store.revocations import EVERY_PARTITION
-from gateway.store.unit import Row, StoreUnavailable, Unit
+from gateway.store.unit import Row, StoreUnavailable, Unit, millis
 from tests.doubles.house import NOW, House, open_house
 from tests.store import things
 
@@ -260,10 +262,10 @@ async def test_a_partition_that_moves_has_a_new_list_and_a_delta_to_that_one(hou
     authority = await settle(house, partitions=1)
     await renew(house, authority)
     await revoked(house, partition=0)
-    authority = await settle(house, "http://new.example/{partition}.crl", partitions=1)
+    authority = await settle(house, "http://new.example/x/{partition}.crl", partitions=1)
     await renew(house, authority)
     complete, made = base(house, 0), delta(house, 0)[1]
-    assert freshest(complete[1]) == ["http://new.example/0-delta.crl"]
+    assert freshest(complete[1]) == ["http://new.example/x/0-delta.crl"]
     assert base_number(made) == complete[0].number
     assert serials(made) == set()
     points = [each.extensions.get_extension_for_class(x509.IssuingDistributionPoint) for each in (complete[1], made)]
@@ -383,15 +385,83 @@ async def test_a_failing_signer_leaves_the_old_delta_in_force_and_is_asked_again
 async def test_a_clock_that_was_ahead_for_a_while_leaves_no_base_of_the_future(house: House):
     authority = await settle(house)
     await renew(house, authority)
+    first = base(house)[0]
     house.now += 1000 * DAY
     await renew(house, authority)
     house.now = NOW + DAY
-    assert await renew(house, authority) == 2
+    assert await renew(house, authority) == 1
+    house.now += dt.timedelta(seconds=1)
+    assert await renew(house, authority) == 1
     assert base(house)[0].this_update <= house.now
-    assert base_number(delta(house)[1]) == base(house)[0].number
+    assert base_number(delta(house)[1]) == first.number
     assert await renew(house, authority) == 0
     state = (await outlook(house.resources)).deltas["authority", WHOLE]
     assert state.named_until == base(house)[0].next_update
+
+
+@pytest.mark.parametrize("wrong", [-20_000 * DAY, -6 * DAY, 30 * DAY])
+async def test_a_clock_that_was_wrong_for_a_while_leaves_nobody_who_holds_an_older_list_alone(
+    house: House, tmp_path: Path, wrong: dt.timedelta
+):
+    """A machine that begins in 1970, or far ahead: what was published before lives on, and needs its delta (5.2.4)."""
+    authority = await settle(house)
+    await renew(house, authority)
+    old = base(house)[0]
+    house.now += DAY
+    await renew(house, authority)
+    right = house.now
+    house.now += wrong
+    await renew(house, authority)
+    house.now = right + HOUR
+    _, serial = await revoked(house)
+    for _ in range(2):
+        await renew(house, authority)
+        house.now += dt.timedelta(seconds=1)
+        await renew(house, authority)
+        held, made = delta(house)
+        assert base_number(made) == old.number
+        assert serial in serials(made)
+        assert held.this_update <= house.now < held.next_update
+        assert (await outlook(house.resources)).deltas["authority", WHOLE].named_until == base(house)[0].next_update
+        house.now += DAY
+    house.now = old.next_update
+    for _ in range(3):
+        house.now += DAY
+        await renew(house, authority)
+    assert base_number(delta(house)[1]) > old.number
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        ends = [int(end) for [end] in connection.execute("SELECT next_update FROM revocation_bases")]
+    earliest, latest = millis(house.now - 2 * DAY), millis(house.now + 7 * DAY)
+    assert all(earliest <= end <= latest for end in ends), "what has run out is forgotten, and what was never in force"
+
+
+async def test_no_two_lists_say_that_they_were_made_in_the_same_second(house: House):
+    """5.2.3; and who asks by If-Modified-Since alone would not be given the second. Several workers make more than one
+    a second: they use up the time by which thisUpdate lies in the past."""
+    authority = await settle(house)
+    await renew(house, authority)
+    first = delta(house)[0]
+    house.now = first.this_update  # as if that was used up
+    _, serial = await revoked(house)
+    assert await renew(house, authority) == 0
+    house.now += dt.timedelta(seconds=1)
+    assert await renew(house, authority) == 1
+    held, made = delta(house)
+    assert held.this_update == first.this_update + dt.timedelta(seconds=1)
+    assert serials(made) == {serial}
+
+
+async def test_after_a_clock_that_was_ahead_a_list_and_its_delta_have_a_second_each(house: House):
+    """5.2.3: of the same thisUpdate they would need the same number."""
+    authority = await settle(house)
+    house.now += HOUR
+    await renew(house, authority)
+    house.now -= HOUR
+    assert await renew(house, authority) == 1
+    assert base(house)[0].this_update == house.now
+    house.now += dt.timedelta(seconds=1)
+    assert await renew(house, authority) == 1
+    assert base(house)[0].this_update < delta(house)[0].this_update == house.now
 
 
 class CountingUnit:

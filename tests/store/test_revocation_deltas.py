@@ -231,7 +231,7 @@ def test_a_delta_beside_a_list_of_megabytes_writes_a_few_pages(tmp_path: Path):
         queries["revocation_lists.keep"], {**of, **times, "number": 1, "urls": "[]", "der": b"l" * 4_000_000}
     )
     connection.execute(queries["revocation_deltas.add"], {**of, **times, "number": 1, "urls": "[]"})
-    name = {**of, "named_by": 1, "freshest": "[]", "urls": "[]", "revision": 1, "der": b""}
+    name = {**of, "named_by": 1, "freshest": "[]", "urls": "[]", "revision": 1, "der": b"", "at": 0}
     connection.execute(queries["revocation_deltas.name"], name)
     log = tmp_path / "store.db-wal"
     before = log.stat().st_size

@@ -55,7 +55,7 @@ class Signing:
     part: int
 
     async def sign_list(self) -> bool:
-        """Sign the next complete list; false if somebody else is at it, or was.
+        """Sign the next complete list; false if somebody else is at it, or was, or the last is of this very second.
 
         Raises:
             Refusal: BUSY or UNAVAILABLE where the signer cannot help now. StoreError.
@@ -70,7 +70,11 @@ class Signing:
             if before.number > self.publications.number(self.authority.id, self.part):  # somebody signed it meanwhile
                 revocation_lists.give_back(unit, self.authority.id, self.part, number)
                 return None
-            return number, before, _latest(before, revocation_deltas.state(unit, self.authority.id, self.part))
+            latest = self._latest(before, revocation_deltas.state(unit, self.authority.id, self.part))
+            if latest is None:
+                revocation_lists.give_back(unit, self.authority.id, self.part, number)
+                return None
+            return number, before, latest
 
         # Whoever asked for the list may go away: a claim that nobody knows of would be in everybody's way.
         with trio.CancelScope(shield=True):
@@ -93,7 +97,7 @@ class Signing:
         return kept
 
     async def sign_delta(self) -> bool:
-        """Sign the next delta to the lists in force that name one; false if there is none, or somebody else signs.
+        """Sign the next delta to the lists in force that name one; false if there is none, or as with `sign_list`.
 
         It is signed after the complete list, never at the same time as one: so its number is higher than that of the
         newest, and it fits that one as well ("the CRL number of the complete CRL is less than the CRL number of the
@@ -108,10 +112,12 @@ class Signing:
             # Whoever has the claim sees what the one before kept: from here on nobody else names or signs a list.
             delta = revocation_deltas.state(unit, issuer_id, part)
             base = revocation_deltas.base(unit, issuer_id, part, at=resources.now())
-            if delta is None or base is None or delta.number > self.publications.delta_number(issuer_id, part):
+            latest = self._latest(claimed[1], delta)
+            known = self.publications.delta_number(issuer_id, part)
+            if delta is None or base is None or latest is None or delta.number > known:
                 revocation_lists.give_back(unit, issuer_id, part, claimed[0])
                 return None
-            return claimed[0], delta, base, _latest(claimed[1], delta)
+            return claimed[0], delta, base, latest
 
         with trio.CancelScope(shield=True):
             claimed = await resources.store.write(claim)
@@ -129,6 +135,15 @@ class Signing:
         now, issuer_id, part = self.resources.now(), self.authority.id, self.part
         last = self.publications.claimed.get((issuer_id, part), 0)
         return revocation_lists.claim(unit, issuer_id, part, urls=urls, at=now, patience=PATIENCE, own=last)
+
+    def _latest(self, before: ListState, delta: DeltaState | None) -> datetime | None:
+        """The last thisUpdate of both; None if one is of this very second: another has no place before the next.
+
+        Several gateways that each sign one a second use up the time by which thisUpdate lies in the past, and so does a
+        clock that is put right.
+        """
+        times = (before.this_update, EPOCH if delta is None else delta.this_update)
+        return None if self.resources.now().replace(microsecond=0) in times else max(times)
 
     async def _or_give_back(self, number: int, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` makes under a claim; where it makes nothing the claim is given back."""
@@ -208,10 +223,6 @@ def held_list(state: ListState, der: bytes, says: tuple[str, ...]) -> Revocation
 def held_delta(state: DeltaState, der: bytes) -> RevocationList:
     """A delta as it is handed out."""
     return RevocationList(der, state.number, state.this_update, state.next_update, state.revision)
-
-
-def _latest(before: ListState, delta: DeltaState | None) -> datetime:
-    return before.this_update if delta is None else max(before.this_update, delta.this_update)
 
 
 def _this_update(now: datetime, latest: datetime) -> datetime:

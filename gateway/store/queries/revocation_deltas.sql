@@ -10,8 +10,12 @@ FROM revocation_deltas WHERE issuer_id = :issuer_id AND part = :part
 SELECT issuer_id, part, named_by, named_until, freshest, number, this_update, next_update, base_revision, revision, der
 FROM revocation_deltas WHERE issuer_id = :issuer_id AND part = :part
 
+-- newest --
+SELECT this_update, next_update FROM revocation_bases
+WHERE issuer_id = :issuer_id AND part = :part ORDER BY number DESC LIMIT 1
+
 -- forget --
-DELETE FROM revocation_bases WHERE issuer_id = :issuer_id AND part = :part AND (next_update <= :at OR this_update > :at)
+DELETE FROM revocation_bases WHERE issuer_id = :issuer_id AND part = :part AND (next_update <= :then OR this_update > :at)
 
 -- add --
 INSERT INTO revocation_bases (issuer_id, part, number, this_update, next_update, revision, urls)
@@ -22,7 +26,8 @@ INSERT INTO revocation_deltas (
   issuer_id, part, named_by, named_until, freshest, number, this_update, next_update, base_revision, revision, der
 ) VALUES (
   :issuer_id, :part, :named_by,
-  (SELECT MAX(next_update) FROM revocation_bases WHERE issuer_id = :issuer_id AND part = :part AND urls = :urls),
+  (SELECT MAX(next_update) FROM revocation_bases
+    WHERE issuer_id = :issuer_id AND part = :part AND urls = :urls AND this_update <= :at),
   :freshest, 0, 0, 0, :revision, :revision, :der
 )
 ON CONFLICT (issuer_id, part) DO UPDATE SET
@@ -35,7 +40,7 @@ FROM revocation_bases AS newest JOIN revocation_bases AS oldest
 WHERE newest.issuer_id = :issuer_id AND newest.part = :part AND newest.number = (
   SELECT MAX(number) FROM revocation_bases WHERE issuer_id = :issuer_id AND part = :part
 )
-  AND oldest.next_update > :at
+  AND oldest.this_update <= :at AND oldest.next_update > :at
 ORDER BY oldest.number LIMIT 1
 
 -- keep --
