@@ -195,7 +195,7 @@ async def test_what_takes_long_is_durable_as_processing_even_if_the_asker_has_go
 
 async def test_one_who_waits_in_vain_is_told_though_another_was_answered_before_him(tmp_path):
     prover = Prover()
-    async with bench(tmp_path, prover, patience=0.05) as here:
+    async with bench(tmp_path, prover, patience=0.5) as here:
         quick = await here.validations.begin(here.resources, await here.asked("quick.example"))
         prover.hold = trio.Event()
         with trio.fail_after(60):

@@ -9,6 +9,7 @@ import sqlite3
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from bench.load import rest
 from bench.load.requests import csr, elliptic
 from gateway.actions.enroll import GONE
 from tests.conformance.test_signer_failures import some_workers
+from tests.doubles.exposition import read
 from tests.doubles.gateway import RunningGateway, muster, running_gateway
 
 pytestmark = pytest.mark.conformance
@@ -42,7 +44,7 @@ def test_what_waits_for_a_signer_is_withdrawn_with_its_client(tmp_path: Path):
             for number, stayer in enumerate(stayers, 1):  # one for each worker: both have their hands full
                 stayer.start()
                 database.wait(number, RESERVED)
-                time.sleep(0.3)
+                given(gateway, number)
             gone = [sent(gateway, f"gone-{number}.example") for number in range(CLIENTS)]
             database.wait(CLIENTS + 2, RESERVED)
             for each in gone:
@@ -75,6 +77,18 @@ class Database:
         while (found := self.number(query, *parameters)) != expected:
             assert time.monotonic() < until, f"{found} instead of {expected}: {query}"
             time.sleep(0.05)
+
+
+def given(gateway: RunningGateway, number: int) -> None:
+    """Wait until so many asks are with workers, or more: a gateway that has just started signs lists of its own."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with urllib.request.urlopen(f"{gateway.quickstart['http']}/metrics", timeout=PATIENCE) as answer:
+            found = read(answer.read().decode()).value("muster_signer_in_flight")
+        if found >= number:
+            return
+        assert time.monotonic() < until, f"{found} asks in flight, and not {number}"
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

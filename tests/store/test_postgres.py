@@ -172,7 +172,9 @@ async def test_a_server_set_to_forget_commits_is_told_to_keep_them(postgresql: C
     postgresql.execute("ALTER SYSTEM SET synchronous_commit = off")
     postgresql.execute("SELECT pg_reload_conf()")
     try:
-        await trio.sleep(0.2)
+        with trio.fail_after(60):
+            while _setting(url, "synchronous_commit") != "off":  # servers read it when they come to it
+                await trio.sleep(0.05)
         async with open_store(url) as store:
             connection = await store.write(
                 lambda unit: unit._connection.execute("SHOW synchronous_commit").fetchone()  # type: ignore[attr-defined]
@@ -181,6 +183,13 @@ async def test_a_server_set_to_forget_commits_is_told_to_keep_them(postgresql: C
     finally:
         postgresql.execute("ALTER SYSTEM RESET synchronous_commit")
         postgresql.execute("SELECT pg_reload_conf()")
+
+
+def _setting(url: str, name: str) -> str:
+    """What a new connection is given."""
+    with psycopg.connect(url) as connection:
+        (value,) = connection.execute(f"SHOW {name}").fetchone()
+    return value
 
 
 def test_a_verified_connection_trusts_the_systems_roots_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
