@@ -209,6 +209,23 @@ async def test_a_notice_that_a_delta_had_first_stays_on_deltas_until_a_complete_
     assert serial in serials(base(house)[1])
 
 
+async def test_what_has_expired_leaves_deltas_as_it_leaves_lists(house: House):
+    """Or, of certificates that live for an hour, a delta would soon be longer than its list, and than a frame."""
+    authority = await settle(house)
+    for day in range(5):
+        await renew(house, authority)
+        here = [serials(each) for each in (delta(house)[1], base(house)[1])]
+        assert all(len(each) <= 2 for each in here), day
+        _, serial = await revoked(house, not_after=house.now + HOUR)
+        house.now += dt.timedelta(seconds=1)
+        await renew(house, authority)
+        assert serial in serials(delta(house)[1])
+        house.now += DAY
+    _, last = await revoked(house)
+    await renew(house, authority)
+    assert last in serials(delta(house)[1])
+
+
 async def test_turned_off_lists_follow_each_revocation_and_who_holds_an_old_one_still_finds_its_delta(house: House):
     authority = await settle(house)
     await renew(house, authority)

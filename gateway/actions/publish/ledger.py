@@ -134,22 +134,26 @@ class Ledger:
             await trio.lowlevel.checkpoint()
         return b"".join(chunks)
 
-    async def changes(self, part: int, *, after: int, now: int) -> bytes:
+    async def changes(self, part: int, *, after: int, expired_by: datetime, listed: int, now: int) -> bytes:
         """The packed entries of a delta to a list of the revision `after`; what is revoked, or released from its hold.
 
-        What has expired meanwhile stays until a complete list had it: the first list that has it may be a delta, and
-        "the revocation notice MUST be included in all subsequent delta CRLs until" then (RFC 5280, 5.2.4).
+        What has expired before `expired_by` stays until a complete list had it, the last of which is of the revision
+        `listed`: the first list that has it may be a delta, and "the revocation notice MUST be included in all
+        subsequent delta CRLs until" then (RFC 5280, 5.2.4). It leaves as it leaves complete lists: a delta would become
+        longer than they are where certificates live for a few hours.
         """
         wanted, latest = (part, EVERY_PARTITION), now.to_bytes(_WHEN, "big")
-        records = memoryview(self._records)
+        records, until = memoryview(self._records), millis(expired_by)
         chunks: list[bytes] = []
         for start in range(0, len(records), STRIDE * _RECORD.size):
             some = records[start : start + STRIDE * _RECORD.size]
             chunks.append(
                 b"".join(
                     entry if entry[_SERIAL:-1] <= latest else entry[:_SERIAL] + latest + entry[-1:]
-                    for entry, _, partition, revision in _RECORD.iter_unpack(some)
-                    if revision > after and (part == WHOLE or partition in wanted)
+                    for entry, not_after, partition, revision in _RECORD.iter_unpack(some)
+                    if revision > after
+                    and (part == WHOLE or partition in wanted)
+                    and (not_after >= until or revision > listed)
                 )
             )
             await trio.lowlevel.checkpoint()

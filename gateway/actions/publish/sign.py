@@ -105,7 +105,7 @@ class Signing:
         """
         resources, issuer_id, part = self.resources, self.authority.id, self.part
 
-        def claim(unit: Unit) -> tuple[int, DeltaState, Base, datetime] | None:
+        def claim(unit: Unit) -> tuple[int, ListState, DeltaState, Base, datetime] | None:
             claimed = self._claim(unit, ())
             if claimed is None:
                 return None
@@ -117,14 +117,14 @@ class Signing:
             if delta is None or base is None or latest is None or delta.number > known:
                 revocation_lists.give_back(unit, issuer_id, part, claimed[0])
                 return None
-            return claimed[0], delta, base, latest
+            return *claimed, delta, base, latest
 
         with trio.CancelScope(shield=True):
             claimed = await resources.store.write(claim)
         if claimed is None:
             return False
-        number, before, base, latest = claimed
-        signed, der = await self._or_give_back(number, lambda: self._delta(number, before, base, latest))
+        number, complete, before, base, latest = claimed
+        signed, der = await self._or_give_back(number, lambda: self._delta(number, complete, before, base, latest))
         with trio.CancelScope(shield=True):
             kept = await resources.store.write(lambda unit: revocation_deltas.keep(unit, signed, der))
         if kept:
@@ -164,11 +164,7 @@ class Signing:
         ledger = self.publications.ledger(self.authority.id)
         await ledger.catch_up(self.resources, self.authority.id)
         revision = ledger.revision
-        # RFC 5280, 3.3: "on one regularly scheduled CRL issued beyond the validity period". Lists are signed in between
-        # as well; one period more makes sure that a scheduled one was among them.
-        # By a clock that went wrong, and right again, what lives may have been thought expired: the earlier time is
-        # what counts.
-        expired_by = max(EPOCH, min(before.this_update, now) - lists.refresh)
+        expired_by = self._expired_by(before, now)
         entries = await ledger.entries(self.part, expired_by=expired_by, listed=before.revision, now=_seconds(now))
         this_update, next_update = _this_update(now, latest), now + lists.lifetime
         urls = names(self.authority, self.part, before.urls)
@@ -186,7 +182,19 @@ class Signing:
             raise outage(failure) from failure
         return ListState(self.authority.id, self.part, number, this_update, next_update, revision, urls), der
 
-    async def _delta(self, number: int, before: DeltaState, base: Base, latest: datetime) -> tuple[DeltaState, bytes]:
+    def _expired_by(self, before: ListState, now: datetime) -> datetime:
+        """What expired earlier than this may leave, if the complete list `before` or one ahead of it had it.
+
+        RFC 5280, 3.3: "on one regularly scheduled CRL issued beyond the validity period". Lists are signed in between
+        as well; one period more makes sure that a scheduled one was among them.
+        By a clock that went wrong, and right again, what lives may have been thought expired: the earlier time is
+        what counts.
+        """
+        return max(EPOCH, min(before.this_update, now) - self.authority.lists.refresh)
+
+    async def _delta(
+        self, number: int, complete: ListState, before: DeltaState, base: Base, latest: datetime
+    ) -> tuple[DeltaState, bytes]:
         now = self.resources.now().replace(microsecond=0)
         changes = self.publications.changes(self.authority.id, base.revision)
         await changes.catch_up(self.resources, self.authority.id)
@@ -198,7 +206,13 @@ class Signing:
             base_revision=base.revision,
             revision=changes.revision,
         )
-        entries = await changes.changes(self.part, after=base.revision, now=_seconds(now))
+        entries = await changes.changes(
+            self.part,
+            after=base.revision,
+            expired_by=self._expired_by(complete, now),
+            listed=complete.revision,
+            now=_seconds(now),
+        )
         try:
             der = await self.resources.signer.sign_crl(
                 self.authority.key,
