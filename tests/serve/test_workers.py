@@ -13,7 +13,7 @@ import ssl
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -118,32 +118,40 @@ def test_of_a_hundred_who_spend_one_nonce_at_several_workers_one_succeeds(gatewa
 
 def test_a_burst_of_connections_is_spread_over_the_workers(gateway: RunningGateway) -> None:
     pids = workers(gateway.process.pid)
-    before = {pid: sockets(pid) for pid in pids}
-    time.sleep(0.5)
-    while (now := {pid: sockets(pid) for pid in pids}) != before:  # connections of the test before end
-        before = now
-        time.sleep(0.5)
+    waited_for(lambda: not held(gateway))  # connections of the test before end
     kept = connections(gateway, 60)
     try:
-        shares: list[int] = []
-
-        def told_apart() -> bool:
-            shares[:] = [sockets(pid) - before[pid] for pid in pids]
-            return sum(shares) == pytest.approx(60, abs=3)
-
-        waited_for(told_apart)
-        assert min(shares) >= 10, shares
+        shares = Counter(holder(gateway, one, pids) for one in kept)
+        assert min(shares[pid] for pid in pids) >= 10, shares
     finally:
         for one in kept:
             one.close()
 
 
-def sockets(pid: int) -> int:
-    found = 0
-    for each in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            found += os.readlink(f"/proc/{pid}/fd/{each}").startswith("socket:")
+LISTENS = "0A"
+
+
+def held(gateway: RunningGateway) -> dict[int, str]:
+    """The connections to the HTTPS listener that somebody holds: the client's port, and the socket's number."""
+    port = f":{urlsplit(gateway.quickstart['https']).port:04X}"
+    found = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:  # proc_pid_net(5)
+        _, local, remote, state, *_, inode = line.split()[:10]
+        if local.endswith(port) and state != LISTENS and inode != "0":
+            found[int(remote.rpartition(":")[2], 16)] = inode
     return found
+
+
+def holder(gateway: RunningGateway, connection: http.client.HTTPSConnection, pids: Sequence[int]) -> int:
+    """The worker at the other end of a connection whose hands were shaken."""
+    ours = connection.sock.getsockname()[1]
+    inode = held(gateway)[ours]
+    for pid in pids:
+        for each in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{each}") == f"socket:[{inode}]":
+                    return pid
+    pytest.fail(f"no worker is at the other end of port {ours}")
 
 
 def test_an_account_that_was_deactivated_at_one_worker_is_refused_by_all_soon(
@@ -296,10 +304,9 @@ def test_what_a_killed_worker_had_in_mid_signature_is_given_up_within_seconds(pa
     all_there(gateway, 2)
     waited_for(lambda: serials(gateway.folder)["reserved"] == 0)  # what another death left
     pids = workers(gateway.process.pid)
-    before, held = inventory(gateway.folder), {pid: sockets(pid) for pid in pids}
+    before = inventory(gateway.folder)
     [connection] = connections(gateway, 1)
-    waited_for(lambda: any(sockets(pid) > held[pid] for pid in pids))
-    [asked] = [pid for pid in pids if sockets(pid) > held[pid]]
+    asked = holder(gateway, connection, pids)
     signers, burnt = signer_workers(gateway.process.pid), serials(gateway.folder)["burnt"]
     assert signers
     for each in signers:
