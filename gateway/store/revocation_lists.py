@@ -39,6 +39,12 @@ def states(unit: Unit) -> dict[tuple[str, int], ListState]:
     return {(each.issuer_id, each.part): each for each in found}
 
 
+def state(unit: Unit, issuer_id: str, part: int) -> ListState | None:
+    """One of them, without the list: that has megabytes."""
+    row = unit.one("revocation_lists.state", issuer_id=issuer_id, part=part)
+    return None if row is None else _state(row)
+
+
 def find(unit: Unit, issuer_id: str, part: int) -> tuple[ListState, bytes] | None:
     """A list and its DER, if one was signed."""
     row = unit.one("revocation_lists.find", issuer_id=issuer_id, part=part)
@@ -59,8 +65,7 @@ def claim(
     row = unit.one("revocation_lists.claimable", issuer_id=issuer_id, part=part)
     assert row is not None  # it was made above, and none is ever deleted
     ever = _urls(row.text("urls"))
-    listed = unit.one("revocation_lists.state", issuer_id=issuer_id, part=part)  # without the list: megabytes
-    before = ListState(issuer_id, part, 0, EPOCH, EPOCH, 0, ()) if listed is None else _state(listed)
+    before = state(unit, issuer_id, part) or ListState(issuer_id, part, 0, EPOCH, EPOCH, 0, ())
     number = max(row.integer("claimed_number") + 1, before.number + 1, millis(at))
     claimed = unit.run(
         "revocation_lists.claim",

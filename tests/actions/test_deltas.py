@@ -11,7 +11,15 @@ import pytest
 import trio
 from cryptography import x509
 
-from gateway.actions.publish import WHOLE, Publications, RevocationList, delta_list, outlook, renew_revocation_lists
+from gateway.actions.publish import (
+    WHOLE,
+    Publications,
+    RevocationList,
+    delta_list,
+    outlook,
+    renew_revocation_lists,
+    revocation_list,
+)
 from gateway.actions.publish.renew import AHEAD
 from gateway.domain.authority import Authority, ListSettings
 from gateway.domain.refusal import Refusal
@@ -482,18 +490,41 @@ async def test_after_a_clock_that_was_ahead_a_list_and_its_delta_have_a_second_e
 
 
 class CountingUnit:
-    """A unit that counts the rows of revocations which it gives."""
+    """A unit that counts the rows of a query which it gives."""
 
-    def __init__(self, unit: Unit, counted: list[int]) -> None:
+    def __init__(self, unit: Unit, counted: list[int], query: str = "revocations.since") -> None:
         self._unit = unit
         self._counted = counted
+        self._query = query
         self.one, self.run = unit.one, unit.run
 
     def all(self, query: str, **parameters: object) -> list[Row]:
         rows = list(self._unit.all(query, **parameters))  # type: ignore[arg-type]
-        if query == "revocations.since":
+        if query.startswith(self._query):
             self._counted.append(len(rows))
         return rows
+
+
+async def test_who_asks_for_what_is_not_there_makes_nobody_read_what_is(house: House):
+    """Anybody may, as often as they like: of a thousand partitions that would be thousands of rows each time."""
+    authority = await settle(house, deltas=False, partitions=3)
+    await renew(house, authority)
+    counted: list[int] = []
+
+    class Counting:
+        write = house.store.write
+
+        async def read(self, work):
+            return await house.store.read(lambda unit: work(CountingUnit(unit, counted, "")))
+
+    resources = replace(house.resources, store=Counting())  # type: ignore[arg-type]
+    assert await delta_list(resources, house.front.publications, authority) is None
+    assert await delta_list(resources, house.front.publications, authority, 1) is None
+    assert await revocation_list(resources, house.front.publications, authority, 7) is None
+    found = await revocation_list(resources, Publications(), authority, 2)
+    assert found is not None
+    assert found.number == base(house, 2)[0].number
+    assert counted == []
 
 
 async def test_a_delta_reads_what_changed_and_not_what_is_revoked_in_all(house: House):

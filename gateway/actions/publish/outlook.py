@@ -36,3 +36,15 @@ async def outlook(resources: Resources) -> Outlook:
         return Outlook(revocations.revisions(unit), revocation_lists.states(unit), revocation_deltas.states(unit))
 
     return await resources.store.read(unit)
+
+
+async def outlook_on(resources: Resources, issuer_id: str, part: int) -> Outlook:
+    """The same of one part's list and delta alone, and of no revision: what a request may cost. Raises as the store."""
+    place = issuer_id, part
+
+    def unit(unit: Unit) -> Outlook:
+        listed = revocation_lists.state(unit, issuer_id, part)
+        delta = revocation_deltas.state(unit, issuer_id, part)
+        return Outlook({}, {} if listed is None else {place: listed}, {} if delta is None else {place: delta})
+
+    return await resources.store.read(unit)

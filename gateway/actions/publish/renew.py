@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from gateway.actions.publish.held import Publications, RevocationList
-from gateway.actions.publish.outlook import Outlook, outlook
+from gateway.actions.publish.outlook import Outlook, outlook_on
 from gateway.actions.publish.sign import BACKDATE, Signing, freshest, held_delta, held_list, names
 from gateway.actions.resources import Resources
 from gateway.domain.authority import Authority
@@ -79,7 +79,7 @@ async def _asked_for(
     if found is not None:
         return found
     for _ in range(GLANCES):
-        seen = await outlook(resources)
+        seen = await outlook_on(resources, authority.id, part)
         if not there(seen):
             return None
         async with publications.turn(authority.id):
