@@ -25,6 +25,7 @@ from signer.keystore.failures import KeyExists, KeyStoreError, StoreFailure
 from signer.keystore.key import Ceiling, KeyKind, PendingKey, StoredKey
 from signer.keystore.mechanism import PrivateKey, algorithm_of, digest_of
 
+_IDENTIFIER: Final = x509.SubjectKeyIdentifier
 _ASKED: Final = frozenset(
     {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.NameConstraints.oid, x509.CertificatePolicies.oid}
 )
@@ -62,9 +63,9 @@ def request_like(ceremony: Ceremony, old: StoredKey, name: str, algorithm: str) 
 
 
 def request_again(key: StoredKey) -> x509.CertificateSigningRequest:
-    """A request for a new certificate of a stored key, such as the one that it has."""
+    """A request for a new certificate of a stored key, such as the one that it has, and of the same identifier."""
     wishes = [each for each in key.certificate.extensions if each.oid in _ASKED]
-    return _signed_request(key.private_key, key.certificate.subject, wishes)
+    return _signed_request(key.private_key, key.certificate.subject, wishes, extension(key.certificate, _IDENTIFIER))
 
 
 def install(ceremony: Ceremony, name: str, given: Sequence[x509.Certificate]) -> StoredKey:
@@ -77,6 +78,7 @@ def install(ceremony: Ceremony, name: str, given: Sequence[x509.Certificate]) ->
         if key.kind is not KeyKind.ISSUER:
             raise ValueError(f"the key {name} is a registration authority's: only authorities get certificates so")
         chain = checked_chain(given, spki_of(key.private_key), now=ceremony.now)
+        _check_like(chain[0], key.certificate)
         ceiling = _merged(chain, key.ceiling)
         ceremony.store.replace(name, chain=chain, ceiling=ceiling)
     else:
@@ -92,6 +94,25 @@ def install(ceremony: Ceremony, name: str, given: Sequence[x509.Certificate]) ->
     ceremony.transcript.say(f"Installed a certificate of {chain[0].issuer.rfc4514_string()} for {name}")
     _say_chain(ceremony, installed)
     return installed
+
+
+def _check_like(renewed: x509.Certificate, before: x509.Certificate) -> None:
+    """Raises `ValueError` unless it goes by the names that what was issued and the lists in force know their issuer by.
+
+    Subject and key identifier: a certificate's issuer is found by both, a list by a certificate (RFC 5280, 6.3.3, f),
+    a delta by a list (6.3.3, c3). Where one changed, revocations would be overlooked without a word.
+    """
+    if renewed.subject != before.subject:
+        raise ValueError(
+            f"the certificate is for {renewed.subject.rfc4514_string()!r}, and what was issued names"
+            f" {before.subject.rfc4514_string()!r}: have it signed as the request says"
+        )
+    known, other = extension(before, _IDENTIFIER), extension(renewed, _IDENTIFIER)
+    if known is not None and other != known:
+        raise ValueError(
+            f"the certificate has not the subject key identifier {known.digest.hex()}, which what was issued names:"
+            " have it signed as the request says"
+        )
 
 
 def import_key(
@@ -176,11 +197,13 @@ def _waiting(
     return ceremony.store.pending(name)
 
 
-def _signed_request(private_key: PrivateKey, subject: x509.Name, wishes: Extras) -> x509.CertificateSigningRequest:
+def _signed_request(
+    private_key: PrivateKey, subject: x509.Name, wishes: Extras, identifier: x509.SubjectKeyIdentifier | None = None
+) -> x509.CertificateSigningRequest:
     builder = x509.CertificateSigningRequestBuilder(subject)
     for each in wishes:
         builder = builder.add_extension(each.value, each.critical)
-    identifier = x509.SubjectKeyIdentifier(key_identifier(spki_of(private_key)))
+    identifier = identifier or x509.SubjectKeyIdentifier(key_identifier(spki_of(private_key)))
     builder = builder.add_extension(identifier, critical=False)
     return builder.sign(private_key, digest_of(private_key.public_key()))
 

@@ -100,10 +100,12 @@ class ExternalAuthority:
     def pem(self) -> str:
         return self.certificate.read_text()
 
-    def sign(self, csr: str, *extensions: str, days: int = 1000, digest: str = "sha256") -> str:
+    def sign(
+        self, csr: str, *extensions: str, days: int = 1000, digest: str = "sha256", identifier: str = "hash"
+    ) -> str:
         """A certificate for a request, with the extensions of an authority or with those that are named."""
         usual = ("basicConstraints=critical,CA:TRUE,pathlen:0", "keyUsage=critical,keyCertSign,cRLSign")
-        identifiers = ("subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid")
+        identifiers = (f"subjectKeyIdentifier={identifier}", "authorityKeyIdentifier=keyid")
         file = self.folder / "extensions.cnf"
         file.write_text("[x]\n" + "\n".join((extensions or usual) + identifiers) + "\n")
         authority = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial")

@@ -140,6 +140,26 @@ def test_what_was_signed_elsewhere_is_renewed_there_and_what_is_below_follows(ke
     assert verified(tmp_path / "v", leaf(keys, "below"), [other.pem], chain) == ""
 
 
+def test_a_renewed_certificate_goes_by_the_names_that_lists_know_their_issuer_by(keys, elsewhere):
+    """RFC 5280, 6.3.3, c3: a delta whose key identifier is another than its list's does not count, without a word."""
+    first = elsewhere.sign(requested(keys))  # its identifier is of openssl's making
+    keys.do("install", "--name", "ext", more=(first + elsewhere.pem).encode())
+    known = load(first).extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    csr = keys.do("renew", "--name", "ext")["csr"]
+    asked = x509.load_pem_x509_csr(csr.encode()).extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert asked == known
+    other = elsewhere.sign(csr, identifier="0102030405")
+    sentence = keys.refused("install", "--name", "ext", more=(other + elsewhere.pem).encode())
+    assert sentence.startswith(f"the certificate has not the subject key identifier {known.digest.hex()}")
+    key = keys.store().find("ext").private_key
+    name = x509.Name([x509.NameAttribute(x509.ObjectIdentifier(COMMON_NAME), "Other")])
+    renamed = x509.CertificateSigningRequestBuilder(name).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    sentence = keys.refused("install", "--name", "ext", more=(elsewhere.sign(renamed) + elsewhere.pem).encode())
+    assert sentence.startswith("the certificate is for 'CN=Other', and what was issued names 'CN=Devices CA,O=Example'")
+    assert keys.store().find("ext").certificate == load(first)
+    keys.do("install", "--name", "ext", more=(elsewhere.sign(csr) + elsewhere.pem).encode())
+
+
 def test_a_new_key_for_what_was_signed_elsewhere_is_a_request(keys, elsewhere):
     first = (elsewhere.sign(requested(keys)) + elsewhere.pem).encode()
     keys.do("install", "--name", "ext", "--with-ra", more=first)
