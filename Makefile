@@ -17,6 +17,8 @@ run: install
 	@$(BIN)/muster serve $(ARGS)
 
 test: system lint
+	@# A thousand processes are started, and each would compile what it imports where bytecode is not written by the way.
+	$(BIN)/python -m compileall -q bench gateway protocols signer
 	$(BIN)/python -m pytest --numprocesses=$$(nproc) --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.dev
