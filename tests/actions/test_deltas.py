@@ -203,6 +203,26 @@ async def test_many_deltas_are_renewed_a_few_at_a_time_and_a_change_goes_before_
     assert [await renew(house, authority) for _ in range(2)] == [AHEAD - 1, 0]
 
 
+async def test_many_lists_whose_turn_comes_at_once_are_made_a_few_at_a_time_too(house: House):
+    """They were made together once, and fall due together every day: each with its delta, seconds on end."""
+    authority = await settle(house, partitions=AHEAD * 2)
+    await renew(house, authority)
+    before = [base(house, part)[0].number for part in (*range(2 * AHEAD), WHOLE)]
+    house.now += DAY - HOUR / 2
+    while await renew(house, authority):  # deltas that ran out meanwhile
+        house.now += dt.timedelta(seconds=1)
+    house.now += HOUR / 2
+    _, serial = await revoked(house, partition=2 * AHEAD - 1)
+    renewed = []
+    for _ in range(3):
+        await renew(house, authority)
+        assert serials(delta(house, 2 * AHEAD - 1)[1]) == serials(delta(house)[1]) == {serial}
+        now = [base(house, part)[0].number for part in (*range(2 * AHEAD), WHOLE)]
+        renewed.append(sum(number > old for number, old in zip(now, before, strict=True)))
+        house.now += dt.timedelta(seconds=1)
+    assert renewed == [AHEAD, 2 * AHEAD, 2 * AHEAD + 1]
+
+
 async def test_a_notice_that_a_delta_had_first_stays_on_deltas_until_a_complete_list_had_it(house: House):
     """5.2.4: also where the certificate expires before then."""
     authority = await settle(house)

@@ -124,7 +124,10 @@ async def renew_revocation_lists(
         began, complete = trio.current_time(), True
         for part in every:
             signing = Signing(resources, publications, authority, part)
-            if _due(resources, publications, authority, part, seen) and (part != WHOLE or complete):
+            due = _due(resources, publications, authority, part, seen)
+            ages = ahead and _ages(resources, publications, authority, part)
+            if (due or ages) and (part != WHOLE or complete):
+                ahead -= not due
                 done = await signing.sign_list()
                 complete = complete and done
                 lists += done
@@ -169,6 +172,7 @@ def _named(resources: Resources, authority: Authority, seen: Outlook) -> list[De
 
 
 def _due(resources: Resources, publications: Publications, authority: Authority, part: int, seen: Outlook) -> bool:
+    """Whether a complete list is to be signed now."""
     now, says = resources.now(), freshest(authority, part)
     held = publications.current(authority.id, now, part)
     # One of the future was signed while the clock was wrong: relying parties take it for not yet valid.
@@ -177,12 +181,18 @@ def _due(resources: Resources, publications: Publications, authority: Authority,
     # Deltas begin with a list that names them. Without them lists follow each change again, and say so no more.
     if held.freshest != says:
         return True
-    if now >= held.this_update + BACKDATE + min(authority.lists.refresh, authority.lists.lifetime / 2):
-        return True
     if says:
         return False
     changed = seen.revision(authority.id) if part == WHOLE else publications.ledger(authority.id).changed(part)
     return held.revision < changed
+
+
+def _ages(resources: Resources, publications: Publications, authority: Authority, part: int) -> bool:
+    """Whether its turn to be signed ahead of its end has come."""
+    now = resources.now()
+    held = publications.current(authority.id, now, part)
+    turn = BACKDATE + min(authority.lists.refresh, authority.lists.lifetime / 2)
+    return held is not None and now >= held.this_update + turn
 
 
 def _named_by_one(
