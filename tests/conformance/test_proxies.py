@@ -77,7 +77,7 @@ def program(port: int, log: Path, *command: object) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen([str(each) for each in command], stdout=output, stderr=output)
         try:
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while True:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
@@ -89,7 +89,7 @@ def program(port: int, log: Path, *command: object) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 class Device:

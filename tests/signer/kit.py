@@ -213,7 +213,7 @@ def running_signer(keys: Path, *arguments: str, secret: bytes = SECRET, log: IO[
         yield RunningSigner(process, msgspec.json.decode(line, type=Ready))
     finally:
         process.stdin.close()
-        process.wait(20)
+        process.wait(60)
         process.stdout.close()
         if process.stderr:
             process.stderr.close()

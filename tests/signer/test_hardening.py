@@ -139,7 +139,7 @@ def test_no_process_of_the_signer_holds_a_descriptor_that_is_not_its_own(keys_fo
         assert kinds.count("socket") in {1, 3}  # the listener, and soon the pair that wakes it for signals
     finally:
         started.stdin.close()
-        started.wait(20)
+        started.wait(60)
         started.stdout.close()
 
 
@@ -190,7 +190,7 @@ def test_a_limit_that_is_too_small_is_said_once_and_stops_nothing(keys_folder):
     started.stdin.flush()
     assert started.stdout.readline()
     assert {facts(pid)["VmLck"] for pid in (started.pid, *children(started.pid))} == {"0 kB"}
-    _, said = started.communicate(timeout=20)
+    _, said = started.communicate(timeout=60)
     lines = [line for line in said.decode().splitlines() if "memory is not locked" in line]
     assert len(lines) == 1, said
     assert lines[0].startswith("signer: note: ")
@@ -358,7 +358,7 @@ def test_a_worker_that_was_killed_for_what_it_tried_is_replaced_and_named(keys_f
         assert another != worker
     finally:
         started.stdin.close()
-        started.wait(20)
+        started.wait(60)
     said = started.stderr.read().decode()
     started.stdout.close()
     started.stderr.close()

@@ -103,14 +103,14 @@ def test_the_end_of_standard_input_ends_everything(keys_folder):
     """The gateway died, by kill -9 or otherwise."""
     with running_signer(keys_folder) as signer:
         signer.process.stdin.close()
-        assert signer.process.wait(10) == 0
+        assert signer.process.wait(60) == 0
         assert all(gone(each) for each in signer.workers)
 
 
 def test_sigterm_ends_everything(keys_folder):
     with running_signer(keys_folder) as signer:
         signer.process.send_signal(signal.SIGTERM)
-        assert signer.process.wait(10) == 0
+        assert signer.process.wait(60) == 0
         assert all(gone(each) for each in signer.workers)
 
 
@@ -138,7 +138,7 @@ def test_a_named_runtime_folder_keeps_its_paths(keys_folder, tmp_path):
 
 
 def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert out == b""
     return process.returncode, err.decode()
 
