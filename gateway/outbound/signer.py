@@ -75,6 +75,11 @@ class SignerRefused(SignerFailure):
         return self.reason in {SignerRefusal.CEILING, SignerRefusal.LINT}
 
     @property
+    def about_the_list(self) -> bool:
+        """Whether it is this list that cannot be signed: too long for a frame, say. A ceiling is the issuer's."""
+        return self.reason in {SignerRefusal.LINT, SignerRefusal.UNSUPPORTED}
+
+    @property
     def about_the_term(self) -> bool:
         """Whether the authority has a certificate with other dates than those that were planned with."""
         return self.reason is SignerRefusal.TERM

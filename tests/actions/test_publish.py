@@ -15,11 +15,12 @@ from gateway.actions.publish import Publications, outlook, renew_revocation_list
 from gateway.actions.publish.ledger import PAGE, STRIDE, Ledger
 from gateway.domain.authority import Authority, ListSettings
 from gateway.domain.refusal import Refusal
-from gateway.outbound.signer import ENTRY, SignerUnreachable
+from gateway.outbound.signer import ENTRY, SignerRefused, SignerUnreachable
 from gateway.store import certificates, revocation_lists
 from gateway.store.revocation_lists import WHOLE
 from gateway.store.revocations import EVERY_PARTITION, Revocation
 from gateway.store.unit import EPOCH, StoreUnavailable
+from signer.contract.refusal import SignerRefusal
 from tests.doubles.house import NOW, House, open_house
 from tests.store import things
 
@@ -111,6 +112,29 @@ async def test_a_change_signs_the_lists_that_it_concerns_and_no_others(house: Ho
     assert await renew(house, authority) == 0
     await revoked(house, not_after=NOW + 9 * DAY, partition=2)
     assert await renew(house, authority) == 2
+
+
+async def test_a_list_that_the_signer_will_not_sign_keeps_no_other_from_being_signed(house: House):
+    """One that does not fit into a frame, say: the next try will not help, and the others would run out."""
+    authority = await lists(house, partitions=3)
+    sign = house.signer.sign_crl
+
+    async def picky(issuer: str, **ask):
+        if ask["names"][:1] == ("http://pki.example/ca/test-root/0.crl",):
+            raise SignerRefused(SignerRefusal.UNSUPPORTED, "a frame of 16777217 bytes")
+        return await sign(issuer, **ask)
+
+    house.signer.sign_crl = picky  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(Refusal):
+            await renew(house, authority)
+        serial = await revoked(house, not_after=NOW + 9 * DAY, partition=2)
+        with pytest.raises(Refusal):
+            await renew(house, authority)
+        for part in (2, WHOLE):
+            assert serial in on(house.front.publications, authority, house.now, part)
+    house.signer.sign_crl = sign  # type: ignore[method-assign]
+    assert await renew(house, authority) == 1
 
 
 async def test_partitions_live_on_when_their_number_changes(house: House):

@@ -18,6 +18,7 @@ from gateway.actions.publish.sign import BACKDATE, Signing, freshest, held_delta
 from gateway.actions.resources import Resources
 from gateway.domain.authority import Authority
 from gateway.domain.refusal import Refusal, RefusalReason
+from gateway.outbound.signer import SignerRefused
 from gateway.store import revocation_deltas, revocation_lists
 from gateway.store.revocation_deltas import DeltaState
 from gateway.store.revocation_lists import WHOLE, ListState
@@ -111,7 +112,7 @@ async def renew_revocation_lists(
     failed in between is made up for by the next. A list that names a delta is followed by one.
 
     Raises:
-        Refusal: BUSY or UNAVAILABLE where the signer cannot help now. StoreError.
+        Refusal: BUSY or UNAVAILABLE where the signer cannot help now, or, with all else signed, will not. StoreError.
     """
     lists, deltas, ahead = 0, 0, AHEAD
     async with publications.turn(authority.id):
@@ -121,26 +122,39 @@ async def renew_revocation_lists(
         if publications.resting(authority.id):
             return 0
         await _catch_up(resources, publications, authority, every, seen)
-        began, complete = trio.current_time(), True
+        began, complete, refused = trio.current_time(), True, None
         for part in every:
             signing = Signing(resources, publications, authority, part)
             due = _due(resources, publications, authority, part, seen)
             ages = ahead and _ages(resources, publications, authority, part)
-            if (due or ages) and (part != WHOLE or complete):
-                ahead -= not due
-                done = await signing.sign_list()
-                complete = complete and done
-                lists += done
-            if not _named_by_one(resources, publications, authority, part, seen):
-                continue
-            due = _delta_due(resources, publications, authority, part, seen)
-            if due or (ahead and _delta_ages(resources, publications, authority, part)):
-                ahead -= not due
-                deltas += await signing.sign_delta()
+            try:
+                if (due or ages) and (part != WHOLE or complete):
+                    ahead -= not due
+                    done = await signing.sign_list()
+                    complete = complete and done
+                    lists += done
+                if not _named_by_one(resources, publications, authority, part, seen):
+                    continue
+                due = _delta_due(resources, publications, authority, part, seen)
+                if due or (ahead and _delta_ages(resources, publications, authority, part)):
+                    ahead -= not due
+                    deltas += await signing.sign_delta()
+            except Refusal as refusal:
+                # What the signer will not sign however often it is asked must not leave the others to run out.
+                if not _decided(refusal):
+                    raise
+                refused = refusal
         if lists or deltas:
             rest = min(LONGEST_REST, SHARE * (trio.current_time() - began))
             publications.rest(authority.id, max(rest, DELTA_REST) if deltas else rest)
+    if refused is not None:
+        raise refused
     return lists + deltas
+
+
+def _decided(refusal: Refusal) -> bool:
+    cause = refusal.__cause__
+    return isinstance(cause, SignerRefused) and cause.about_the_list
 
 
 async def _catch_up(
