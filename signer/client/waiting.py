@@ -21,6 +21,9 @@ CREDIT: Final = 32  # asks of a lane that was empty, before it takes turns: room
 # than its fair part. Without this, nine shares that offer just that part beside a storm stay in turns with it once they
 # got there, as long as they have become, and wait for half a second where they waited for ten milliseconds.
 SHORT: Final = 1 / 2
+# Fair parts that such a lane may have, so that it catches up. Of two that both ask for too much, the one that waits for
+# less would have nine tenths otherwise.
+FORGIVEN: Final = 1.25
 # Seconds of work that fresh asks may have at once, half of what waits of them. Where they are many, whoever comes next
 # waits for most of them in any case; and a worker that must ask for each of them anew idles in between, which beside
 # shares that offer nine tenths of the pool is what is missing.
@@ -83,10 +86,11 @@ class Entry:
 class _Lane:
     """The asks of one share, in their order. `credit` is how many may still be taken before the lane takes turns."""
 
-    __slots__ = ("credit", "entries", "seconds", "share")
+    __slots__ = ("credit", "entries", "forgiven", "seconds", "share")
 
     def __init__(self, share: str) -> None:
         self.share = share
+        self.forgiven = False
         self.entries: OrderedDict[Entry, None] = OrderedDict()
         self.seconds = 0.0
         self.credit = CREDIT
@@ -99,7 +103,7 @@ class Waiting:
     takes turns with them, one ask each. So whoever asks for less than a fair part hardly waits for whoever asks for
     more (the two lists of RFC 8290, 4.2). Whoever asks for more gets what is left: fresh lanes have no more than
     `BURST` fair parts each, and whoever takes turns a ninth of one at least. A lane that is short beside the longest
-    that takes turns (`SHORT`) is fresh again.
+    that takes turns (`SHORT`) is fresh again, for a little more than its fair part (`FORGIVEN`).
     """
 
     def __init__(self, room: int) -> None:
@@ -107,6 +111,7 @@ class Waiting:
         self._lanes: dict[str, _Lane] = {}
         self._fresh: deque[_Lane] = deque()
         self._turns: deque[_Lane] = deque()
+        self._forgiven = 0  # lanes among the fresh
         self._ahead = 0.0  # asks that went before those that take turns, since the last of these
         self.count = 0
         self.seconds = 0.0  # of workers' time that waits
@@ -184,6 +189,7 @@ class Waiting:
             self._lanes.clear()
             self._fresh.clear()
             self._turns.clear()
+            self._forgiven = 0
             self.seconds = 0.0  # what rounding left
         return taken
 
@@ -220,6 +226,8 @@ class Waiting:
             lane = self._turns.popleft()
             if len(lane.entries) <= short:
                 lane.credit = CREDIT
+                lane.forgiven = True
+                self._forgiven += 1
                 self._fresh.append(lane)
             else:
                 self._turns.append(lane)
@@ -230,9 +238,9 @@ class Waiting:
         if not turns or not fresh:
             return None
         ahead = AHEAD * shares / turns
-        left = shares - BURST * fresh
-        if left > 0:
-            ahead = min(ahead, BURST * fresh / left)
+        theirs = BURST * (fresh - self._forgiven) + FORGIVEN * self._forgiven
+        if theirs < shares:
+            ahead = min(ahead, theirs / (shares - theirs))
         if self._ahead < ahead:
             return None
         # Of many shares one fresh ask may be worth several turns, but what went ahead long ago is not made up for.
@@ -246,8 +254,11 @@ class Waiting:
             lane = self._fresh.popleft()
             if not lane.entries:
                 del self._lanes[lane.share]
+                self._forgiven -= lane.forgiven
             elif not lane.credit:
                 self._turns.append(lane)
+                self._forgiven -= lane.forgiven
+                lane.forgiven = False
             else:
                 lane.credit -= 1
                 self._ahead += 1

@@ -183,13 +183,27 @@ def test_a_storm_s_frames_do_not_grow():
 
 
 @pytest.mark.parametrize(("few", "first"), [(100, True), (350, False)])
-def test_a_lane_less_than_half_as_long_as_the_storm_s_goes_first_again(few, first):
+def test_a_lane_less_than_half_as_long_as_the_storm_s_catches_up(few, first):
     """It fell behind by chance: in turns with the storm it would stay as long as it has become."""
     waiting = waiting_for(storm=400, few=few)
     for _ in range(12):  # the credit of both
         waiting.take(6, 1.0)
-    shares = Counter(each.share for each in waiting.take(10, 1.0))
-    assert (shares["few"] > 8) == first
+    shares = Counter(each.share for each in waiting.take(40, 1.0))
+    assert (shares["few"] > 22) == first
+
+
+@pytest.mark.parametrize(("one", "other"), [(100, 100), (100, 190), (100, 210), (100, 400), (40, 1000)])
+def test_of_two_that_both_ask_for_too_much_the_one_that_waits_for_less_has_little_more(one, other):
+    """Neither is a storm beside the other: both ask again as soon as an answer comes."""
+    waiting, taken = waiting_for(one=one, other=other), Counter()
+    for turn in range(4000):
+        for entry in waiting.take(2, apart=True):
+            if turn >= 1000:
+                taken[entry.share] += 1
+            waiting.put(Entry(QUICK, kind(QUICK), 0.001, share=entry.share, deadline=10.0, task=None))
+    fair = taken.total() / 2
+    assert fair * 0.9 < taken["one"] < fair * 1.3
+    assert taken["other"] > fair * 0.7
 
 
 async def test_an_ask_that_would_wait_beyond_its_use_is_refused_at_once(tmp_path, autojump_clock):
