@@ -117,22 +117,7 @@ class Ledger:
         An entry leaves once its certificate has expired before `expired_by`, if the last list, of the revision
         `listed`, had it: it has then been on a list that was signed after the end (RFC 5280, 3.3).
         """
-        records, until = memoryview(self._records), millis(expired_by)
-        whole, wanted, latest = part == WHOLE, (part, EVERY_PARTITION), now.to_bytes(_WHEN, "big")
-        chunks: list[bytes] = []
-        for start in range(0, len(records), STRIDE * _RECORD.size):
-            some = records[start : start + STRIDE * _RECORD.size]
-            chunks.append(
-                b"".join(
-                    entry if entry[_SERIAL:-1] <= latest else entry[:_SERIAL] + latest + entry[-1:]
-                    for entry, not_after, partition, revision in _RECORD.iter_unpack(some)
-                    if entry[-1] != _REMOVED
-                    and (whole or partition in wanted)
-                    and (not_after >= until or revision > listed)
-                )
-            )
-            await trio.lowlevel.checkpoint()
-        return b"".join(chunks)
+        return await self._packed(part, -1, _REMOVED, expired_by=expired_by, listed=listed, now=now)
 
     async def changes(self, part: int, *, after: int, expired_by: datetime, listed: int, now: int) -> bytes:
         """The packed entries of a delta to a list of the revision `after`; what is revoked, or released from its hold.
@@ -142,8 +127,14 @@ class Ledger:
         subsequent delta CRLs until" then (RFC 5280, 5.2.4). It leaves as it leaves complete lists: a delta would become
         longer than they are where certificates live for a few hours.
         """
-        wanted, latest = (part, EVERY_PARTITION), now.to_bytes(_WHEN, "big")
+        return await self._packed(part, after, None, expired_by=expired_by, listed=listed, now=now)
+
+    async def _packed(
+        self, part: int, after: int, without: int | None, *, expired_by: datetime, listed: int, now: int
+    ) -> bytes:
+        """What concerns a part and changed after a revision, without those of one reason; in slices, as it is much."""
         records, until = memoryview(self._records), millis(expired_by)
+        whole, wanted, latest = part == WHOLE, (part, EVERY_PARTITION), now.to_bytes(_WHEN, "big")
         chunks: list[bytes] = []
         for start in range(0, len(records), STRIDE * _RECORD.size):
             some = records[start : start + STRIDE * _RECORD.size]
@@ -152,7 +143,8 @@ class Ledger:
                     entry if entry[_SERIAL:-1] <= latest else entry[:_SERIAL] + latest + entry[-1:]
                     for entry, not_after, partition, revision in _RECORD.iter_unpack(some)
                     if revision > after
-                    and (part == WHOLE or partition in wanted)
+                    and entry[-1] != without
+                    and (whole or partition in wanted)
                     and (not_after >= until or revision > listed)
                 )
             )

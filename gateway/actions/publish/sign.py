@@ -67,11 +67,9 @@ class Signing:
             if claimed is None:
                 return None
             number, before = claimed
-            if before.number > self.publications.number(self.authority.id, self.part):  # somebody signed it meanwhile
-                revocation_lists.give_back(unit, self.authority.id, self.part, number)
-                return None
             latest = self._latest(before, revocation_deltas.state(unit, self.authority.id, self.part))
-            if latest is None:
+            known = self.publications.number(self.authority.id, self.part)
+            if latest is None or before.number > known:  # somebody signed it meanwhile
                 revocation_lists.give_back(unit, self.authority.id, self.part, number)
                 return None
             return number, before, latest
