@@ -36,7 +36,8 @@ _FIRST: Final = re.compile(_TOKEN)
 
 _AUTHORITY: Final = rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?"
 _HOST: Final = re.compile(_AUTHORITY)
-_ABSOLUTE: Final = re.compile(rb"(https?)://(" + _AUTHORITY + rb")((?:/[^?]*+)?)((?:\?.*+)?)", re.IGNORECASE)
+# An empty host is none in a URI (RFC 9110, 4.2.1 and 4.2.2), though it is one in a Host field.
+_ABSOLUTE: Final = re.compile(rb"(https?)://(?=[^:/?])(" + _AUTHORITY + rb")((?:/[^?]*+)?)((?:\?.*+)?)", re.IGNORECASE)
 
 # RFC 9110, 9.1: what is not recognized is 501. CONNECT asks for a tunnel and TRACE for an echo; nobody offers either.
 _METHODS: Final = {each.encode(): each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
