@@ -69,6 +69,9 @@ def expect(answer: Answer, *statuses: int) -> Answer:
     raise Failed(f"{answer.status} {answer.body[:300]!r}")
 
 
+_PORTS: Final = {"http": 80, "https": 443}
+
+
 class Origin:
     """Scheme, host and port of a server, and the requests that are written to it."""
 
@@ -78,17 +81,27 @@ class Origin:
             raise ValueError(f"{url!r} is no http or https URL")
         self.secure = parts.scheme == "https"
         self.host = parts.hostname
-        self.port = parts.port or (443 if self.secure else 80)
+        self.port = parts.port or _PORTS[parts.scheme]
         self.url = f"{parts.scheme}://{parts.netloc}"
+        self._prefix = f"{self.url}/"
+        self._place = (parts.scheme, self.host, self.port)
         self._authority = parts.netloc
 
     def target(self, url: str) -> str:
         """The request target of a URL of this origin. Raises Failed for one of another origin."""
         if url.startswith("/"):
             return url
-        if not url.startswith(self.url + "/"):
+        if url.startswith(self._prefix):
+            return url[len(self.url) :]
+        # What stands for the same (RFC 3986, 6.2.3): no path, the scheme's own port, a host in other letters.
+        parts = urlsplit(url)
+        try:
+            same = self._place == (parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme))
+        except ValueError:
+            same = False
+        if not same:
             raise Failed(f"{url!r} is at another origin than {self.url}")
-        return url[len(self.url) :]
+        return f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
 
     def ask(self, method: str, url: str, body: bytes | None = None, *headers: str) -> Ask:
         """One request, whole. `headers` are lines without their end."""

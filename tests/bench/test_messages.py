@@ -67,9 +67,34 @@ def test_a_request_says_its_length_and_whose_it_is():
     assert body == b"body"
 
 
-def test_a_url_of_another_origin_is_not_followed():
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ca.example.evil.example/x",
+        "https://ca.example:8443/x",
+        "https://ca.example:x/",
+        "http://ca.example/x",
+        "http://ca.example:443/x",
+        "ca.example/x",
+    ],
+)
+def test_a_url_of_another_origin_is_not_followed(url: str):
     with pytest.raises(Failed, match="another origin"):
-        Origin("https://ca.example").target("https://ca.example.evil.example/x")
+        Origin("https://ca.example").target(url)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told", "target"),
+    [
+        ("http://ca.example:2560", "http://ca.example:2560", "/"),
+        ("http://ca.example:2560", "http://ca.example:2560?operation=GetCACaps", "/?operation=GetCACaps"),
+        ("https://ca.example:443/acme", "https://ca.example/acme/new-order", "/acme/new-order"),
+        ("https://CA.example", "https://ca.example:443/a?b=c&d", "/a?b=c&d"),
+    ],
+)
+def test_one_origin_may_be_written_in_several_ways(typed: str, told: str, target: str):
+    """RFC 3986, 6.2.3: a server's directory may name itself otherwise than whoever typed its address."""
+    assert Origin(typed).target(told) == target
 
 
 @pytest.mark.parametrize("status", [429, 503])
