@@ -11,6 +11,7 @@ import time
 from typing import ClassVar, Final
 
 from bench.load.conversation import Answer, Failed
+from bench.load.requests import NUMBER
 from bench.load.scep import Messages
 from bench.swarm.connection import Connections
 from bench.swarm.member import Member
@@ -37,7 +38,7 @@ class ScepUser(Member):
         answer = self.ask("GetCACert", "GET", self._url("GetCACert"))
         if not self._identities:
             try:
-                self._identities.append(Messages(answer.body, self.told.scep_challenge))
+                self._identities.append(self._identity(answer.body))
             except (ValueError, Failed, Malformed):
                 raise self.failed("GetCACert", began, "no certificate to encrypt to") from None
 
@@ -47,11 +48,16 @@ class ScepUser(Member):
         connections = Connections(cls.told.trust().context())
         try:
             body = connections.ask("GET", cls._url("GetCACert"), None, ()).body
-            cls._identities.extend(Messages(body, cls.told.scep_challenge) for _ in range(_IDENTITIES))
+            cls._identities.extend(cls._identity(body) for _ in range(_IDENTITIES))
         except (OSError, Failed, ValueError, Malformed):
             return
         finally:
             connections.close()
+
+    @classmethod
+    def _identity(cls, ca_answer: bytes) -> Messages:
+        """A key and what is written with it, for names by `--names`."""
+        return Messages(ca_answer, cls.told.scep_challenge, names=cls.told.names.replace("{number}", NUMBER))
 
     def work(self) -> None:
         """PKCSReq to CertRep; the certificate is decrypted and read."""

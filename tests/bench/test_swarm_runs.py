@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -34,7 +35,12 @@ def test_a_fleet_enrolls_by_every_door_of_a_gateway(tmp_path: Path):
         status, rows, log = swarm(
             *("--muster-data", str(tmp_path / "data"), "--acme-http01", f"127.0.0.1:{port}", "--pace", "0.2"),
             *("--mix", "acme=1,scep=1,est=1,rest=1", "--est-reenroll", "1", "-u", "4", "-r", "4", "-t", "4s"),
+            *("--names", "n{number}.fleet.example"),
         )
+        with closing(sqlite3.connect(tmp_path / "data" / "store.sqlite")) as store:
+            named = dict(
+                store.execute("SELECT protocol, min(sans LIKE '%.fleet.example%') FROM certificates GROUP BY 1")
+            )
     assert status == 0, log
     assert [row for row in rows.values() if row["num_failures"]] == []
     for door in ("ACME", "EST", "SCEP", "REST"):
@@ -42,6 +48,7 @@ def test_a_fleet_enrolls_by_every_door_of_a_gateway(tmp_path: Path):
     assert rows["ACME", "challenge"]["num_requests"] > 0
     assert rows["EST", "simplereenroll"]["num_requests"] > 0
     assert rows["ACME", "newAccount"]["num_requests"] == 1  # the account is kept
+    assert (named["est"], named["scep"], named["api"]) == (1, 1, 1)  # `--names` is every door's but ACME's
 
 
 def test_what_is_told_to_wait_waits_and_is_no_failure():
