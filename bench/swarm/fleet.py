@@ -47,7 +47,7 @@ def arguments(parser: LocustArgumentParser) -> None:
         "rest-url": "prefix of Muster's REST API; the bearer token is SWARM_REST_TOKEN",
         "rest-application": "application to enroll for",
         "rest-profile": "profile to enroll with",
-        "names": "host names by EST, SCEP and REST; {number} is another for each request (default h{number}.swarm.example)",
+        "names": "host names by EST, SCEP, REST; {number} is another each time (default h{number}.swarm.example)",
         "ca": "PEM file of the roots to trust (default: the system's)",
         "mix": "weights, as acme=8,scep=5,est=4,rest=3 (the default, as far as servers are named)",
     }
