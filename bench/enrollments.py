@@ -1,7 +1,9 @@
 """`python -m bench.enrollments`: what each piece of work costs a served gateway, over the network (P2 to P9).
 
 A gateway of its own with one worker has one core, the drivers have the others; closed loop, kept connections but for
-P6. May not happen here: a figure without its floor.
+P6. Where the bare program can do the work as well, the two take turns of less than a second, so that both are measured
+in good and in bad moments of the machine; its pace is sampled in those of the figure. May not happen here: a figure
+without its floor, or beside what was measured in other seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +21,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bench import cores, floors
+from bench import cores, floors, pace
 from bench.bare.served import Served, served
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
@@ -27,11 +30,15 @@ from bench.load.est import Enrolling, Est
 from bench.load.fleet import Fleet
 from bench.load.ocsp import Ocsp
 from bench.load.rest import Rest
-from bench.load.run import Outcome, Plan, load
+from bench.load.run import Drivers, Outcome, Plan, drivers
 from bench.load.scep import Scep
+from bench.load.tally import Tally
 from bench.load.trust import Trust
 from bench.load.wire import Connection
 from bench.table import printed
+
+TURNS: Final = 6  # of a gateway and of the bare program each, one after the other
+_WARM_UP: Final = 0.3  # seconds before each turn counts, for the caches that the other one has filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Work:
     number: str
     title: str
     budget: float
-    floor: Callable[[floors.Operations], float]
+    floor: floors.Floor
     fleet: Callable[[Place], Fleet]
     bare: Callable[[Served, Place], Fleet] | None = None
 
@@ -171,21 +178,53 @@ def place() -> Iterator[Place]:
 def measure(effort: Effort, only: Sequence[str] = ()) -> list[Figure]:
     """P2 to P9, or those of `only`."""
     figures = []
-    plan = Plan(clients=effort.clients, seconds=effort.seconds, cores=cores.halves().load)
-    short = replace(plan, seconds=effort.seconds / 2)
     with place() as at, _bare(at) as least:
         for work in WORKS:
             if not only or work.number in only:
                 effort.say(f"{work.number} {work.title} ...")
-                # Beside its row: a machine that others use is twice as slow from one minute to the next.
-                with cores.on(cores.halves().server):
-                    operations = floors.measure()
-                outcome = load(work.fleet(at), plan, server=at.at.pid)
-                figure = _figure(work, outcome, operations, effort.clients)
-                if work.bare is not None:
-                    figure = replace(figure, bare=load(work.bare(least, at), short, server=least.pid).cpu_ms)
-                figures.append(figure)
+                figures.append(_measured(work, at, least, effort))
     return figures
+
+
+def _measured(work: Work, at: Place, least: Served, effort: Effort) -> Figure:
+    plan = Plan(clients=effort.clients, seconds=effort.seconds, cores=cores.halves().load)
+    with ExitStack() as stack:
+        if work.bare is None:
+            ours = stack.enter_context(drivers(work.fleet(at), plan))
+            yardstick = stack.enter_context(pace.beside(cores.halves().server))
+            outcome = ours.run(server=at.at.pid)
+            return _figure(work, outcome, yardstick.mean([outcome.counted]), effort.clients)
+        turn = replace(plan, seconds=effort.seconds / TURNS, warm_up=_WARM_UP)
+        short = replace(turn, seconds=turn.seconds / 2)
+        ours = stack.enter_context(drivers(work.fleet(at), turn))
+        theirs = stack.enter_context(drivers(work.bare(least, at), short))
+        yardstick = stack.enter_context(pace.beside(cores.halves().server))
+        outcomes, bare = in_turns(ours, at.at.pid, theirs, least.pid)
+        sampled = yardstick.mean([each.counted for each in outcomes])
+        beside_bare = yardstick.mean([each.counted for each in bare])
+    figure = _figure(work, together(outcomes), sampled, effort.clients)
+    conditions = {**figure.conditions, "turns": TURNS, "pace beside bare": beside_bare.operations.pace}
+    return replace(figure, bare=together(bare).cpu_ms, conditions=conditions)
+
+
+def in_turns(ours: Drivers, pid: int, theirs: Drivers, least: int) -> tuple[list[Outcome], list[Outcome]]:
+    """Run the one and the other `TURNS` times; what came of each. `pid` and `least` are whose CPU counts."""
+    outcomes, bare = [], []
+    for _ in range(TURNS):
+        outcomes.append(ours.run(server=pid))
+        bare.append(theirs.run(server=least))
+    return outcomes, bare
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome of several of the same drivers: all work, and all CPU time of the server, added up."""
+    tally, by_name, cpu = Tally(), Counter[str](), 0.0
+    for each in outcomes:
+        tally.add(each.tally)
+        by_name.update(each.by_name)
+        cpu += float("nan") if each.server_cpu is None else each.server_cpu
+    counted = (outcomes[0].counted[0], outcomes[-1].counted[1])
+    return Outcome(tally, sum(each.seconds for each in outcomes), outcomes[0].rate, cpu, dict(by_name), counted)
 
 
 @contextmanager
@@ -197,8 +236,8 @@ def _bare(at: Place) -> Iterator[Served]:
         yield bare
 
 
-def _figure(work: Work, outcome: Outcome, operations: floors.Operations, clients: int) -> Figure:
-    tally = outcome.tally
+def _figure(work: Work, outcome: Outcome, sampled: pace.Sampled, clients: int) -> Figure:
+    tally, operations = outcome.tally, sampled.operations
     p50, p95, p99, p999 = (tally.waits.quantile(share) * 1000 for share in (0.5, 0.95, 0.99, 0.999))
     conditions: dict[str, str | int | float | bool] = {
         "loop": "closed",
@@ -207,6 +246,7 @@ def _figure(work: Work, outcome: Outcome, operations: floors.Operations, clients
         "done": tally.finished,
         "driver_share_of_a_core": tally.cpu,
         "requests_each": tally.requests_each,
+        **sampled.conditions(),
     }
     for name, seconds in outcome.by_name.items():
         conditions[f"cpu_ms {name}"] = seconds * 1000 / max(1, tally.finished)
@@ -217,7 +257,7 @@ def _figure(work: Work, outcome: Outcome, operations: floors.Operations, clients
         outcome.cpu_ms,
         budget=work.budget,
         floor=work.floor(operations),
-        paced=work.budget * operations.pace,
+        paced=operations.paced(work.budget, work.floor),
         per_second=outcome.per_second,
         p50_ms=p50,
         p95_ms=p95,
@@ -254,7 +294,7 @@ def progress(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print these rows alone; 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.enrollments", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each row is measured (default 5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each row is measured (default 4)")
     parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
     parser.add_argument("--only", action="append", metavar="P5", default=[], help="only this row; may be given again")
     options = parser.parse_args(arguments)

@@ -3,7 +3,7 @@
 Listener, TLS, HTTP/1.1, the outermost layer, routing, the limits on a body, an empty handler; 1 KB in, 800 B out, 16
 connections that are kept. Server CPU a request beside its floor: a trio task a connection that reads as many bytes and
 writes as many, and knows nothing, over TLS on the listener's own stream. Floors and figures take turns in one process,
-so that a machine's moods cancel out.
+so that a machine's moods cancel out; the machine's pace is sampled in the figures' seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bench import cores, floors
+from bench import cores, pace
 from bench.figure import Effort, Figure
 from bench.load.fixed import Fixed
 from bench.load.run import Plan, drivers
@@ -63,13 +63,22 @@ REQUEST: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Milliseconds of server CPU a request, the medians of all rounds; requests a second as the clients saw them."""
+    """Milliseconds of server CPU a request, the medians of all rounds; requests a second as the clients saw them.
+
+    `sampled` is of the figure's own seconds, without the floor's.
+    """
 
     way: str
     cpu_ms: float
     floor_ms: float
     budget_ms: float
     per_second: float
+    sampled: pace.Sampled
+
+    @property
+    def paced_ms(self) -> float:
+        """The budget at this machine's pace: all of it, since a kept connection has none of the plan's operations."""
+        return self.sampled.operations.paced(self.budget_ms, lambda _: 0.0)
 
 
 class Empty:
@@ -134,7 +143,6 @@ async def serve(folder: Path) -> None:
 
 def measure(effort: Effort) -> list[Figure]:
     """P1, plain and over TLS."""
-    pace = floors.measure().pace
     return [
         Figure(
             "P1",
@@ -142,9 +150,9 @@ def measure(effort: Effort) -> list[Figure]:
             row.cpu_ms,
             budget=row.budget_ms,
             floor=row.floor_ms,
-            paced=row.budget_ms * pace,
+            paced=row.paced_ms,
             per_second=row.per_second,
-            conditions={"clients": CLIENTS, "loop": "closed"},
+            conditions={"clients": CLIENTS, "loop": "closed", **row.sampled.conditions()},
         )
         for row in taken(effort.seconds / 2, 3)
     ]
@@ -163,7 +171,9 @@ def taken(seconds: float, rounds: int) -> list[Row]:
             try:
                 ports = json.loads(server.stdout.readline())
                 found: dict[int, list[tuple[float, float]]] = {port: [] for port in ports}
+                spans: dict[int, list[pace.Span]] = {port: [] for port in ports}
                 with ExitStack() as stack:
+                    yardstick = stack.enter_context(pace.beside(halves.server))
                     ready = {port: stack.enter_context(drivers(_fleet(port, ports), plan)) for port in ports}
                     for _ in range(rounds):
                         for port, driving in ready.items():
@@ -171,12 +181,14 @@ def taken(seconds: float, rounds: int) -> list[Row]:
                             if outcome.tally.wrong:
                                 raise RuntimeError(outcome.tally.first_failure)
                             found[port].append((outcome.cpu_ms, outcome.per_second))
+                            spans[port].append(outcome.counted)
+                    sampled = {port: yardstick.mean(each) for port, each in spans.items()}
             finally:
                 server.kill()
     cpu = {port: statistics.median(each[0] for each in rows) for port, rows in found.items()}
     rate = {port: statistics.median(each[1] for each in rows) for port, rows in found.items()}
     return [
-        Row(way, cpu[ours], cpu[floor], BUDGETS[way], rate[ours])
+        Row(way, cpu[ours], cpu[floor], BUDGETS[way], rate[ours], sampled[ours])
         for way, floor, ours in (("plain", ports[0], ports[2]), ("tls", ports[1], ports[3]))
     ]
 
@@ -189,10 +201,11 @@ def _fleet(port: int, ports: Sequence[int]) -> Fixed:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as text."""
-    lines = [f"{'P1, one POST through the front':32} {'ms CPU':>8} {'budget':>8} {'floor':>8} {'x floor':>8} {'/s':>8}"]
+    names = ("ms CPU", "budget", "paced", "floor", "x floor", "/s")
+    lines = [f"{'P1, one POST through the front':32} " + " ".join(f"{name:>8}" for name in names)]
     lines += [
-        f"{each.way:32} {each.cpu_ms:8.3f} {each.budget_ms:8.2f} {each.floor_ms:8.3f} "
-        f"{each.cpu_ms / each.floor_ms:8.2f} {each.per_second:8.0f}"
+        f"{each.way:32} {each.cpu_ms:8.3f} {each.budget_ms:8.2f} {each.paced_ms:8.2f} "
+        f"{each.floor_ms:8.3f} {each.cpu_ms / each.floor_ms:8.2f} {each.per_second:8.0f}"
         for each in rows
     ]
     return "\n".join(lines)

@@ -49,7 +49,8 @@ class Plan:
 class Outcome:
     """What came of a run. `server_cpu` is in seconds over the process tree, None where no pid was given.
 
-    `by_name` is the same by program; `rate` is what was offered a second, 0.0 in a closed loop.
+    `by_name` is the same by program; `rate` is what was offered a second, 0.0 in a closed loop. `counted` are the two
+    moments (time.perf_counter) between which work and CPU were counted.
     """
 
     tally: Tally
@@ -57,6 +58,7 @@ class Outcome:
     rate: float
     server_cpu: float | None = None
     by_name: dict[str, float] = field(default_factory=dict)
+    counted: tuple[float, float] = (0.0, 0.0)
 
     @property
     def per_second(self) -> float:
@@ -97,11 +99,11 @@ class Drivers:
             tally.add(heard)
         rate = plan.arrivals.rate if isinstance(plan.arrivals, Open) else 0.0
         if before is None or after is None:
-            return Outcome(tally, plan.seconds, rate)
+            return Outcome(tally, plan.seconds, rate, counted=(counts, ends))
         # The two readings are as far apart as they are, not as they should be.
         share = plan.seconds / (ended - began)
         by_name = {name: (seconds - before.by_name.get(name, 0.0)) * share for name, seconds in after.by_name.items()}
-        return Outcome(tally, plan.seconds, rate, (after.seconds - before.seconds) * share, by_name)
+        return Outcome(tally, plan.seconds, rate, (after.seconds - before.seconds) * share, by_name, (counts, ends))
 
 
 @contextlib.contextmanager

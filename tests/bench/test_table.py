@@ -9,16 +9,19 @@ import sqlite3
 import subprocess
 import sys
 import types
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as bench
 from bench.commits import transactions
+from bench.enrollments import WORKS, together
 from bench.figure import Effort, Figure
-from bench.floors import PLANNED, Operations
+from bench.floors import PLAN, PLANNED, Operations
 from bench.load.process_tree import descendants, used
+from bench.load.run import Outcome
+from bench.load.tally import Tally
 from bench.table import machine, missed, printed, write
 
 WITHIN = Figure("P8", "REST", 0.4, budget=0.5, paced=0.95, floor=0.2, per_second=2000.0, p50_ms=1.25)
@@ -42,6 +45,48 @@ def test_a_machine_s_pace_is_the_median_of_what_is_known_of_the_plan_s():
     twice = {name: 2.0 * planned for name, planned in PLANNED.items()} | {"rsa_private": 9e9, "rsa_public": 0.1}
     others = dict.fromkeys({each.name for each in fields(Operations)} - set(PLANNED), 1.0)
     assert Operations(**twice, **others).pace == 2.0
+
+
+def times(ratio: float, **others: float) -> Operations:
+    """The plan's operations, each taking so many times as long; some of them, others."""
+    return Operations(**{name: value * others.get(name, ratio) for name, value in asdict(PLAN).items()})
+
+
+def test_the_plan_s_operations_are_those_of_its_table_and_its_own_pace_is_one():
+    assert PLAN.pace == 1.0
+    assert PLAN.parse_csr_rsa == PLAN.parse_csr - PLAN.verify_p256 + PLAN.rsa_public
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: f"{work.number} {work.title}")
+def test_a_budget_at_one_pace_for_all_is_the_budget_times_it(work):
+    assert PLAN.paced(work.budget, work.floor) == pytest.approx(work.budget)
+    assert times(2.5).paced(work.budget, work.floor) == pytest.approx(2.5 * work.budget)
+
+
+def test_cryptography_goes_by_its_own_pace_and_the_rest_of_a_budget_by_the_machine_s():
+    rsa_slow = times(2.0, rsa_private=3.0)
+    # SCEP: two private operations of 220 us, so 2 x 220 us more than twice the budget; looser.
+    assert rsa_slow.paced(1.30, Operations.scep) == pytest.approx(2 * 1.30 + 2 * 0.220)
+    # A handshake of 880 us at one and a half: 440 us less than twice the budget; stricter.
+    assert times(2.0, handshake=1.5).paced(2.0, Operations.est_with_handshake) == pytest.approx(2 * 2.0 - 0.440)
+    # Neither is in a REST enrollment.
+    assert rsa_slow.paced(0.50, Operations.rest) == pytest.approx(2 * 0.50)
+
+
+def test_work_without_cryptography_of_the_plan_has_its_budget_times_the_pace():
+    assert times(2.0, handshake=9.0, rsa_private=9.0).paced(0.07, lambda _: 0.0) == pytest.approx(2 * 0.07)
+
+
+def test_turns_are_added_up_by_work_and_cpu_and_not_averaged():
+    first, second = Tally(finished=100, cpu=0.2), Tally(finished=300, cpu=0.4, failed=1, first_failure="500")
+    quick = Outcome(first, 0.5, 0.0, 0.4, {"gateway": 0.3, "signer": 0.1}, (1.0, 1.5))
+    both = together([quick, Outcome(second, 0.5, 0.0, 0.4, {"gateway": 0.4}, (3.0, 3.5))])
+    assert both.cpu_ms == pytest.approx(2.0)  # of the two turns' 4.0 and 1.33 no average says this
+    assert both.per_second == pytest.approx(400.0)
+    assert both.by_name == pytest.approx({"gateway": 0.7, "signer": 0.1})
+    assert (both.tally.failed, both.tally.first_failure, both.counted) == (1, "500", (1.0, 3.5))
+    unknown = together([quick, replace(quick, server_cpu=None)])
+    assert unknown.cpu_ms != unknown.cpu_ms
 
 
 def test_failures_are_told_with_the_first_ones_sentence():
