@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{name} {about[name]}" for name in ("processor", "cores", "python", "openssl", "commit")))
     print(printed(figures))
     print("ms CPU: the server's user and system time over its process tree, each; floor: the bare cryptography in it;")
-    print("bare: the same work by a program that does nothing else (bench/bare); paced: the budget times what")
-    print("this machine is slower than the one that the budgets were set beside (bench/floors.py).")
+    print("bare: the same work by a program that does nothing else (bench/bare); paced: the budget at this")
+    print("machine's pace: cryptography as it is here, the rest times what the machine is slower (bench/floors.py).")
     write(options.json, about, figures, trouble)
     print(f"written to {options.json}")
     for sentence in trouble:

@@ -18,7 +18,7 @@ class Figure:
     `number` is P1..P16 of the performance plan, `work` says what was done. `figure`, `budget`, `floor`, `bare` and
     `paced` are in `unit` (`ms CPU` is the server's user and system time over its process tree, each piece of work); a
     budget is a ceiling unless `at_least`. `floor` is the cryptography in it, `bare` what the same work costs a program
-    that does nothing else (`bench.bare`), `paced` the budget times what this machine is slower than the plan's. Waits
+    that does nothing else (`bench.bare`), `paced` the budget at this machine's pace (`bench.floors`). Waits
     are wall-clock milliseconds, as clients saw them. `failures` are pieces of work that went wrong, `note` is the first
     one's sentence, or what a reader must know. `conditions` is what the figure depends on and the file's head does not
     say: clients, rate, connections, certificates in the store.
