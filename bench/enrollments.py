@@ -38,7 +38,7 @@ from bench.load.wire import Connection
 from bench.table import printed
 
 TURNS: Final = 6  # of a gateway and of the bare program each, one after the other
-_WARM_UP: Final = 0.3  # seconds before each turn counts, for the caches that the other one has filled
+_WARM_UP: Final = 0.2  # seconds before each turn counts, for the caches that the other one has filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,27 +178,25 @@ def place() -> Iterator[Place]:
 def measure(effort: Effort, only: Sequence[str] = ()) -> list[Figure]:
     """P2 to P9, or those of `only`."""
     figures = []
-    with place() as at, _bare(at) as least:
+    with place() as at, _bare(at) as least, pace.beside(cores.halves().server) as yardstick:
         for work in WORKS:
             if not only or work.number in only:
                 effort.say(f"{work.number} {work.title} ...")
-                figures.append(_measured(work, at, least, effort))
+                figures.append(_measured(work, at, least, yardstick, effort))
     return figures
 
 
-def _measured(work: Work, at: Place, least: Served, effort: Effort) -> Figure:
+def _measured(work: Work, at: Place, least: Served, yardstick: pace.Beside, effort: Effort) -> Figure:
     plan = Plan(clients=effort.clients, seconds=effort.seconds, cores=cores.halves().load)
     with ExitStack() as stack:
         if work.bare is None:
             ours = stack.enter_context(drivers(work.fleet(at), plan))
-            yardstick = stack.enter_context(pace.beside(cores.halves().server))
             outcome = ours.run(server=at.at.pid)
             return _figure(work, outcome, yardstick.mean([outcome.counted]), effort.clients)
         turn = replace(plan, seconds=effort.seconds / TURNS, warm_up=_WARM_UP)
         short = replace(turn, seconds=turn.seconds / 2)
         ours = stack.enter_context(drivers(work.fleet(at), turn))
         theirs = stack.enter_context(drivers(work.bare(least, at), short))
-        yardstick = stack.enter_context(pace.beside(cores.halves().server))
         outcomes, bare = in_turns(ours, at.at.pid, theirs, least.pid)
         sampled = yardstick.mean([each.counted for each in outcomes])
         beside_bare = yardstick.mean([each.counted for each in bare])
