@@ -14,26 +14,33 @@ import runpy
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from bench.figure import Effort, Figure, Measure
 from bench.table import machine, printed, write
 
 
+Narrowed: TypeAlias = Callable[[Effort, Sequence[str]], list[Figure]]
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A module with rows of the table, and the numbers that they have."""
+    """A module with rows of the table, and the numbers that they have.
+
+    `narrows`: its `measure` takes as well the numbers that are wanted, and leaves out all others.
+    """
 
     module: str
     numbers: Sequence[str]
+    narrows: bool = False
 
 
 PIECES: Final = (
     Piece("front", ("P1",)),
-    Piece("enrollments", ("P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")),
+    Piece("enrollments", ("P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9"), narrows=True),
     Piece("handshake", ("P6",)),
     Piece("filled", ("P10",)),
     Piece("commits", ("P11",)),
@@ -102,7 +109,7 @@ def composed(effort: Effort, only: Sequence[str]) -> tuple[list[Figure], list[st
         effort.say(f"[{index}/{len(pieces)}] {' '.join(piece.numbers)}: bench.{piece.module}")
         cores, began = os.sched_getaffinity(0), time.monotonic()
         try:
-            measured = _measure(piece.module)(effort)
+            measured = _measured(piece, effort, only)
         except Exception as error:  # noqa: BLE001, one piece's failure, of any kind, must not take the others with it
             traceback.print_exc()
             trouble.append(f"bench.{piece.module}: {type(error).__name__}: {error}")
@@ -118,9 +125,12 @@ def _order(figure: Figure) -> int:
     return int(figure.number.removeprefix("P"))
 
 
-def _measure(module: str) -> Measure:
+def _measured(piece: Piece, effort: Effort, only: Sequence[str]) -> list[Figure]:
     # By name, when its turn comes: the pieces import half the product, and one that cannot be imported is one row less.
-    return cast("Measure", importlib.import_module(f"bench.{module}").measure)
+    measure = importlib.import_module(f"bench.{piece.module}").measure
+    if piece.narrows:
+        return cast("Narrowed", measure)(effort, only)
+    return cast("Measure", measure)(effort)
 
 
 def _progress(line: str) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import types
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -119,6 +120,22 @@ def test_a_piece_that_breaks_is_told_and_the_others_are_measured(monkeypatch: py
     assert [each.number for each in figures] == ["P3", "P8"]
     assert [each.partition(":")[0] for each in trouble] == ["bench.broken", "bench.missing"]
     assert bench.composed(Effort(), ["P8"]) == ([WITHIN], [])
+
+
+def test_a_piece_of_many_rows_measures_those_that_are_wanted(monkeypatch: pytest.MonkeyPatch):
+    rows = types.ModuleType("rows")
+    asked = list[list[str]]()
+
+    def measure(_: Effort, only: Sequence[str]) -> list[Figure]:
+        asked.append(list(only))
+        return [WITHIN]
+
+    rows.__dict__["measure"] = measure
+    monkeypatch.setattr(bench, "PIECES", (bench.Piece("rows", ("P3", "P8"), narrows=True),))
+    monkeypatch.setitem(sys.modules, "bench.rows", rows)
+    assert bench.composed(Effort(), ["P8"]) == ([WITHIN], [])
+    assert bench.composed(Effort(), ()) == ([WITHIN], [])
+    assert asked == [["P8"], []]
 
 
 def test_every_bench_that_runs_alone_is_listed_with_what_it_is():
