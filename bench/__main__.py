@@ -22,7 +22,6 @@ from typing import Final, TypeAlias, cast
 from bench.figure import Effort, Figure, Measure
 from bench.table import machine, printed, write
 
-
 Narrowed: TypeAlias = Callable[[Effort, Sequence[str]], list[Figure]]
 
 

@@ -24,7 +24,7 @@ from gateway.store.catalogue import Catalogue
 
 logger = logging.getLogger("muster.tls")
 
-# A third of its life: a store of keys that cannot be written for a month is noticed in time.
+# More than a seventh of its life: a store of keys that cannot be written for a month is noticed in time.
 AHEAD: Final = timedelta(days=60)
 ISSUING: Final = "issuing"  # as a first start names it
 PAUSE: Final = 12 * 3600.0  # seconds

@@ -69,8 +69,11 @@ class Counters:
         self.answers[status] += 1
 
     def facts(self) -> dict[str, int]:
-        """The numbers as flat facts for a log line: answers by class of status, requests open, failures of ours."""
+        """The numbers as flat facts for a log line: answers by class of status, requests open, failures of ours.
+
+        `answers_none`: the client went away before there was one.
+        """
         classes: Counter[str] = Counter()
         for status, number in self.answers.items():
-            classes[f"answers_{status // 100}xx"] += number
+            classes[f"answers_{status // 100}xx" if status else "answers_none"] += number
         return {**classes, "open": self.open, "failures": self.failures}
