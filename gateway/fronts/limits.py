@@ -15,6 +15,7 @@ from gateway.domain.refusal import Refusal, RefusalReason
 from gateway.fronts.admission import Admission, Spenders
 from gateway.fronts.rates import Rates
 from gateway.fronts.rotation import Rotation
+from gateway.fronts.stages import READING
 
 KIB = 1024
 
@@ -109,6 +110,7 @@ class Limits:
         """A round of the loop took so long, and began after so long a rest."""
         self.admission.round_took(seconds, idle, self.rotation.waiting)
         self.rotation.round_begins()
+        READING.round_begins()
 
 
 class Incoming:

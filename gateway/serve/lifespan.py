@@ -224,11 +224,12 @@ async def _with_signer(house: House, resources: Resources, current: Current, fac
         async with trio.open_nursery() as serving:
             every = routes(front)
             early = Early(front, every, counters.told_early)
-            trio.lowlevel.add_instrument(Rounds(front.limits.round_took))
             jobs.start_soon(front.limits.rotation.run)
             asgi = front.limits.rotation.around(application(every, counters))
             listening = partial(listen, asgi, house.settings, [*secure, *plain], house.ending, early=early)
             await serving.start(partial(listening, issuers=lambda: presented.trusted))
+            # After the listener's own instrument, whose sending is part of the round.
+            trio.lowlevel.add_instrument(Rounds(front.limits.round_took))
             await link.ready(announcement(house, facts, current()))
             await house.ending.wait()
             house.turns.leave()

@@ -29,6 +29,7 @@ from gateway.serve.conversation import WRITE_SECONDS, Http2, Work
 from gateway.serve.http1.connection import Connection as Http1
 from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.head import FIELDS_LIMIT
+from gateway.serve.http1.outgoing import Outgoing
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.places import Places
@@ -175,7 +176,7 @@ class Visit:
         if isinstance(stream, SecureStream):
             await self._receive_secure(stream, hall, origin, client)
         else:
-            await Http1(Plain(stream), hall, _circumstances(stream, None, origin, client)).run()
+            await Http1(Plain(stream, hall.outgoing), hall, _circumstances(stream, None, origin, client)).run()
 
     async def _origin(self, stream: Stream, proxies: Trusted) -> Origin | None:
         transport = _transport(stream)
@@ -196,7 +197,7 @@ class Visit:
         if stream.selected_alpn_protocol() == "h2":
             await Modern(hall.asgi, self._config, self._workers, stream, circumstances).run()
         else:
-            await Http1(Tls(stream), hall, circumstances).run()
+            await Http1(Tls(stream, hall.outgoing), hall, circumstances).run()
 
     async def _shake_hands(self, stream: SecureStream, origin: Origin, address: str) -> dict[str, TlsFact] | None:
         # A proxy's own connections are everybody's: none of them waits for a turn.
@@ -392,8 +393,9 @@ async def listen(
     config = configuration(settings)
     workers = WorkerContext(None)
     watch = Watch()
-    hall = Hall(stripped(asgi), watch, patience(settings), ending, early)
-    async with trio.open_nursery() as watching:
+    outgoing = Outgoing()
+    hall = Hall(stripped(asgi), watch, patience(settings), ending, outgoing, early)
+    async with outgoing.sending(), trio.open_nursery() as watching:
         watching.start_soon(watch.keep)
         watching.start_soon(hall.later.keep)
         async with trio.open_nursery() as connections:

@@ -17,6 +17,7 @@ from gateway.fronts.early import Early
 from gateway.fronts.limits import Coming
 from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Circumstances, Hall, Patience
+from gateway.serve.http1.outgoing import Outgoing
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
 from gateway.serve.secure import SecureStream
@@ -89,19 +90,19 @@ async def served(
     coming: Coming | None = None,
     context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Served]:
-    watch, ending = Watch(), trio.Event()
-    hall = Hall(asgi, watch, patience or Patience(), ending, early, coming or Coming())
+    watch, ending, outgoing = Watch(), trio.Event(), Outgoing()
+    hall = Hall(asgi, watch, patience or Patience(), ending, outgoing, early, coming or Coming())
 
     async def meet(stream: trio.SocketStream) -> None:
         client, server = stream.socket.getpeername(), stream.socket.getsockname()
         if context is None:
-            await Connection(Plain(stream), hall, Circumstances(client, server, False, None)).run()
+            await Connection(Plain(stream, outgoing), hall, Circumstances(client, server, False, None)).run()
             return
         secure = SecureStream(stream, context)
         await secure.do_handshake()
-        await Connection(Tls(secure), hall, Circumstances(client, server, True, {"tls_version": 0x0304})).run()
+        await Connection(Tls(secure, outgoing), hall, Circumstances(client, server, True, {"tls_version": 0x0304})).run()
 
-    async with trio.open_nursery() as nursery:
+    async with outgoing.sending(), trio.open_nursery() as nursery:
         nursery.start_soon(watch.keep)
         nursery.start_soon(hall.later.keep)
         listeners = await nursery.start(partial(trio.serve_tcp, meet, 0, host="127.0.0.1"))

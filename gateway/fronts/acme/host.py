@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
@@ -26,6 +26,7 @@ from gateway.fronts.acme.lately import Lately
 from gateway.fronts.acme.nonces import Nonces
 from gateway.fronts.admission import UnderWay
 from gateway.fronts.peer import Peer
+from gateway.fronts.stages import READING
 from gateway.store import acme, certificates
 from gateway.store.unit import Unit
 from protocols.acme import needs
@@ -129,8 +130,9 @@ class Host(msgspec.Struct, frozen=True):
             log.warning("request %s: %s", self._who.id, error)
             raise outage(error) from error
 
-    def _read(self, work: Callable[[Unit], _T]) -> Awaitable[_T]:
-        return self._resources.store.read(work)
+    async def _read(self, work: Callable[[Unit], _T]) -> _T:
+        await READING.pass_together()
+        return await self._resources.store.read(work)
 
     async def _find_account(self, account_id: str) -> Account | None:
         since = self._shared.accounts.now()

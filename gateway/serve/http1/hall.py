@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from gateway.fronts.early import Early
 from gateway.fronts.limits import COMING, Coming
 from gateway.serve.http1.later import Later
+from gateway.serve.http1.outgoing import Outgoing
 from gateway.serve.http1.watch import Watch
 
 Address: TypeAlias = tuple[str, int] | None
@@ -46,14 +47,15 @@ class Circumstances:
 class Hall:
     """What all connections of a listening process share. `early` answers what overload refuses before it is read.
 
-    `coming` counts what is held of heads that are not whole, together with the bodies that are not. `later` are those
-    who were told to come later, and rest.
+    `outgoing` is sent at the end of each round. `coming` counts what is held of heads that are not whole, together with
+    the bodies that are not. `later` are those who were told to come later, and rest.
     """
 
     asgi: ASGIApp
     watch: Watch
     patience: Patience
     ending: trio.Event
+    outgoing: Outgoing
     early: Early | None = None
     coming: Coming = COMING
     later: Later = field(default_factory=Later)
