@@ -49,9 +49,10 @@ class Sample:
 class Sampled:
     """What is handed over.
 
-    `operations` are arithmetic means over time, `at_mean_speed` harmonic ones: what each would have cost who did
-    nothing else all the while, and so did more of it in quick moments. `samples` are rounds; `share` is of a core, what
-    the sampler used of it since it was ready; `priority` is `FIRST` or `LIKE_OTHERS`.
+    `operations` are arithmetic means over time. `at_mean_speed` are harmonic ones: what each would have cost who did
+    nothing else all the while, and so did more of it in quick moments, as a server does that is never idle; where the
+    speed swings by two they are a tenth less, so that budgets by them are stricter. `samples` are rounds; `share` is of
+    a core, what the sampler used of it since it was ready; `priority` is `FIRST` or `LIKE_OTHERS`.
     """
 
     operations: Operations
