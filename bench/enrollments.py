@@ -245,7 +245,6 @@ def _figure(work: Work, outcome: Outcome, sampled: pace.Sampled, clients: int) -
         "driver_share_of_a_core": tally.cpu,
         "requests_each": tally.requests_each,
         **sampled.conditions(),
-        "paced at mean speed": sampled.at_mean_speed.paced(work.budget, work.floor),
     }
     for name, seconds in outcome.by_name.items():
         conditions[f"cpu_ms {name}"] = seconds * 1000 / max(1, tally.finished)

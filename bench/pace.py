@@ -49,14 +49,11 @@ class Sample:
 class Sampled:
     """What is handed over.
 
-    `operations` are arithmetic means over time. `at_mean_speed` are harmonic ones: what each would have cost who did
-    nothing else all the while, and so did more of it in quick moments, as a server does that is never idle; where the
-    speed swings by two they are a tenth less, so that budgets by them are stricter. `samples` are rounds; `share` is of
-    a core, what the sampler used of it since it was ready; `priority` is `FIRST` or `LIKE_OTHERS`.
+    `operations` are the `mean` of each. `samples` are rounds; `share` is of a core, what the sampler used of it since it
+    was ready; `priority` is `FIRST` or `LIKE_OTHERS`.
     """
 
     operations: Operations
-    at_mean_speed: Operations
     samples: int
     share: float
     priority: str
@@ -65,26 +62,26 @@ class Sampled:
         """What a figure beside these operations depends on."""
         return {
             "pace": self.operations.pace,
-            "pace at mean speed": self.at_mean_speed.pace,
             "pace sampled": self.samples,
             "sampler's priority": self.priority,
             "sampler's share of the core": self.share,
         }
 
 
-def mean(samples: Sequence[Sample], spans: Sequence[Span] = (), *, harmonic: bool = False) -> Operations:
-    """The mean of each operation over the rounds within `spans`, or over all without one.
+def mean(samples: Sequence[Sample], spans: Sequence[Span] = ()) -> Operations:
+    """The harmonic mean of each operation over the rounds within `spans`, or over all without one.
 
+    It is what the operation costs who does nothing else all the while, and so does more of it in quick moments, as a
+    server does that is never idle. Where the speed swings by two the arithmetic mean is a tenth more: too kind.
     An operation that no round within them had is given the mean of all its rounds. Raises ValueError where there is
     none of one at all.
     """
-    middle = statistics.harmonic_mean if harmonic else statistics.fmean
     means = {}
     for name in _NAMES:
         rounds = [each for each in samples if name in each.taken]
         if not rounds:
             raise ValueError(f"nothing was sampled of {name}")
-        means[name] = middle([each.taken[name] for each in within(rounds, spans) or rounds])
+        means[name] = statistics.harmonic_mean([each.taken[name] for each in within(rounds, spans) or rounds])
     return Operations(**means)
 
 
@@ -101,8 +98,7 @@ def written(sampled: Sampled) -> str:
 def read(line: str) -> Sampled:
     """What `written` wrote. Raises ValueError or KeyError or TypeError on anything else."""
     said = json.loads(line)
-    means, speeds = Operations(**said["operations"]), Operations(**said["at_mean_speed"])
-    return Sampled(means, speeds, int(said["samples"]), float(said["share"]), str(said["priority"]))
+    return Sampled(Operations(**said["operations"]), int(said["samples"]), float(said["share"]), str(said["priority"]))
 
 
 class Rounds:
@@ -195,8 +191,8 @@ def main() -> None:
 
     def say(spans: Sequence[Span]) -> None:
         share = (time.process_time() - used) / (time.perf_counter() - began)
-        means, speeds = mean(rounds.samples, spans), mean(rounds.samples, spans, harmonic=True)
-        print(written(Sampled(means, speeds, len(within(rounds.samples, spans)), share, priority)), flush=True)
+        samples = len(within(rounds.samples, spans))
+        print(written(Sampled(mean(rounds.samples, spans), samples, share, priority)), flush=True)
 
     say(())
     due, text = began + EVERY, b""

@@ -33,29 +33,29 @@ def rounds(*of_each: float, handshake_of: int = 1) -> list[Sample]:
 def test_means_are_of_the_rounds_within_the_spans_alone():
     samples = rounds(10, 20, 40, 80)
     assert [each.moment for each in within(samples, [(1.5, 3.0), (4.0, 9.0)])] == [2, 4]
-    assert mean(samples, [(1.5, 3.0), (4.0, 9.0)]).verify_p256 == 50
-    assert mean(samples).verify_p256 == 37.5
+    assert mean(samples, [(1.5, 3.0), (4.0, 9.0)]).verify_p256 == pytest.approx(32)
+    assert mean(samples).verify_p256 == pytest.approx(64 / 3)
     assert within(samples, ()) == samples
 
 
 def test_a_mean_is_neither_the_best_moment_nor_the_median():
-    assert set(asdict(mean(rounds(80, 80, 80, 200))).values()) == {110}
+    assert mean(rounds(80, 80, 80, 240)).sign_p256 == pytest.approx(96)
 
 
 def test_what_is_taken_in_some_rounds_only_has_the_mean_of_those():
     found = mean(rounds(10, 20, 40, 80, handshake_of=2))
-    assert (found.handshake, found.sign_p256) == (25, 37.5)
+    assert (found.handshake, found.sign_p256) == (pytest.approx(16), pytest.approx(64 / 3))
 
 
 def test_what_no_round_of_a_span_had_has_the_mean_of_all_its_rounds():
     found = mean(rounds(10, 20, 40, 80, handshake_of=2), [(2.0, 3.0)])
-    assert (found.handshake, found.sign_p256) == (25, 20)
-    assert mean(rounds(10, 20), [(100.0, 200.0)]).sign_p256 == 15
+    assert (found.handshake, found.sign_p256) == (pytest.approx(16), pytest.approx(20))
+    assert mean(rounds(10, 30), [(100.0, 200.0)]).sign_p256 == pytest.approx(15)
 
 
-def test_the_mean_speed_is_that_of_who_did_nothing_else():
+def test_the_mean_is_that_of_who_did_nothing_else():
     # A second at 100 us each and one at 200: 10,000 and 5,000 of them, in two seconds.
-    assert mean(rounds(100, 200), harmonic=True).issue_p256 == pytest.approx(2e6 / 15_000)
+    assert mean(rounds(100, 200)).issue_p256 == pytest.approx(2e6 / 15_000)
 
 
 def test_nothing_sampled_is_said():
@@ -64,13 +64,13 @@ def test_nothing_sampled_is_said():
 
 
 def test_what_is_handed_over_is_one_line_and_comes_back_as_it_was():
-    sampled = Sampled(PLAN, mean(rounds(7)), 33, 0.04, pace.LIKE_OTHERS)
+    sampled = Sampled(mean(rounds(7)), 33, 0.04, pace.LIKE_OTHERS)
     assert "\n" not in written(sampled)
     assert read(written(sampled)) == sampled
 
 
 def test_conditions_say_pace_and_priority():
-    said = Sampled(PLAN, PLAN, 33, 0.04, pace.LIKE_OTHERS).conditions()
+    said = Sampled(PLAN, 33, 0.04, pace.LIKE_OTHERS).conditions()
     assert (said["pace"], said["pace sampled"], said["sampler's priority"]) == (1.0, 33, pace.LIKE_OTHERS)
 
 
@@ -98,7 +98,6 @@ def test_the_program_hands_over_its_means_and_ends_when_its_input_does(program: 
     assert found.priority in {pace.FIRST, pace.LIKE_OTHERS}
     # A microsecond is less, and a second more, than any machine takes for any of them.
     assert all(1 < each < 1e6 for each in asdict(found.operations).values())
-    assert all(getattr(found.at_mean_speed, name) <= getattr(found.operations, name) * 1.001 for name in NAMES)
 
 
 def test_the_program_ends_in_silence_when_nobody_is_left_to_read(program: subprocess.Popen[str]):
