@@ -49,8 +49,8 @@ class Sample:
 class Sampled:
     """What is handed over.
 
-    `operations` are the `mean` of each. `samples` are rounds; `share` is of a core, what the sampler used of it since it
-    was ready; `priority` is `FIRST` or `LIKE_OTHERS`.
+    `operations` are the `mean` of each. `samples` are rounds; `share` is of a core, used since it was
+    ready; `priority` is `FIRST` or `LIKE_OTHERS`.
     """
 
     operations: Operations
