@@ -100,7 +100,9 @@ async def served(
             return
         secure = SecureStream(stream, context)
         await secure.do_handshake()
-        await Connection(Tls(secure, outgoing), hall, Circumstances(client, server, True, {"tls_version": 0x0304})).run()
+        await Connection(
+            Tls(secure, outgoing), hall, Circumstances(client, server, True, {"tls_version": 0x0304})
+        ).run()
 
     async with outgoing.sending(), trio.open_nursery() as nursery:
         nursery.start_soon(watch.keep)
