@@ -27,7 +27,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One table of every number of the performance plan, in about six minutes; `make bench ARGS=--full` takes hours.
+# One table of every number of the performance plan, in about eight minutes; `make bench ARGS=--full` takes hours.
 # `python -m bench --help` lists the benches behind it, each with options of its own.
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
