@@ -312,8 +312,8 @@ def test_a_full_file_of_claims_whose_successor_was_never_begun_is_read_once_and_
     for number in range(1, 5):
         one.claim([claim(number)])
     os.link(tmp_path / NAME, tmp_path / OLDER)
-    for each in (one, journal(tmp_path, generation=10)):
-        refused, free = each.claim([claim(4), claim(100 + id(each) % 1000)])
+    for number, each in enumerate((one, journal(tmp_path, generation=10)), 100):
+        refused, free = each.claim([claim(4), claim(number)])
         assert (refused.reason, free) == (SignerRefusal.SERIAL, None)
     for number in range(5, 30):
         assert one.claim([claim(number)]) == [None]
