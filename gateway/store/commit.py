@@ -176,9 +176,6 @@ class Batches:
                         trio.lowlevel.reschedule(job.task)
                 if self._rest is not None:
                     await self._rest()
-                if self._queue:
-                    # An engine that never waits must not keep the loop from all others until the queue is empty.
-                    await trio.lowlevel.cancel_shielded_checkpoint()
 
     def top_up(self, batch: list[Job]) -> None:
         """Add to a batch that had to wait for its turn what has come meanwhile. For engines, before they run it."""
@@ -217,13 +214,14 @@ class Batches:
         return True
 
     async def _gather(self) -> None:
-        """Let those join who come in the next rounds of the loop, as long as each brings somebody."""
+        """Let those join who come in the next rounds of the loop, as long as each brings somebody.
+
+        One at least: an engine that never waits must not keep the loop from all others until the queue is empty.
+        """
         for _ in range(GATHERING):
             came = len(self._queue)
-            if came >= ENOUGH:
-                return
             await trio.lowlevel.cancel_shielded_checkpoint()
-            if len(self._queue) == came:
+            if came >= ENOUGH or len(self._queue) == came:
                 return
 
     def _take(self, most: int = MOST_IN_A_BATCH) -> list[Job]:
