@@ -122,8 +122,8 @@ async def test_no_worker_is_started_while_the_others_drain(scene) -> None:
     """SIGTERM: one that has ended is not started again, though another has a request under way yet."""
     one = scene(1)
     one.staff.end = "later"
-    async with serving(one):
-        await come(lambda: ready(one) == 1)
+    async with serving(one) as greeted:
+        await come(lambda: bool(greeted))  # and it has its place: before that, both would be somebody else's
         one.staff.end = "now"
         one.crew._count = 2
         one.crew._grow(None)
