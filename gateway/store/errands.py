@@ -18,25 +18,28 @@ MOMENT: Final = 0.0001  # seconds
 FIRST: Final = 0.0002  # seconds until the first such moment
 
 
-class Turns:
+class Turns(trio.abc.Instrument):
     """Gives the interpreter to threads that work for the loop, when the loop is too busy to do so by itself.
 
     A thread that comes back from the disk needs the interpreter's lock. The loop drops it at every system call and has
     it again a microsecond later, long before the thread is awake; and each time the thread begins its 5 ms of patience
     anew, after which the interpreter would hand it over. Measured beside a loop that is never idle: 2 commits
-    a second. So, while something is under way, the loop really sleeps for a moment, at growing distances.
+    a second. So, while something is under way, the loop really sleeps for a moment, at growing distances: at the end of
+    a round. A loop that is idle has no rounds, and is not woken for this.
     """
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
         self._under_way = 0
-        self._parked = trio.lowlevel.ParkingLot()
+        self._pause = FIRST
+        self._next = 0.0  # the moment's time, of the monotonic clock
 
     def begin(self) -> None:
         """A thread works for the loop from now on."""
         self._under_way += 1
         if self._under_way == 1:
-            self._parked.unpark_all()
+            self._pause = FIRST
+            self._next = time.monotonic() + FIRST
 
     def end(self) -> None:
         """It has come back."""
@@ -44,15 +47,18 @@ class Turns:
 
     async def run(self) -> None:
         """Give way, until cancelled."""
-        while True:
-            if not self._under_way:
-                await self._parked.park()
-            pause = FIRST
-            while self._under_way:
-                await trio.sleep(pause)
-                if self._under_way:
-                    time.sleep(MOMENT)  # noqa: ASYNC251, standing still is what this is for
-                pause = min(pause * 2, self._longest)
+        trio.lowlevel.add_instrument(self)
+        try:
+            await trio.sleep_forever()
+        finally:
+            trio.lowlevel.remove_instrument(self)
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002, an instrument's shape
+        """The round is at its end."""
+        if self._under_way and time.monotonic() >= self._next:
+            time.sleep(MOMENT)
+            self._pause = min(self._pause * 2, self._longest)
+            self._next = time.monotonic() + self._pause
 
 
 class Errands:
