@@ -50,8 +50,11 @@ BUSY_TIMEOUT: Final = 5000  # milliseconds
 # writes, one commit in a hundred then took a tenth of a second, and the slowest 2.5 s; now 60 ms on the same machine.
 POLL: Final = 0.0003  # seconds
 GAP: Final = 0.001  # seconds
-# A commit that waits longer for the disk than this is worth a thread's hop, and does not hold the loop.
-QUICK: Final = 0.001  # seconds
+# A commit that takes longer than this is worth a thread's hop, and does not hold the loop. The hop is dear: beside a
+# busy loop the thread waits for the interpreter, and those who are committed meanwhile part from those who come. With
+# half of this, on a disk that takes 0.3 ms and a batch that takes as much again, one commit in four was made beside the
+# loop for the sake of an outlier: an enrollment took 3 % more CPU, and no more of them were made.
+QUICK: Final = 0.002  # seconds
 PROBE: Final = 16  # of that many commits on a slow disk one is made on the loop, to see whether it still is slow
 # Units after which the write-ahead log is carried over into the file: a unit changes 5 to 10 pages, so 20 to 40 MiB.
 CHECKPOINT: Final = 1000
@@ -90,9 +93,11 @@ _AWAY: Final = frozenset(
 _UNIQUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 
 # What sqlite3 takes as it is, but only after it has looked for an adapter in three places and met an exception: half a
-# microsecond for each of the 20 in an ACME issuance. One that gives back what it is given spares most of that.
+# microsecond for each of the 20 in an ACME issuance. One that gives back what it is given spares most of that; both are
+# the interpreter's own, since a call into Python takes as long again.
+_nothing: Final[dict[None, None]] = {}
 sqlite3.register_adapter(bytes, bytes)
-sqlite3.register_adapter(type(None), lambda none: none)
+sqlite3.register_adapter(type(None), _nothing.get)
 
 
 @cache

@@ -32,7 +32,10 @@ from signer.contract.messages import (
 from signer.contract.refusal import SignerRefusal
 
 MOST: Final = 64  # asks in a frame; more would gain little (13 us each at 64) and delay the first of them
-LEAST: Final = 8  # asks in a frame, where that many wait, before another free worker is given any
+# Asks in a frame, where that many wait, before another free worker is given any. A second worker has them done sooner,
+# and costs the machine its waking and a frame of its own; what came back together goes on together. With 8 an
+# enrollment took a twentieth more CPU than with 16. Where an ask is slow, a frame is bounded by its time long before.
+LEAST: Final = 16
 # How long a worker is given work at once. Whoever comes next waits for half of that on average: a millisecond costs
 # nothing that could be measured where the asks are short, and nobody else waits while one share asks alone.
 TOGETHER: Final = 0.001  # seconds, while several shares ask
