@@ -36,14 +36,17 @@ def run(options: argparse.Namespace) -> int:
     """Look, and say what was found."""
     import trio
 
+    # Both ask a process of the signer's. An interrupt in the middle of its start would have trio's own half-made pipes
+    # complain on standard error; at a checkpoint there are none.
+    asking = partial(trio.run, restrict_keyboard_interrupt_to_checkpoints=True)
     if options.journal:
         from gateway.cli.reconciliation import look
 
-        return trio.run(partial(look, settings(options)))
+        return asking(partial(look, settings(options)))
     if options.signer:
         from gateway.cli.calibration import look as calibrate
 
-        return trio.run(partial(calibrate, settings(options)))
+        return asking(partial(calibrate, settings(options)))
     return trio.run(partial(_audit, settings(options)))
 
 
