@@ -94,6 +94,7 @@ class Connection:
         if self._tls is None:
             return raw
         try:
+            raw.getpeername()  # fails where it was reset already: `wrap_socket` would find out and leave it open
             return self._tls.wrap_socket(raw, server_hostname=self.origin.host)
         except OSError:
             raw.close()
