@@ -43,7 +43,10 @@ PLACES: Final = 600  # limits.connections of this gateway, so that a flood of co
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the honest saw beside one storm. A second each, but for waits and counts; `cpu`: the server's seconds."""
+    """What the honest saw beside one storm. A second each, but for waits and counts; `cpu`: the server's seconds.
+
+    `lost` found no free connection in time, had theirs broken, no answer, or one that is neither a success nor a 503.
+    """
 
     name: str
     answers: float
@@ -161,6 +164,7 @@ def measured(at: Quickstart, kept: Connections, rate: float, seconds: float, nam
     cpu = (cpu_seconds(pids) - before) / took
     storm_came = Came() if raging is None else raging.end()
     completed = sum(count for status, count in came.statuses.items() if status < 300)
+    refused = came.statuses.total() - completed - came.statuses[503]
     told = sum(count for status, count in storm_came.answers.items() if status in {429, 503})
     return Row(
         name,
@@ -170,7 +174,7 @@ def measured(at: Quickstart, kept: Connections, rate: float, seconds: float, nam
         came.arrived / seconds,
         completed / seconds,
         came.statuses[503] / seconds,
-        came.arrived - completed - came.statuses[503],
+        came.late + came.lost + refused,
         part(came.waits, 0.5) * 1000,
         part(came.waits, 0.99) * 1000,
         part(sorted(newcomers.waits), 0.5) * 1000 if newcomers.waits else float("nan"),

@@ -22,7 +22,11 @@ PATIENCE = 1.0  # seconds that an arrival waits for a free connection, before it
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What came of the arrivals of the time that counts. Seconds; `waits` are sorted, from arrival to answer."""
+    """What came of the arrivals of the time that counts. Seconds; `waits` are sorted, from arrival to answer.
+
+    `lost` of them had their connection broken, or no answer by the end of the run. Statuses are of what was answered in
+    that time, whenever it came: they and `arrived` differ by what was under way at its two ends.
+    """
 
     seconds: float
     arrived: int
@@ -70,6 +74,7 @@ class Connections:
             self._hear(run, 0.001)
         for each in list(self._open.values()):
             if each.due is not None:
+                run.lost += each.due >= run.counts
                 self._replace(each)  # its answer is of this run, and must not be taken for one of the next
         return run.answers(seconds)
 
@@ -95,7 +100,7 @@ class Connections:
             try:
                 status = each.hear()
             except OSError:
-                run.lost += each.due is not None
+                run.lost += each.due is not None and each.due >= run.counts
                 self._replace(each)
                 continue
             if status is None:
