@@ -1,7 +1,6 @@
 """The listeners: accept, shake hands, give each connection to the protocol agreed on; every wait has a deadline.
 
-HTTP/1.1 is ours (`http1`), HTTP/2 Hypercorn's, with what that lacks added here: it tells the application nothing of
-TLS, its writes are shielded without an end, and its TLS context is fixed for life. Nothing of a request is read here.
+HTTP/1.1 is ours (`http1`), HTTP/2 Hypercorn's with what that lacks (`http2`). Nothing of a request is read here.
 """
 
 from __future__ import annotations
@@ -10,28 +9,24 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from gateway.fronts.early import Early
-from gateway.serve import conversation
-from gateway.serve.conversation import WRITE_SECONDS, Http2, Work
 from gateway.serve.http1.connection import Connection as Http1
 from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.head import FIELDS_LIMIT
 from gateway.serve.http1.outgoing import Outgoing
 from gateway.serve.http1.watch import Watch
 from gateway.serve.http1.wire import Plain, Tls
+from gateway.serve.http2 import work
+from gateway.serve.http2.connection import Connection as Http2
+from gateway.serve.http2.frames import EVERY_STREAM
 from gateway.serve.places import Places
 from gateway.serve.proxies.arrival import DIRECT, Origin, arrive
 from gateway.serve.proxies.believe import Believing, stripped
@@ -46,7 +41,6 @@ logger = logging.getLogger("muster.listener")
 
 Stream: TypeAlias = trio.SocketStream | SecureStream
 
-CLOSE_SECONDS: Final = 2.0
 # How long a handshake may take while few connections are left: enough for a peer that means it, over two satellites.
 SCARCE_SECONDS: Final = 3.0
 # accept(2): Linux hands over what the network said of a connection that waited. It is that connection's end alone.
@@ -124,13 +118,12 @@ class Visit:
     `proxies` are believed at this door; `hearing` is where their requests go, to hear what their headers say.
     """
 
-    __slots__ = ("_config", "_door", "_hall", "_hearing", "_proxies", "_workers")
+    __slots__ = ("_config", "_door", "_hall", "_hearing", "_proxies")
 
     def __init__(
         self,
         hall: Hall,
         config: Config,
-        workers: WorkerContext,
         door: Door,
         *,
         proxies: Trusted | None = None,
@@ -140,7 +133,6 @@ class Visit:
         self._proxies = proxies
         self._hearing = hearing or hall
         self._config = config
-        self._workers = workers
         self._door = door
 
     async def receive(self, stream: Stream) -> None:
@@ -195,7 +187,7 @@ class Visit:
             return
         circumstances = _circumstances(stream.transport_stream, told, origin, client)
         if stream.selected_alpn_protocol() == "h2":
-            await Modern(hall.asgi, self._config, self._workers, stream, circumstances).run()
+            await Http2(hall.asgi, self._config, stream, circumstances, hall.ending).run()
         else:
             await Http1(Tls(stream, hall.outgoing), hall, circumstances).run()
 
@@ -255,101 +247,6 @@ def _address(name: tuple[str, int]) -> Address:
     return name[0], name[1]
 
 
-class Modern(TCPServer):
-    """One connection of HTTP/2, as Hypercorn speaks it once hands are shaken."""
-
-    stream: SecureStream  # type: ignore[assignment]  # Hypercorn sends, receives and closes, as any stream does
-
-    def __init__(
-        self,
-        asgi: ASGIApp,
-        config: Config,
-        workers: WorkerContext,
-        stream: SecureStream,
-        circumstances: Circumstances,
-    ) -> None:
-        super().__init__(wrapped(with_tls(asgi, circumstances.tls)), config, workers, ConnectionState({}), stream)  # type: ignore[arg-type]
-        self._circumstances = circumstances
-        self._gone = False
-        self._work = Work(self._drop)
-
-    async def run(self) -> None:
-        """Serve the connection until it ends."""
-        try:
-            async with self._work as self._task_group:
-                self.protocol = Http2(  # type: ignore[assignment]
-                    self.app,
-                    self.config,
-                    self.context,
-                    self._work,
-                    ConnectionState(self.state),
-                    True,
-                    self._circumstances.client,
-                    self._circumstances.server,
-                    self.protocol_send,
-                )
-                await self.protocol.initiate()
-                await self.idle_task.restart(self._work, self._idle_timeout)
-                await self._read_data()
-        finally:
-            await self._close()
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send what the protocol made. A peer that does not read is given up after `WRITE_SECONDS`."""
-        match event:
-            case RawData():
-                await self._write(event.data)
-            case Closed():
-                await self._close()
-                await self.protocol.handle(Closed())
-            case Updated():
-                if event.idle and not self._gone:
-                    await self.idle_task.restart(self._task_group, self._idle_timeout)
-                else:
-                    await self.idle_task.stop()
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        # The peer has closed. Hypercorn would wait for its own idle time to run out before it lets the socket go.
-        self._gone = True
-        await self.idle_task.stop()
-        self._work.end_soon()
-
-    async def _drop(self) -> None:
-        await trio.aclose_forcefully(self.stream)
-
-    async def _write(self, data: bytes) -> None:
-        try:
-            async with self.send_lock:
-                with trio.fail_after(WRITE_SECONDS):
-                    await self.stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, trio.TooSlowError):
-            # Busy: another task is closing it just now.
-            await trio.aclose_forcefully(self.stream)
-            await self.protocol.handle(Closed())
-
-    async def _close(self) -> None:
-        # TLS says goodbye before it closes, which a peer that does not read can hold up.
-        with trio.move_on_after(CLOSE_SECONDS):
-            await super()._close()
-
-
-def wrapped(asgi: ASGIApp) -> ASGIWrapper:
-    """The application as Hypercorn calls it. Both speak ASGI, each in types of its own."""
-    return ASGIWrapper(asgi)  # type: ignore[arg-type]
-
-
-def with_tls(asgi: ASGIApp, facts_of_peer: Mapping[str, object] | None) -> ASGIApp:
-    """The application, told of one connection's TLS facts as `scope["extensions"]["tls"]`."""
-
-    async def told(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            scope["extensions"]["tls"] = facts_of_peer
-        await asgi(scope, receive, send)
-
-    return told
-
-
 def configuration(settings: Settings) -> Config:
     """Hypercorn's own settings. It logs nothing: the application's outermost layer does."""
     config = Config()
@@ -362,8 +259,9 @@ def configuration(settings: Settings) -> Config:
     config.ssl_handshake_timeout = settings.handshake_seconds
     config.keep_alive_timeout = settings.idle_seconds
     config.read_timeout = settings.read_seconds
-    # A device that enrolls a fleet keeps its connection for as long as it likes (E18).
-    config.keep_alive_max_requests = 1_000_000
+    # A device that enrolls a fleet keeps its connection for as long as it likes (E18). At a limit Hypercorn would drop
+    # what is under way; before this one there are no numbers left for streams.
+    config.keep_alive_max_requests = EVERY_STREAM
     config.graceful_timeout = settings.drain_seconds
     return config
 
@@ -371,7 +269,7 @@ def configuration(settings: Settings) -> Config:
 def patience(settings: Settings) -> Patience:
     """How long HTTP/1.1 waits for its peers."""
     read = float(settings.read_seconds)
-    return Patience(settings.idle_seconds, settings.head_seconds, read, BODY_READS * read, conversation.WRITE_SECONDS)
+    return Patience(settings.idle_seconds, settings.head_seconds, read, BODY_READS * read, work.WRITE_SECONDS)
 
 
 async def listen(
@@ -391,7 +289,6 @@ async def listen(
     this function and are gone when it returns.
     """
     config = configuration(settings)
-    workers = WorkerContext(None)
     watch = Watch()
     outgoing = Outgoing()
     hall = Hall(stripped(asgi), watch, patience(settings), ending, outgoing, early)
@@ -408,13 +305,12 @@ async def listen(
                         known = early is not None and proxies.prefixed and not proxies.forwarded
                         soon = early.behind_tls() if early is not None and known else None
                         hearing = replace(hall, asgi=Believing(asgi, proxies, issuers), early=soon)
-                    receive = Visit(hall, config, workers, door, proxies=proxies, hearing=hearing).receive
+                    receive = Visit(hall, config, door, proxies=proxies, hearing=hearing).receive
                     accepting.start_soon(_accept, door, connections, receive)
                 task_status.started()
                 await ending.wait()
                 accepting.cancel_scope.cancel()
             # Idle connections wait for this, and end.
-            await workers.terminated.set()
             watch.drain()
             connections.cancel_scope.deadline = trio.current_time() + settings.drain_seconds
         watching.cancel_scope.cancel()

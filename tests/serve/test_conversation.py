@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import h2.connection
@@ -17,20 +15,11 @@ import h2.events
 import h2.settings
 import pytest
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from h2.config import H2Configuration
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from gateway.serve import conversation
-from gateway.serve.listener import Door, listen
-from gateway.serve.settings import load
-from gateway.serve.sockets import bind
-from gateway.serve.tls import server_context
-
-PLACES = 100
+from gateway.serve.http2 import work
+from tests.doubles.http2 import localhost, serving
 
 
 def headers(path: str | bytes = "/", method: str | bytes = "GET") -> list[tuple[str | bytes, str | bytes]]:
@@ -54,31 +43,7 @@ async def after_a_while(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    folder, key, now = tmp_path_factory.mktemp("tls"), ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    (folder / "chain.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "key.pem").write_bytes(private)
-    return server_context(folder / "chain.pem", folder / "key.pem", ())
-
-
-@asynccontextmanager
-async def serving(
-    folder: Path, asgi: ASGIApp, context: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[int, Callable[[], int]]]:
-    """Serve `asgi`; gives the port, and how many connections hold a place."""
-    (folder / "settings.toml").write_text(f"[limits]\nconnections = {PLACES}\nidle-seconds = 60\nread-seconds = 60\n")
-    settings = load({}, {}, folder=folder, config=folder / "settings.toml")
-    bound: socket.socket = bind("127.0.0.1:0", "--https")[0]
-    door, ending = Door(bound, PLACES, context), trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(listen, asgi, settings, [door], ending)
-        with trio.fail_after(60):
-            # One place is the accepting task's own.
-            yield bound.getsockname()[1], lambda: PLACES - 1 - door.room.value
-            ending.set()
+    return localhost(tmp_path_factory.mktemp("tls"))
 
 
 async def until_free(taken: Callable[[], int], seconds: float = 25) -> None:
@@ -153,7 +118,7 @@ async def test_a_peer_that_never_opens_its_window_and_goes_leaves_nothing_behind
 
 
 async def test_a_peer_that_stays_and_never_opens_its_window_is_dropped(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(conversation, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(work, "WRITE_SECONDS", 0.2)
     async with serving(tmp_path, at_once, server) as (port, taken), speaking(port, window=0) as client:
         client.speaks.send_headers(1, headers(), end_stream=True)
         await client.say()
@@ -161,7 +126,7 @@ async def test_a_peer_that_stays_and_never_opens_its_window_is_dropped(tmp_path,
 
 
 async def test_a_request_that_outlives_its_peer_is_ended(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(conversation, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(work, "WRITE_SECONDS", 0.2)
 
     async def for_ever(scope: Scope, receive: Receive, send: Send) -> None:
         await trio.sleep_forever()
@@ -280,4 +245,4 @@ async def test_streams_that_are_opened_and_reset_at_once_are_a_flood_that_ends(t
         with pytest.raises((trio.BrokenResourceError, ConnectionError)):
             await flood(client)
         await client.stream.aclose()
-        assert begun == conversation.MOST_AT_WORK
+        assert begun == work.MOST_AT_WORK

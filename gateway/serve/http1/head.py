@@ -19,14 +19,16 @@ FIELDS_LIMIT: Final = 64 * 1024
 FIELDS: Final = 100
 
 # More digits than any body that could ever be sent.
-_LENGTH_DIGITS: Final = 15
+LENGTH_DIGITS: Final = 15
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+METHOD: Final = re.compile(_TOKEN + rb"++")
+_TARGET: Final = rb"[\x21\x22\x24-\x7e]++"
 FIELD_LINE: Final = _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
 # RFC 9112, 3 and 5, with possessive repeats: one pass, no way back. A target has no fragment (RFC 9112, 3.2), and only
 # SP stands between the parts: white space that others fold is how two parsers come to see two targets (RFC 9112, 3).
 _HEAD: Final = re.compile(
-    rb"(" + _TOKEN + rb"++) ([\x21\x22\x24-\x7e]++) HTTP/1\.([01])\r\n((?:" + FIELD_LINE + rb")*+)\r\n"
+    rb"(" + _TOKEN + rb"++) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD_LINE + rb")*+)\r\n"
 )
 _VERSION: Final = re.compile(_TOKEN + rb"++ [^\r\n]*? HTTP/[0-9]\.[0-9]\r\n")
 _STRAY: Final = re.compile(rb"(?:\A|[^\r])\n|\r[^\n]|\0")
@@ -34,13 +36,14 @@ _STRAY: Final = re.compile(rb"(?:\A|[^\r])\n|\r[^\n]|\0")
 _TRAILED: Final = re.compile(rb"(?:\A|\n)transfer-encoding:[^\r]*[\t\x20]\r", re.IGNORECASE)
 _FIRST: Final = re.compile(_TOKEN)
 
+PATH: Final = re.compile(rb"(?=/)" + _TARGET)
 _AUTHORITY: Final = rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?"
-_HOST: Final = re.compile(_AUTHORITY)
+HOST: Final = re.compile(_AUTHORITY)
 # An empty host is none in a URI (RFC 9110, 4.2.1 and 4.2.2), though it is one in a Host field.
 _ABSOLUTE: Final = re.compile(rb"(https?)://(?=[^:/?])(" + _AUTHORITY + rb")((?:/[^?]*+)?)((?:\?.*+)?)", re.IGNORECASE)
 
 # RFC 9110, 9.1: what is not recognized is 501. CONNECT asks for a tunnel and TRACE for an echo; nobody offers either.
-_METHODS: Final = {each.encode(): each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+METHODS: Final = {each.encode(): each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 
 _SINGLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
@@ -183,7 +186,7 @@ def read(data: bytes, *, secure: bool, known: Known | None = None) -> Head | Non
         raise _line_too_long()
     if end - line > FIELDS_LIMIT:
         raise _fields_too_long()
-    name = _METHODS.get(method)
+    name = METHODS.get(method)
     if name is None:
         raise Unreadable(501, "this method is not offered here")
     if target.startswith(b"/"):
@@ -293,7 +296,7 @@ def _require_host(fields: dict[bytes, bytes], *, modern: bool) -> None:
     if host is None:
         if modern:
             raise Unreadable(400, "Host is missing (RFC 9112, 3.2)")
-    elif not _HOST.fullmatch(host):
+    elif not HOST.fullmatch(host):
         raise Unreadable(400, "Host names no host (RFC 9112, 3.2)")
 
 
@@ -319,7 +322,7 @@ def _length(fields: dict[bytes, bytes], *, modern: bool) -> int | None:
     # bytes.isdigit knows ASCII's digits alone: no sign, no underscore, no list.
     if not length.isdigit():
         raise Unreadable(400, "Content-Length is no number (RFC 9112, 6.3)")
-    if len(length) > _LENGTH_DIGITS:
+    if len(length) > LENGTH_DIGITS:
         raise Unreadable(413, "Content-Length is beyond everything that is accepted here")
     return int(length)
 

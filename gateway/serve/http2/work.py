@@ -1,7 +1,6 @@
-"""HTTP/2 as Hypercorn speaks it, with an end to each wait and an answer to each frame.
+"""The requests of one connection: how many at a time, what waits for them, and how each of them ends.
 
-Everything here closes a way in which a stranger could hold a connection, its place and its memory for ever, or end it
-with an exception, under Hypercorn 0.18. No request is looked at, and none is judged.
+No request is looked at, and none is judged.
 """
 
 from __future__ import annotations
@@ -11,17 +10,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-import h2.errors
-import h2.events
-import h2.exceptions
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
-from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
+
+from gateway.fronts.limits import COMING, Coming
 
 logger = logging.getLogger("muster.listener")
 
@@ -38,12 +32,63 @@ RESET_SECONDS: Final = 10.0
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
+class Inbox:
+    """What has come of one request's body, and waits for the application; its octets are counted in `coming`."""
+
+    def __init__(self, room: int, coming: Coming) -> None:
+        self._into, self._out_of = trio.open_memory_channel[ASGIReceiveEvent](room)
+        self._coming = coming
+        self._waiting = 0
+        self._closed = False
+
+    async def put(self, event: ASGIReceiveEvent) -> bool:
+        """Wait for room, and put it there, unless nobody listens; False where too much waits, here and elsewhere."""
+        if self._closed:
+            return True
+        length = _octets(event)
+        self._waiting += length
+        self._coming.held += length
+        if length and self._coming.full(self._waiting):
+            return False
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._into.send(event)
+        return True
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next, or that the client has gone."""
+        try:
+            event = await self._out_of.receive()
+        except trio.EndOfChannel:
+            return {"type": "http.disconnect"}
+        self._forget(_octets(event))
+        return event
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._into.close()
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self._closed = True
+        self._out_of.close()
+        self._forget(self._waiting)
+
+    def _forget(self, length: int) -> None:
+        self._waiting -= length
+        self._coming.held -= length
+
+
+def _octets(event: ASGIReceiveEvent) -> int:
+    return len(event["body"]) if event["type"] == "http.request" else 0
+
+
 class Work(TaskGroup):
     """The tasks of one connection. `drop` closes it, whatever is going on in it."""
 
-    def __init__(self, drop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, drop: Callable[[], Awaitable[None]], coming: Coming = COMING) -> None:
         super().__init__()
         self._drop = drop
+        self._coming = coming
         self._at_work = 0
         self._ended = trio.Event()
 
@@ -68,26 +113,20 @@ class Work(TaskGroup):
         Hypercorn's own waits for room in the request's queue even to say that the peer has gone, or that the answer is
         complete: an answer given before its body was read then never ended.
         """
-        into, out_of = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
+        inbox = Inbox(config.max_app_queue_size, self._coming)
         asked = trio.CancelScope()
         answered = False
 
         async def deliver(event: ASGIReceiveEvent) -> None:
             if event["type"] in _DISCONNECTS:
-                into.close()
+                inbox.end()
                 # Nobody will read the answer: what has not been begun need not be (a signature in the queue). An answer
                 # that is on its way ends by itself, and this is how Hypercorn says that it has ended, too.
                 if not answered:
                     asked.cancel()
                 return
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await into.send(event)
-
-        async def receive() -> ASGIReceiveEvent:
-            try:
-                return await out_of.receive()
-            except trio.EndOfChannel:
-                return {"type": "http.disconnect"}
+            if not await inbox.put(event):
+                await self._drop()
 
         async def answer(message: ASGISendEvent | None) -> None:
             nonlocal answered
@@ -100,12 +139,12 @@ class Work(TaskGroup):
         async def work() -> None:
             try:
                 with asked:
-                    await app(scope, receive, answer, trio.to_thread.run_sync, trio.from_thread.run)
+                    await app(scope, inbox.receive, answer, trio.to_thread.run_sync, trio.from_thread.run)
             except Exception:
                 # The application keeps its failures to itself; this one is of its outermost layer, or of Hypercorn.
                 logger.exception("a request failed outside the application")
             finally:
-                out_of.close()
+                inbox.close()
                 if asked.cancelled_caught:
                     with trio.move_on_after(RESET_SECONDS):
                         await self._ended.wait()
@@ -116,55 +155,6 @@ class Work(TaskGroup):
             self._at_work += 1
             self.spawn(work)
         else:
-            out_of.close()
+            inbox.close()
             await self._drop()
         return deliver
-
-
-class _Gone(HTTPStream):
-    """What stands for a stream that has ended: hears everything, does nothing."""
-
-    def __init__(self) -> None:
-        self.closed = True
-
-
-class _Streams(dict[int, HTTPStream | WSStream]):
-    """The open streams by their id. A frame for one that was answered already is no surprise, and means nothing."""
-
-    def __missing__(self, stream_id: int) -> HTTPStream:
-        return _GONE
-
-
-_GONE: Final = _Gone()
-
-
-class Http2(H2Protocol):
-    """HTTP/2, whose streams do not end each other."""
-
-    streams: dict[int, HTTPStream | WSStream]
-
-    async def initiate(self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None) -> None:
-        """Begin. Hypercorn's own streams raise KeyError, and so end all others, for DATA after the answer."""
-        self.streams = _Streams()
-        await super().initiate(headers, settings)
-
-    async def handle(self, event: Event) -> None:
-        """Take in what came. Once the peer has gone, no answer waits any longer for room to be sent."""
-        await super().handle(event)
-        if isinstance(event, Closed):
-            for buffer in tuple(self.stream_buffers.values()):
-                await buffer.close()
-
-    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
-        told = dict(request.headers or ())
-        method, path = told.get(b":method", b""), told.get(b":path", b"")
-        if method != b"CONNECT" and path and method.isascii() and path.isascii():
-            await super()._create_stream(request)
-            return
-        # RFC 9113, 8.1.1: malformed, or a tunnel, which nobody offers. It is this stream's affair alone.
-        with suppress(h2.exceptions.ProtocolError):
-            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
-
-    async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
-        # RFC 9113, 5.3.2: deprecated, and may be ignored. A tree of streams that strangers plant can be filled up.
-        pass
