@@ -48,7 +48,10 @@ TWIN_GLANCE: Final = 0.02  # seconds
 ROOM_PATIENCE: Final = 5.0  # seconds
 ROOM_GLANCE: Final = 0.02  # seconds
 
-GONE: Final = "the client went away before its certificate was signed; nothing was signed"
+# A cancellation does not say which it was.
+GIVEN_UP: Final = (
+    "given up before its certificate was signed: the client went away, or the gateway ended; nothing was signed"
+)
 
 # An authority was renewed: its worker knows it up to 2.5 s before this process does (serve.authorities, serve.current),
 # and an ask that was planned with the dates before may be outside of the new ones. Two such pauses bridge that.
@@ -126,9 +129,9 @@ async def enroll(
     """Judge `request` against the pair's policy and issue for it, at most once.
 
     An ask with the `deduplication` of one that was issued gets that one's certificate; of one that is being signed,
-    its outcome, or `Pending` when that takes long. Cancelled, because its client went away, while it waits for the
-    signer, it is withdrawn: nothing is signed, and its serial is given up. From the moment that a worker has it, it is
-    shielded: a client that goes away cannot leave it half done.
+    its outcome, or `Pending` when that takes long. Cancelled, because its client went away or the gateway ends, while
+    it waits for the signer, it is withdrawn: nothing is signed, and its serial is given up. From the moment that a
+    worker has it, it is shielded: a client that goes away cannot leave it half done.
 
     Raises:
         Refusal: POLICY, BAD_KEY and FORBIDDEN from the judgement; BUSY or UNAVAILABLE, with `retry_after`, when
@@ -195,7 +198,7 @@ async def _attempt_once(attempt: _Attempt, judged: Plan) -> Issued | store.Exist
     try:
         der = await attempt.resources.signer.issue(judged, attempt.pair, ticket=ticket)
     except trio.Cancelled:
-        await _burn(attempt, reserved.request_id, draft, GONE)
+        await _burn(attempt, reserved.request_id, draft, GIVEN_UP)
         raise
     except SignerFailure as failure:
         await _burn(attempt, reserved.request_id, draft, str(failure))

@@ -49,7 +49,7 @@ async def finalize(
     Raises:
         Refusal: CONFLICT, the order is not ready, or another CSR was first; POLICY, BAD_KEY or BAD_CSR, and the order
             stays ready; BUSY or UNAVAILABLE, nothing was issued and the order is ready again (A89). It is too where the
-            client went away before anything was signed.
+            client went away, or the gateway ended, before anything was signed.
     """
     claim = _Claim(resources, pair.id, order, csr)
     try:

@@ -74,7 +74,8 @@ def _http(counters: Counters) -> Iterator[Family]:
     for status, number in counters.answers.items():
         classes[f"{status // 100}xx" if status else "none"] += number
     answers = [(number, {"class": each}) for each, number in sorted(classes.items())]
-    yield counter("muster_http_answers_total", "Answers by class of status; none: the client went away.", *answers)
+    meaning = "Answers by class of status; none: the client went away, or the gateway ended."
+    yield counter("muster_http_answers_total", meaning, *answers)
     yield gauge("muster_http_requests_open", "Requests that are being answered.", (counters.open, {}))
     yield counter("muster_http_failures_total", "Requests that failed by a fault of ours.", (counters.failures, {}))
 

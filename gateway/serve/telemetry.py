@@ -71,7 +71,7 @@ class Counters:
     def facts(self) -> dict[str, int]:
         """The numbers as flat facts for a log line: answers by class of status, requests open, failures of ours.
 
-        `answers_none`: the client went away before there was one.
+        `answers_none`: the client went away, or the gateway ended, before there was one.
         """
         classes: Counter[str] = Counter()
         for status, number in self.answers.items():

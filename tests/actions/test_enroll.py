@@ -251,6 +251,30 @@ async def test_a_client_that_goes_away_before_its_certificate_is_signed_gets_non
     assert sorted(status for _, status in await waist.serials()) == ["burnt", "issued"]
 
 
+async def test_what_is_given_up_is_recorded_without_a_guess_at_who_ended_it(waist: Waist, caplog):
+    """The end of a gateway's drain looks no different from a client's: neither the request nor the log blames one."""
+    waiting = trio.Event()
+
+    class Queued(SignerDouble):
+        async def issue(self, plan, pair, *, ticket):
+            waiting.set()
+            await trio.sleep_forever()
+
+    waist.resources = replace(waist.resources, signer=Queued(waist.issuer))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waist.enroll, asked())
+        await waiting.wait()
+        nursery.cancel_scope.cancel()
+    (found,), _ = await waist.store.read(
+        lambda unit: requests.search(
+            unit, application_ids=None, profile_id=None, status=None, search=None, limit=5, offset=0
+        )
+    )
+    sentence = "given up before its certificate was signed: the client went away, or the gateway ended"
+    assert (found.failure or "").startswith(sentence)
+    assert sentence in caplog.text
+
+
 async def test_a_signed_certificate_waits_for_room_in_the_store(waist: Waist):
     """The queue fills up with others' beginnings between the reservation and the end."""
 

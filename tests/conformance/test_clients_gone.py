@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.load import rest
 from bench.load.requests import csr, elliptic
-from gateway.actions.enroll import GONE
+from gateway.actions.enroll import GIVEN_UP
 from tests.conformance.test_signer_failures import some_workers
 from tests.doubles.exposition import read
 from tests.doubles.gateway import RunningGateway, muster, running_gateway
@@ -49,7 +49,7 @@ def test_what_waits_for_a_signer_is_withdrawn_with_its_client(tmp_path: Path):
             database.wait(CLIENTS + 2, RESERVED)
             for each in gone:
                 each.close()
-            database.wait(CLIENTS, WITHDRAWN, GONE)  # and no worker has moved yet
+            database.wait(CLIENTS, WITHDRAWN, GIVEN_UP)  # and no worker has moved yet
         for stayer in stayers:
             stayer.join(PATIENCE)
         enroll(gateway)

@@ -87,7 +87,7 @@ async def test_a_websocket_is_closed_before_it_opens() -> None:
 
 async def test_answers_are_counted_by_class() -> None:
     counters = Counters()
-    counters.answers.update({200: 2, 201: 1, 404: 3, 0: 1})  # 0: its client went away
+    counters.answers.update({200: 2, 201: 1, 404: 3, 0: 1})  # 0: nobody was answered
     assert counters.facts() == {"answers_2xx": 3, "answers_4xx": 3, "answers_none": 1, "open": 0, "failures": 0}
     assert COUNTERS.open == 0
 
