@@ -72,8 +72,14 @@ class Connection:
         watch = self._hall.watch
         watch.add(self)
         try:
-            with self._scope:
-                await self._converse()
+            while True:
+                with self._scope:
+                    await self._converse()
+                if not (self._idle() and self._has_come()):
+                    break
+                # A request came between the look that found nothing and the end of the wait.
+                self._lingers = True
+                self._scope = trio.CancelScope()
             if self._verdict is not None:
                 await self._refuse(self._verdict)
         except Gone:
@@ -258,9 +264,12 @@ class Connection:
         """As `Watched.overdue`."""
         # Once: a request is read at once. What stays unread lies behind an answer of TLS itself that the peer does not
         # take (it asked for new keys, thousands of times), or is more of those.
-        if self._idle() and not self._granted and self._has_come():
-            self._granted = True
-            self.due += YOUNG_SECONDS
+        if self._idle() and not self._granted:
+            if self._has_come():
+                self._granted = True
+                self.due += YOUNG_SECONDS
+            else:
+                self._end_unless_asked()
             return
         self.due = math.inf
         if self._turn is not None and self._turn.begun:
@@ -301,11 +310,15 @@ class Connection:
         elif self._has_come():
             self.due = now + YOUNG_SECONDS
         else:
-            self._lingers = False
-            self._scope.cancel()
+            self._end_unless_asked()
+
+    def _end_unless_asked(self) -> None:
+        """Idle, and nothing has come: it ends, unless something comes before its task has heard of it."""
+        self._lingers = False  # nothing was said that a reset could overtake
+        self._scope.cancel()
 
     def _idle(self) -> bool:
-        """Whether it waits for a request of which nothing has been read."""
+        """Whether it waits for a request of which nothing has been read, or did so until its wait was ended."""
         return self.due != math.inf and self._turn is None and not self._head_due
 
     def _has_come(self) -> bool:

@@ -16,6 +16,7 @@ from gateway.serve.http1.connection import Connection
 from gateway.serve.http1.hall import Patience
 from gateway.serve.http1.head import KNOWING, Unreadable
 from gateway.serve.http1.turn import Turn
+from gateway.serve.http1.watch import Watched
 from gateway.serve.http1.wire import Plain
 from tests.doubles import http1 as doubles
 from tests.doubles.http1 import GET, HOST, LAST, Remembering, Served, Waiting, answering, everything, served, until
@@ -57,31 +58,39 @@ async def test_whoever_has_asked_once_may_be_idle_for_longer_than_a_head_takes()
             await trio.sleep(1)
 
 
-async def _aged(server: Served, stream: trio.SocketStream) -> None:
-    """Have it answered once, and look as if that were long ago, with a request that waits to be read."""
+async def _aged(server: Served, stream: trio.SocketStream) -> Watched:
+    """Have it answered once, and look as if that were long ago. Its other end."""
     await stream.send_all(GET)
     await until(stream, b"/")
     await trio.testing.wait_all_tasks_blocked(0.02)
     (one,) = server.watch.open
     one.began -= 5
-    # Nothing awaits from here on to the end of its time: the request lies in the socket, and nobody has read it.
+    return one
+
+
+def _asked(stream: trio.SocketStream, one: Watched) -> None:
+    """Another request lies in the socket of its other end. Nothing is awaited, so that nobody has read it."""
     os.write(stream.socket.fileno(), GET)
     poll = select.poll()
     poll.register(one.descriptor, select.POLLIN)
     assert poll.poll(5000)
 
 
+@pytest.mark.parametrize("asked", ["before", "after"])
 @pytest.mark.parametrize("drains", [True, False])
-async def test_a_request_that_came_just_as_the_time_was_up_is_answered(drains: bool) -> None:
-    """A rolling restart fails nobody: the request lay in the socket when the connection was found idle."""
+async def test_a_request_that_came_just_as_the_time_was_up_is_answered(drains: bool, asked: str) -> None:
+    """The request lay in the socket when the connection was found idle, or a moment later, when its task heard of it."""
     app = Remembering()
     async with served(app) as server, await server.connect() as stream:
-        await _aged(server, stream)
+        one = await _aged(server, stream)
+        if asked == "before":
+            _asked(stream, one)
         if drains:
             server.end()
         else:
-            (one,) = server.watch.open
             one.overdue()
+        if asked == "after":
+            _asked(stream, one)
         heard = await until(stream, b"/")
     assert heard.startswith(b"HTTP/1.1 200 OK")
     assert (b"\r\nConnection: close\r\n" in heard) is drains

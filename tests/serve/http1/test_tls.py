@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import ssl
 
 import pytest
 import trio
+import trio.testing
 from starlette.types import Receive, Scope, Send
 
 from bench.front import certificate
@@ -111,6 +114,27 @@ async def test_requests_before_a_broken_record_are_answered(context: ssl.SSLCont
         await stream.send_all(out_of.read() + b"\x17\x03\x03\x00\x20" + b"x" * 32)
         await everything(stream)
     assert len(app.came) == 1
+
+
+async def test_in_a_drain_a_request_that_comes_when_its_connection_was_found_idle_is_answered(context: ssl.SSLContext):
+    app = Remembering()
+    async with served(app, context=context) as server:
+        stream, conversation, out_of = await shaken(server)
+        conversation.write(GET)
+        await stream.send_all(out_of.read())
+        await stream.receive_some()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        (one,) = server.watch.open
+        one.began -= 5
+        conversation.write(GET)
+        server.end()
+        # Nothing was awaited: the connection's task has not heard yet that it is to end.
+        os.write(stream.socket.fileno(), out_of.read())
+        poll = select.poll()
+        poll.register(one.descriptor, select.POLLIN)
+        assert poll.poll(5000)
+        await everything(stream)
+    assert len(app.came) == 2
 
 
 async def test_a_long_answer_arrives_whole_and_the_connection_ends_with_a_goodbye(context: ssl.SSLContext):
