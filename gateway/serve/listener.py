@@ -103,6 +103,9 @@ class Door(trio.abc.Listener[Stream]):
             try:
                 return self._bound.accept()[0]
             except OSError as error:
+                if error.errno == errno.EINVAL:
+                    # The socket listens no more, for any process: the gateway ends, and says so to this one soon.
+                    await trio.sleep_forever()
                 if error.errno not in _NEVER_CAME:
                     raise
 

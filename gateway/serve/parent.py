@@ -1,6 +1,7 @@
 """The parent at work: guards the signer, keeps the workers, obeys signals. Reads no request, opens no store.
 
-SIGTERM, SIGINT: all drain and end; a second one does not wait.   SIGHUP: settings are read again.
+SIGTERM, SIGINT: nobody connects any more, all drain and end; a second one does not wait.
+SIGHUP: settings are read again.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from socket import socket
 from subprocess import Popen
 from typing import Final
 
 import trio
 
-from gateway.serve import ceremony, folder, telemetry, tls
+from gateway.serve import ceremony, folder, sockets, telemetry, tls
 from gateway.serve.ceremony import Manifest
 from gateway.serve.folder import Folder
 from gateway.serve.guard import guard, ready
@@ -64,8 +66,8 @@ class House:
 
     settings: Settings
     folder: Folder
-    https: list[int]
-    http: list[int]
+    https: Sequence[socket]
+    http: Sequence[socket]
     memory: int
     supervisor: Popen[bytes]
     early: Started
@@ -88,8 +90,8 @@ async def live(house: House) -> None:
 async def _serve(house: House, crews: list[Crew]) -> None:
     signer = await ready(house.supervisor, house.runtime)
     ground = Ground(
-        https=house.https,
-        http=house.http,
+        https=[one.fileno() for one in house.https],
+        http=[one.fileno() for one in house.http],
         memory=house.memory,
         signer=list(signer),
         nonces=(secrets.token_bytes(16), time.monotonic()),
@@ -112,6 +114,9 @@ async def _obey(house: House, signals: AsyncIterator[int], crews: list[Crew], nu
                 nursery.start_soon(_reload, house, crews[0])
             continue
         logger.info("ending", extra={"signal": signal.Signals(number).name})
+        if not ending:
+            # Workers that drain may take a while: whoever connects meanwhile is to hear that another machine must do.
+            sockets.refuse([*house.https, *house.http])
         if ending or not crews:
             nursery.cancel_scope.cancel()
         ending = True

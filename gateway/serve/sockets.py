@@ -69,6 +69,16 @@ def close(sockets: Sequence[socket.socket]) -> None:
         one.close()
 
 
+def refuse(sockets: Sequence[socket.socket]) -> None:
+    """Let nobody connect any more, at once and in every process that has inherited them. The caller closes them.
+
+    Closing would be the end of one copy: for as long as another stands, in a worker that starts, drains or hangs, the
+    kernel would take connections that nobody accepts. Whoever waits to be accepted is reset.
+    """
+    for one in sockets:
+        one.shutdown(socket.SHUT_RDWR)
+
+
 def may_listen(port: int) -> bool:
     """Whether this user may listen on a port at all; it may be taken for the moment."""
     with socket.socket() as probe:

@@ -88,14 +88,13 @@ def _start(
         with signer_process.runtime_folder() as runtime:
             memory = slots.make()
             supervisor = signer_process.start(settings, secret, runtime)
-            descriptors = [one.fileno() for one in https], [one.fileno() for one in http]
-            early = process.start([*descriptors[0], *descriptors[1], memory])
+            early = process.start([*(one.fileno() for one in (*https, *http)), memory])
             try:
                 import trio
 
                 from gateway.serve.parent import House, live
 
-                house = House(settings, place, *descriptors, memory, supervisor, early, runtime, secret, made, reload)
+                house = House(settings, place, https, http, memory, supervisor, early, runtime, secret, made, reload)
                 trio.run(partial(live, house), strict_exception_groups=True)
             except BaseExceptionGroup as group:
                 raise _sentence(group) from None

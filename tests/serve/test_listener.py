@@ -36,7 +36,7 @@ from gateway.serve.listener import Door, listen
 from gateway.serve.quickstart import privileged
 from gateway.serve.refusal import CannotStart
 from gateway.serve.settings import Settings, load
-from gateway.serve.sockets import bind, may_listen, origin
+from gateway.serve.sockets import bind, close, may_listen, origin, refuse
 from gateway.serve.tls import require_pair, server_context
 from tests.doubles.gateway import environment
 
@@ -304,6 +304,27 @@ async def test_the_end_closes_idle_connections_and_lets_open_requests_finish(tmp
             assert (await busy.receive_some()).startswith(b"HTTP/1.1 200")
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_sockets_that_refuse_end_nothing_that_stands_and_their_address_is_free(tmp_path: Path) -> None:
+    """The parent has them refuse before its workers hear that they end."""
+    bound = bind("127.0.0.1:0", "--http")
+    port = bound[0].getsockname()[1]
+    ending = trio.Event()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(listen, tell, settings(tmp_path), [Door(bound[0], 10)], ending)
+            async with await trio.open_tcp_stream("127.0.0.1", port) as busy:
+                await busy.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                refuse(bound)
+                with pytest.raises(OSError, match="all attempts to connect"):
+                    await trio.open_tcp_stream("127.0.0.1", port)
+                close(bind(f"127.0.0.1:{port}", "--http"))
+                await trio.testing.wait_all_tasks_blocked(0.05)  # nobody asks again and again for who cannot come
+                await busy.send_all(b"cd")
+                assert (await busy.receive_some()).startswith(b"HTTP/1.1 200")
+            ending.set()
 
 
 async def test_garbage_ends_its_own_connection_alone(tmp_path: Path) -> None:
