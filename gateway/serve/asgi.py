@@ -11,16 +11,21 @@ import itertools
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
 
 from starlette.convertors import PathConvertor, StringConvertor
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.fronts.carry import ReplyResponse
+from gateway.fronts.endpoint import Answer, Endpoint
+from gateway.fronts.front import Front
 from gateway.fronts.problem import NOT_FOUND, problem
 from gateway.serve.telemetry import Counters
+
+Answering: TypeAlias = Callable[[Answer], ASGIApp]
+"""Makes an application of what gives one answer."""
 
 FAILED: Final = problem(500, "something went wrong on this side; nothing of it is your doing")
 
@@ -130,3 +135,14 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
 def application(routes: Sequence[BaseRoute], counters: Counters) -> Outermost:
     """The gateway as an ASGI application. No redirect adds or takes a slash: enrollment clients do not follow any."""
     return Outermost(Doors(routes), counters)
+
+
+def answering(front: Front, outermost: Outermost) -> Answering:
+    """For an answer that is given before a route is found, what is around each answer of the routes: it is given in
+    turn, has an id, is counted, and its address keeps to its rate.
+    """
+
+    def app(answer: Answer) -> ASGIApp:
+        return front.limits.rotation.around(outermost.around(Endpoint(front, answer, problem)))
+
+    return app

@@ -39,7 +39,7 @@ from gateway.outbound.challenges.http01 import Http01
 from gateway.outbound.resolver.resolver import NameResolver
 from gateway.outbound.signer import open_signer
 from gateway.serve import folder, quickstart, sockets, telemetry
-from gateway.serve.asgi import application
+from gateway.serve.asgi import answering, application
 from gateway.serve.current import Current, warn_of_the_clock
 from gateway.serve.folder import Folder
 from gateway.serve.follow import follow
@@ -225,9 +225,11 @@ async def _with_signer(house: House, resources: Resources, current: Current, fac
             every = routes(front)
             early = Early(front, every, counters.told_early)
             jobs.start_soon(front.limits.rotation.run)
-            asgi = front.limits.rotation.around(application(every, counters))
+            outermost = application(every, counters)
+            asgi = front.limits.rotation.around(outermost)
             listening = partial(listen, asgi, house.settings, [*secure, *plain], house.ending, early=early)
-            await serving.start(partial(listening, issuers=lambda: presented.trusted))
+            refusing = answering(front, outermost)
+            await serving.start(partial(listening, issuers=lambda: presented.trusted, answering=refusing))
             # After the listener's own instrument, whose sending is part of the round.
             trio.lowlevel.add_instrument(Rounds(front.limits.round_took))
             await link.ready(announcement(house, facts, current()))

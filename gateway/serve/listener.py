@@ -18,6 +18,7 @@ from hypercorn.config import Config
 from starlette.types import ASGIApp
 
 from gateway.fronts.early import Early
+from gateway.serve.asgi import Answering
 from gateway.serve.http1.connection import Connection as Http1
 from gateway.serve.http1.hall import Circumstances, Hall, Patience
 from gateway.serve.http1.head import FIELDS_LIMIT
@@ -29,7 +30,7 @@ from gateway.serve.http2.connection import Connection as Http2
 from gateway.serve.http2.frames import EVERY_STREAM
 from gateway.serve.places import Places
 from gateway.serve.proxies.arrival import DIRECT, Origin, arrive
-from gateway.serve.proxies.believe import Believing, stripped
+from gateway.serve.proxies.believe import Believing, bare, stripped
 from gateway.serve.proxies.prefix import Address, BadPrefix
 from gateway.serve.proxies.trusted import Trusted, trusted
 from gateway.serve.secure import SecureStream
@@ -283,13 +284,14 @@ async def listen(
     *,
     early: Early | None = None,
     issuers: Callable[[], frozenset[bytes]] = frozenset,
+    answering: Answering = bare,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept at `doors` until `ending` is set, then let open requests finish for `limits.drain-seconds`.
 
     `early` answers requests that overload refuses before they are read. `issuers` gives the authorities (DER) whose
-    certificates a proxy may say that a client has. Owns every connection: they run in a nursery of
-    this function and are gone when it returns.
+    certificates a proxy may say that a client has; what a proxy says and is not believed is refused by `answering`.
+    Owns every connection: they run in a nursery of this function and are gone when it returns.
     """
     config = configuration(settings)
     watch = Watch()
@@ -307,7 +309,7 @@ async def listen(
                         # Where it stands in its headers whose request it is, nothing is answered before they are read.
                         known = early is not None and proxies.prefixed and not proxies.forwarded
                         soon = early.behind_tls() if early is not None and known else None
-                        hearing = replace(hall, asgi=Believing(asgi, proxies, issuers), early=soon)
+                        hearing = replace(hall, asgi=Believing(asgi, proxies, issuers, answering), early=soon)
                     receive = Visit(hall, config, door, proxies=proxies, hearing=hearing).receive
                     accepting.start_soon(_accept, door, connections, receive)
                 task_status.started()

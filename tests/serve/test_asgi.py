@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.serve.asgi import Outermost, application
+from gateway.fronts.peer import Peer
+from gateway.fronts.problem import text
+from gateway.fronts.rates import Allowed, Rates, rate
+from gateway.fronts.rotation import Rotation
+from gateway.serve.asgi import Outermost, answering, application
 from gateway.serve.telemetry import Counters
+from protocols.exchange import Reply
+from tests.doubles import asgi
+from tests.doubles.house import open_house
 
 
 class Failing:
@@ -150,3 +162,39 @@ async def test_a_path_is_answered_by_the_route_that_starlette_finds_and_by_no_ot
         assert [status for status, _ in answers] == [404, 404]
     else:
         assert answers == [(200, body)] * 2
+
+
+async def test_an_answer_that_is_given_before_the_routes_passes_all_that_is_around_them(tmp_path: Path) -> None:
+    """It waits for its turn, has an id of the same row, is counted, and one that is wrong uses its address's rate."""
+    counters = Counters()
+    names: list[str] = []
+
+    async def wrong(scope: Scope, receive: Receive, who: Peer) -> Reply:
+        names.append(who.id)
+        return text(403, "not so")
+
+    async with open_house(tmp_path) as house:
+        rotation, rates = Rotation(1), Rates(allowed=Allowed(rate("1/h burst 10")))
+        house.set_front(limits=replace(house.front.limits, rotation=rotation, rates=rates))
+        app = answering(house.front, application([], counters))(wrong)
+        statuses: list[int] = []
+
+        async def ask_once(address: str) -> None:
+            statuses.append((await asgi.ask(app, "GET", "/", address=address)).status)
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rotation.run)
+                await trio.testing.wait_all_tasks_blocked()
+                async with trio.open_nursery() as asking:
+                    for address in ("192.0.2.1", "192.0.2.2"):
+                        asking.start_soon(partial(ask_once, address))
+                    while not rotation.waiting:  # one began, and the other comes after it
+                        await trio.lowlevel.checkpoint()
+                    assert len(statuses) < 2
+                await ask_once("192.0.2.1")
+                nursery.cancel_scope.cancel()
+    assert statuses == [403, 403, 429]
+    assert counters.answers == {403: 2, 429: 1}
+    start, _, _ = names[0].partition("-")
+    assert names == [f"{start}-1", f"{start}-2"]

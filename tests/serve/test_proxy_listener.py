@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.fronts.endpoint import Answer
 from gateway.fronts.readers import networks
-from gateway.serve.asgi import Outermost
+from gateway.serve.asgi import Answering, Outermost
 from gateway.serve.listener import Door, listen
-from gateway.serve.proxies.believe import Vouched
+from gateway.serve.proxies.believe import Vouched, bare
 from gateway.serve.proxies.trusted import trusted
 from gateway.serve.settings import load
 from gateway.serve.sockets import bind
@@ -58,6 +59,7 @@ async def listening(
     https: bool = False,
     app: ASGIApp = tell,
     early: Soon | None = None,
+    answering: Answering = bare,
 ) -> AsyncIterator[int]:
     """A listener that believes those proxies, and its port. A proxy has a second for its prefix."""
     lines = [f'{name} = "{value}"' for name, value in proxies.items()]
@@ -73,7 +75,7 @@ async def listening(
             async def serve(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
                 doors = [Door(bound[0], 10, context)]
                 listens = partial(listen, app, settings, doors, ending, issuers=lambda: pki.trusted)
-                await listens(early=early, task_status=task_status)  # type: ignore[arg-type]
+                await listens(early=early, answering=answering, task_status=task_status)  # type: ignore[arg-type]
 
             await nursery.start(serve)
             yield bound[0].getsockname()[1]
@@ -200,7 +202,12 @@ async def test_what_is_refused_at_the_door_is_counted_and_logged(pki: Pki, tmp_p
     counters = Counters()
     caplog.set_level(logging.INFO, "muster.proxies")
     proxies = HAPROXY | {"terminate-tls": "http"}
-    async with listening(pki, tmp_path, proxies, app=Outermost(tell, counters)) as port:
+    outermost = Outermost(tell, counters)
+
+    def answering(answer: Answer) -> ASGIApp:
+        return outermost.around(bare(answer))
+
+    async with listening(pki, tmp_path, proxies, app=outermost, answering=answering) as port:
         stranger = Pki(tmp_path / "other").leaf("device")
         assert (await said(port, der_header(stranger))).startswith(b"HTTP/1.1 403 ")
         assert (await said(port, "X-SSL-Client-DER: %")).startswith(b"HTTP/1.1 400 ")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from cryptography import x509
@@ -19,12 +21,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.carry import ReplyResponse
+from gateway.fronts.endpoint import Answer
+from gateway.fronts.peer import Peer, peer
 from gateway.fronts.problem import problem
-from gateway.serve.asgi import Outermost
+from gateway.serve.asgi import Answering
 from gateway.serve.proxies import hops
 from gateway.serve.proxies.forms import STRIPPED, BadForm, Form
 from gateway.serve.proxies.hops import BadHop
 from gateway.serve.proxies.trusted import Trusted
+from protocols.exchange import Reply
 
 logger = logging.getLogger("muster.proxies")
 
@@ -53,19 +58,27 @@ def stripped(asgi: ASGIApp) -> ASGIApp:
     return app
 
 
-def _bare(inner: ASGIApp) -> ASGIApp:
-    return inner
+def bare(answer: Answer) -> ASGIApp:
+    """An answer with nothing around it, for an application that has nothing around it either."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        reply = await answer(scope, receive, peer(scope, secrets.token_bytes))
+        await ReplyResponse(reply)(scope, receive, send)
+
+    return app
 
 
 class Believing:
     """The application for connections of proxies. `issuers` gives whom the handshake would trust, DER.
 
-    What it answers itself passes the application's outermost layer too, where there is one: it has an id, and counts.
+    What it refuses itself is a request like any other: `answering` puts around it what is around the application.
     """
 
-    def __init__(self, asgi: ASGIApp, trusted: Trusted, issuers: Callable[[], frozenset[bytes]]) -> None:
+    def __init__(
+        self, asgi: ASGIApp, trusted: Trusted, issuers: Callable[[], frozenset[bytes]], answering: Answering = bare
+    ) -> None:
         self._asgi = asgi
-        self._around: Callable[[ASGIApp], ASGIApp] = asgi.around if isinstance(asgi, Outermost) else _bare
+        self._answering = answering
         self._trusted = trusted
         self._vouched = Vouched(issuers)
 
@@ -78,10 +91,7 @@ class Believing:
         try:
             self._tell(scope)
         except NotBelieved as refused:
-            await self._around(ReplyResponse(problem(refused.status, str(refused))))(scope, receive, send)
-            # Not a warning: whoever has a certificate of somebody else's can have as many of these as they like.
-            facts = {"status": refused.status, "cause": str(refused), "request": scope.get("request_id", "")}
-            logger.info("what a proxy said of a client is not believed", extra=facts)
+            await self._answering(partial(_refuse, refused))(scope, receive, send)
             return
         await self._asgi(scope, receive, send)
 
@@ -133,6 +143,13 @@ class Believing:
         if not self._vouched.by_an_issuer(leaf):
             raise NotBelieved(403, "no authority of this gateway issued the client's certificate, or not for clients")
         return leaf
+
+
+async def _refuse(refused: NotBelieved, scope: Scope, receive: Receive, who: Peer) -> Reply:  # noqa: ARG001, an endpoint's shape
+    # Not a warning: whoever has a certificate of somebody else's can have as many of these as their rate lets them.
+    facts = {"status": refused.status, "cause": str(refused), "request": who.id}
+    logger.info("what a proxy said of a client is not believed", extra=facts)
+    return problem(refused.status, str(refused))
 
 
 class Vouched:
