@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope
 from gateway.fronts.endpoint import Endpoint
 from gateway.fronts.exposition import MEDIA_TYPE, exposed
 from gateway.fronts.front import Front
-from gateway.fronts.peer import Peer
+from gateway.fronts.peer import Peer, relayed
 from gateway.fronts.problem import NO_STORE, NOT_FOUND, text
 from protocols.exchange import Reply
 
@@ -22,7 +22,7 @@ def metrics_routes(front: Front) -> list[BaseRoute]:
     """`/metrics`, in Prometheus' text format."""
 
     async def figures(scope: Scope, receive: Receive, who: Peer) -> Reply:  # noqa: ARG001, an endpoint's shape
-        forwarded = any(name in _PROXIES for name, _ in scope["headers"])
+        forwarded = relayed(scope) or any(name in _PROXIES for name, _ in scope["headers"])
         if who.secure or not front.readers.admit(who.address, forwarded=forwarded):
             return NOT_FOUND
         if scope["method"] not in {"GET", "HEAD"}:

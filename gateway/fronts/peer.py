@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.types import Scope
 
 # What must not stand in a path, encoded or not (E7): a slash or a NUL that only appears after decoding, a second round
 # of encoding, and steps to other folders. Some proxy in front reads such a path otherwise than we do.
 _ENCODED = (b"%2f", b"%5c", b"%00", b"%25")
+
+# An extension of the scope, where a proxy's word of a client came before the connection's first byte: what the address
+# says is then that word, and the connection is the proxy's. A scope without it may have come through one all the same.
+RELAYED: Final = "muster.relayed"
 
 
 class Peer(NamedTuple):
@@ -37,6 +41,11 @@ def peer(scope: Scope, dice: Callable[[int], bytes]) -> Peer:
         der if isinstance(der, bytes) else None,
         given if isinstance(given, str) else dice(8).hex(),
     )
+
+
+def relayed(scope: Scope) -> bool:
+    """Whether the request's connection began with a proxy's word of whose it is, even if that names nobody."""
+    return RELAYED in (scope.get("extensions") or ())
 
 
 def plain_path(scope: Scope) -> bool:

@@ -1,6 +1,7 @@
 """Who may read the figures: a rule on the peer's own address, as the transport knows it.
 
-No header ever gives the right. Those of a proxy take it away: behind one, everybody has its address.
+No header ever gives the right. Those of a proxy take it away, and so does its word before the connection: behind one,
+everybody has its address, or whichever it says.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Readers:
     everybody: bool = False
 
     def admit(self, address: str, *, forwarded: bool) -> bool:
-        """Whether the peer at that address may read. `forwarded`: the request says that it came through a proxy."""
+        """Whether the peer at that address may read. `forwarded`: it came through a proxy, as it says itself."""
         if self.everybody:
             return True
         if forwarded or not self.networks:

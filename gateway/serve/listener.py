@@ -30,7 +30,7 @@ from gateway.serve.http2.connection import Connection as Http2
 from gateway.serve.http2.frames import EVERY_STREAM
 from gateway.serve.places import Places
 from gateway.serve.proxies.arrival import DIRECT, Origin, arrive
-from gateway.serve.proxies.believe import Believing, bare, stripped
+from gateway.serve.proxies.believe import Believing, bare, marked, stripped
 from gateway.serve.proxies.prefix import Address, BadPrefix
 from gateway.serve.proxies.trusted import Trusted, trusted
 from gateway.serve.secure import SecureStream
@@ -119,10 +119,11 @@ class Door(trio.abc.Listener[Stream]):
 class Visit:
     """One connection: the handshake first, then the protocol that was agreed on in it.
 
-    `proxies` are believed at this door; `hearing` is where their requests go, to hear what their headers say.
+    `proxies` are believed at this door; `theirs` is where their requests go: what their headers say is heard there, and
+    what their connections began with is known.
     """
 
-    __slots__ = ("_config", "_door", "_hall", "_hearing", "_proxies")
+    __slots__ = ("_config", "_door", "_hall", "_proxies", "_theirs")
 
     def __init__(
         self,
@@ -131,11 +132,11 @@ class Visit:
         door: Door,
         *,
         proxies: Trusted | None = None,
-        hearing: Hall | None = None,
+        theirs: Hall | None = None,
     ) -> None:
         self._hall = hall
         self._proxies = proxies
-        self._hearing = hearing or hall
+        self._theirs = theirs or hall
         self._config = config
         self._door = door
 
@@ -148,14 +149,14 @@ class Visit:
                 return
             client = origin.client or _address(sock.getpeername())
             if origin.heard:
-                await self._converse(stream, self._hearing, origin, client)  # a proxy's connections are everybody's
+                await self._converse(stream, self._theirs, origin, client)  # a proxy's connections are everybody's
                 return
             places = self._door.places
             whose = places.take(client[0])
             if whose is None:
                 return
             try:
-                await self._converse(stream, self._hall, origin, client)
+                await self._converse(stream, self._theirs if origin.prefixed else self._hall, origin, client)
             finally:
                 places.leave(whose)
         except* OSError:
@@ -276,6 +277,19 @@ def patience(settings: Settings) -> Patience:
     return Patience(settings.idle_seconds, settings.head_seconds, read, BODY_READS * read, work.WRITE_SECONDS)
 
 
+def _theirs(
+    hall: Hall, asgi: ASGIApp, proxies: Trusted, issuers: Callable[[], frozenset[bytes]], answering: Answering
+) -> Hall:
+    """What the connections of those proxies share at one door."""
+    known = marked(asgi) if proxies.prefixed else asgi
+    if not proxies.heard:
+        return replace(hall, asgi=stripped(known))
+    # Where it stands in its headers whose request it is, nothing is answered before they are read.
+    early = hall.early if proxies.prefixed and not proxies.forwarded else None
+    soon = None if early is None else early.behind_tls()
+    return replace(hall, asgi=Believing(known, proxies, issuers, answering), early=soon)
+
+
 async def listen(
     asgi: ASGIApp,
     settings: Settings,
@@ -304,13 +318,8 @@ async def listen(
             async with trio.open_nursery() as accepting:
                 for door in doors:
                     proxies = trusted(settings, https=door.context is not None)
-                    hearing = None
-                    if proxies is not None and proxies.heard:
-                        # Where it stands in its headers whose request it is, nothing is answered before they are read.
-                        known = early is not None and proxies.prefixed and not proxies.forwarded
-                        soon = early.behind_tls() if early is not None and known else None
-                        hearing = replace(hall, asgi=Believing(asgi, proxies, issuers, answering), early=soon)
-                    receive = Visit(hall, config, door, proxies=proxies, hearing=hearing).receive
+                    theirs = None if proxies is None else _theirs(hall, asgi, proxies, issuers, answering)
+                    receive = Visit(hall, config, door, proxies=proxies, theirs=theirs).receive
                     accepting.start_soon(_accept, door, connections, receive)
                 task_status.started()
                 await ending.wait()

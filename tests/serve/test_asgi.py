@@ -182,7 +182,7 @@ async def test_an_answer_that_is_given_before_the_routes_passes_all_that_is_arou
         async def ask_once(address: str) -> None:
             statuses.append((await asgi.ask(app, "GET", "/", address=address)).status)
 
-        with trio.fail_after(60):
+        with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(rotation.run)
                 await trio.testing.wait_all_tasks_blocked()

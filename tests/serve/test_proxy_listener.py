@@ -21,8 +21,11 @@ from cryptography.x509.oid import NameOID
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.endpoint import Answer
-from gateway.fronts.readers import networks
-from gateway.serve.asgi import Answering, Outermost
+from gateway.fronts.exposition import gauge
+from gateway.fronts.metrics import metrics_routes
+from gateway.fronts.peer import relayed
+from gateway.fronts.readers import networks, readers
+from gateway.serve.asgi import Answering, Outermost, application
 from gateway.serve.listener import Door, listen
 from gateway.serve.proxies.believe import Vouched, bare
 from gateway.serve.proxies.trusted import trusted
@@ -30,6 +33,7 @@ from gateway.serve.settings import load
 from gateway.serve.sockets import bind
 from gateway.serve.telemetry import Counters
 from gateway.serve.tls import server_context
+from tests.doubles.house import open_house
 from tests.doubles.pki import Pki, new_key
 from tests.doubles.programs import installed, run
 
@@ -42,6 +46,7 @@ async def tell(scope: Scope, receive: Receive, send: Send) -> None:
         "version": scope["http_version"],
         "client": scope["client"][0],
         "scheme": scope["scheme"],
+        "relayed": relayed(scope),
         "leaf": (tls.get("client_cert_der") or b"").hex(),
         "left": sorted(name.decode() for name, _ in scope["headers"]),
     }
@@ -82,10 +87,10 @@ async def listening(
             ending.set()
 
 
-async def said(port: int, *lines: str, prefix: bytes = b"") -> bytes:
-    """Everything that is answered to one request, which is sent in one piece after `prefix`."""
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        head = ["GET / HTTP/1.1", "Host: x", "Connection: close", *lines]
+async def said(port: int, *lines: str, prefix: bytes = b"", path: str = "/", address: str = "127.0.0.1") -> bytes:
+    """Everything that is answered to one request from `address`, which is sent in one piece after `prefix`."""
+    async with await trio.open_tcp_stream("127.0.0.1", port, local_address=address) as stream:
+        head = [f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *lines]
         await stream.send_all(prefix + "\r\n".join([*head, "", ""]).encode("latin-1"))
         answer = b""
         while part := await stream.receive_some():
@@ -196,6 +201,90 @@ async def test_a_stranger_is_not_waited_for_and_its_prefix_is_no_tls(pki: Pki, t
         answer = await said(port, prefix=b"PROXY TCP4 10.0.0.1 198.51.100.1 4711 443\r\n")
     assert b"HTTP" not in answer
     assert answer[:1] in {b"", b"\x15"}  # an alert (RFC 8446, 5.1)
+
+
+LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+PREFIXED = {"trusted": "127.0.0.1", "protocol": "http, https"}
+
+
+@asynccontextmanager
+async def figures(folder: Path, setting: str = "loopback") -> AsyncIterator[ASGIApp]:
+    """An application that has nothing but `/metrics`, for those whom the setting names."""
+    async with open_house(folder) as house:
+
+        async def measured():
+            return [gauge("muster_one", "One.", (1, {}))]
+
+        house.set_front(measures=measured, readers=readers(setting))
+        yield application(metrics_routes(house.front), Counters())
+
+
+@pytest.mark.parametrize("prefix", [b"PROXY UNKNOWN\r\n", LOCAL, b"PROXY TCP4 127.0.0.1 127.0.0.1 4711 80\r\n"])
+async def test_figures_are_not_for_whoever_comes_through_a_proxy(pki: Pki, tmp_path: Path, prefix: bytes) -> None:
+    """Whether the proxy says a name or none: on its own machine everybody who comes through it would be loopback."""
+    for setting, status in (("loopback", 404), ("127.0.0.0/8", 404), ("on", 200)):
+        async with (
+            figures(tmp_path, setting) as app,
+            listening(pki, tmp_path, PREFIXED, app=app) as port,
+        ):
+            answer = await said(port, path="/metrics", prefix=prefix)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"),
+    [(PREFIXED, "127.0.0.2"), ({"trusted": "127.0.0.1", "forwarded": "x-forwarded-for"}, "127.0.0.1")],
+)
+async def test_whoever_reads_figures_past_the_proxy_may_go_on(pki: Pki, tmp_path: Path, proxies, address: str) -> None:
+    async with (
+        figures(tmp_path) as app,
+        listening(pki, tmp_path, proxies, app=app) as port,
+    ):
+        answer = await said(port, path="/metrics", address=address)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def asked_through(pki: Pki, port: int, how: str, *more: str, https: bool) -> str:
+    """What curl is answered, which begins with the PROXY protocol and says the address that it has itself."""
+    scheme, host = ("https", "localhost") if https else ("http", "127.0.0.1")
+    words = ["curl", "-sS", how, "--haproxy-protocol", "--cacert", "root.pem", "-H", "X-Forwarded-Proto: http"]
+    where = ("--resolve", f"localhost:{port}:127.0.0.1", f"{scheme}://{host}:{port}")
+    return run(*words, *where[:2], where[2] + "/metrics", *more, folder=pki.folder).text
+
+
+DOORS = pytest.mark.parametrize(("how", "https"), [("--http1.1", False), ("--http1.1", True), ("--http2", True)])
+
+
+@DOORS
+async def test_a_header_that_makes_a_request_plain_opens_no_figures_through_a_proxy(pki, tmp_path, how, https) -> None:
+    """Plain HTTP is what a proxy that ends TLS says it was."""
+    installed("curl")
+    for setting, status in (("loopback", "404"), ("on", "200")):
+        async with (
+            figures(tmp_path, setting) as app,
+            listening(pki, tmp_path, PREFIXED | {"terminate-tls": "http, https"}, https=https, app=app) as port,
+        ):
+            asked = partial(asked_through, pki, port, how, "-o", "answer", "-w", "%{http_code}", https=https)
+            assert await trio.to_thread.run_sync(asked) == status
+
+
+@DOORS
+@pytest.mark.parametrize("heard", [False, True])
+async def test_whatever_is_spoken_a_connection_with_a_prefix_is_known(pki, tmp_path, how, https, heard: bool) -> None:
+    installed("curl")
+    proxies = PREFIXED | ({"terminate-tls": "http, https"} if heard else {})
+    async with listening(pki, tmp_path, proxies, https=https) as port:
+        told = json.loads(await trio.to_thread.run_sync(partial(asked_through, pki, port, how, https=https)))
+    assert told["relayed"]
+    assert told["version"] == ("2" if how == "--http2" else "1.1")
+
+
+async def test_a_connection_without_a_prefix_is_not_taken_for_a_relayed_one(pki: Pki, tmp_path: Path) -> None:
+    heard = {"trusted": "127.0.0.1", "forwarded": "x-forwarded-for"}
+    for proxies, address in ((PREFIXED, "127.0.0.2"), (heard, "127.0.0.1"), (heard, "127.0.0.2")):
+        async with listening(pki, tmp_path, proxies) as port:
+            told = json.loads((await said(port, address=address)).partition(b"\r\n\r\n")[2])
+        assert not told["relayed"]
 
 
 async def test_what_is_refused_at_the_door_is_counted_and_logged(pki: Pki, tmp_path: Path, caplog) -> None:

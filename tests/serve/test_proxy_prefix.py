@@ -199,7 +199,7 @@ async def test_not_a_byte_beyond_the_header_is_taken(header: bytes, parts: int) 
     step = max(1, len(data) // parts)
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
     origin, rest = await met(pieces, HERE)
-    assert origin == Origin(("192.0.2.7", 4711), ("198.51.100.1", 443))
+    assert origin == Origin(("192.0.2.7", 4711), ("198.51.100.1", 443), prefixed=True)
     assert b"hello".startswith(rest)
     assert rest
 

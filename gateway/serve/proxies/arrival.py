@@ -17,11 +17,15 @@ from gateway.serve.proxies.trusted import Trusted
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`client` and `server` as a proxy said them; None: as the socket has them. `heard`: headers may say more."""
+    """`client` and `server` as a proxy said them; None: as the socket has them. `heard`: headers may say more.
+
+    `prefixed`: the connection began with a PROXY header, whatever that said.
+    """
 
     client: Address | None = None
     server: Address | None = None
     heard: bool = False
+    prefixed: bool = False
 
 
 DIRECT = Origin()
@@ -39,7 +43,7 @@ async def arrive(transport: trio.SocketStream, trusted: Trusted | None) -> Origi
     if not trusted.prefixed:
         return Origin(heard=trusted.heard)
     prefix = await _prefix(transport)
-    return Origin(prefix.client, prefix.server, heard=trusted.heard)
+    return Origin(prefix.client, prefix.server, heard=trusted.heard, prefixed=True)
 
 
 async def _prefix(transport: trio.SocketStream) -> Prefix:

@@ -1,6 +1,7 @@
 """What is believed of a request's headers goes into its scope, and the rest is taken out (E22).
 
-Two applications around one: `stripped` for everybody, `Believing` for connections of a proxy that the settings name.
+Applications around one: `stripped` for everybody, `Believing` for connections of a proxy that the settings name, and
+within either `marked` for those that began with a PROXY header.
 A proxy's silence is an answer, too: without a certificate in the header the client has none.
 """
 
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.fronts.carry import ReplyResponse
 from gateway.fronts.endpoint import Answer
-from gateway.fronts.peer import Peer, peer
+from gateway.fronts.peer import RELAYED, Peer, peer
 from gateway.fronts.problem import problem
 from gateway.serve.asgi import Answering
 from gateway.serve.proxies import hops
@@ -53,6 +54,16 @@ def stripped(asgi: ASGIApp) -> ASGIApp:
             if name in STRIPPED:
                 _strip(scope)
                 break
+        return asgi(scope, receive, send)
+
+    return app
+
+
+def marked(asgi: ASGIApp) -> ASGIApp:
+    """The application for connections that began with a PROXY header, which is told so."""
+
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope["extensions"][RELAYED] = True
         return asgi(scope, receive, send)
 
     return app
