@@ -74,15 +74,14 @@ class Connections:
             self._hear(run, 0.001)
         for each in list(self._open.values()):
             if each.due is not None:
-                run.lost += each.due >= run.counts
-                self._replace(each)  # its answer is of this run, and must not be taken for one of the next
+                self._lose(run, each)  # its answer is of this run, and must not be taken for one of the next
         return run.answers(seconds)
 
     def _ask_all(self, run: _Run, now: float) -> int:
         count = len(self.idle)
         for _ in range(count):
             run.arrived += now >= run.counts
-            self.idle.popleft().ask(next(run.requests), now)
+            self._ask(run, now)
         return count
 
     def _ask_waiting(self, run: _Run, waiting: deque[float], now: float) -> None:
@@ -92,7 +91,14 @@ class Connections:
             if now - due > PATIENCE:
                 run.late += due >= run.counts
             else:
-                self.idle.popleft().ask(next(run.requests), due)
+                self._ask(run, due)
+
+    def _ask(self, run: _Run, due: float) -> None:
+        each = self.idle.popleft()
+        try:
+            each.ask(next(run.requests), due)
+        except OSError:
+            self._lose(run, each)  # the server has closed it since its last answer
 
     def _hear(self, run: _Run, seconds: float) -> None:
         for number, _ in self._poll.poll(seconds):
@@ -100,8 +106,7 @@ class Connections:
             try:
                 status = each.hear()
             except OSError:
-                run.lost += each.due is not None and each.due >= run.counts
-                self._replace(each)
+                self._lose(run, each)
                 continue
             if status is None:
                 continue
@@ -113,6 +118,10 @@ class Connections:
                 self._replace(each)
             else:
                 self.idle.append(each)
+
+    def _lose(self, run: _Run, each: _Kept) -> None:
+        run.lost += each.due is not None and each.due >= run.counts
+        self._replace(each)
 
     def _replace(self, each: _Kept) -> None:
         self._poll.unregister(each.socket)
@@ -146,7 +155,10 @@ class _Kept:
         self._rest = math.inf
 
     def ask(self, request: bytes, due: float) -> None:
-        """Send a request. They are short, and the last one was answered: the socket has room for it."""
+        """Send a request. They are short, and the last one was answered: the socket has room for it.
+
+        Raises OSError where the connection has ended.
+        """
         self.due = due
         self.socket.send(request)
 
