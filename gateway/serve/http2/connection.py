@@ -86,7 +86,7 @@ class Connection(TCPServer):
     async def _idle_timeout(self) -> None:
         await trio.sleep(self.config.keep_alive_timeout)
         with trio.CancelScope(shield=True):
-            await self.protocol.part()
+            await self.protocol.leave()
         with trio.move_on_after(work.WRITE_SECONDS):
             await self.protocol.still()
         await self._initiate_server_close()

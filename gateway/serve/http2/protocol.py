@@ -35,6 +35,9 @@ from gateway.serve.http2.work import Work
 # A field block is a little longer than what it says where nothing of it is compressed, and may be padded.
 BLOCK_LIMIT: Final = FIELDS_LIMIT + 1024
 
+# A PING is answered at once (RFC 9113, 6.7), by whoever is there and is not being paused; what it sends before it has
+# heard must be answered, since not every client can send it again.
+HEARD_SECONDS: Final = 5.0
 _HEARD: Final = b"heard it"  # a PING has eight octets
 
 
@@ -112,12 +115,17 @@ class Http2(H2Protocol):
             await ending.wait()
             with trio.move_on_after(YOUNG_SECONDS):
                 await self.still()
-            await self.send(RawData(goodbye(EVERY_STREAM)))
+            await self.leave()
+
+    async def leave(self) -> None:
+        """Ask for nothing more, hear what was sent before the client heard that, and part."""
+        await self.send(RawData(goodbye(EVERY_STREAM)))
+        with suppress(h2.exceptions.ProtocolError):  # it is closed already
             self.connection.ping(_HEARD)
-            await self._flush()
-            with trio.move_on_after(YOUNG_SECONDS):
-                await self._heard.wait()
-            await self.part()
+        await self._flush()
+        with trio.move_on_after(HEARD_SECONDS):
+            await self._heard.wait()
+        await self.part()
 
     async def part(self) -> None:
         """Answer what has come, and nothing that comes from now on; the connection ends with the last answer."""

@@ -40,12 +40,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is waited for who has something under way."""
     monkeypatch.setattr(protocol, "YOUNG_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "HEARD_SECONDS", math.inf)
 
 
 @pytest.fixture
 def patiently(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever does not say that it has heard is waited for as long as a test takes."""
     monkeypatch.setattr(protocol, "YOUNG_SECONDS", math.inf)
+    monkeypatch.setattr(protocol, "HEARD_SECONDS", math.inf)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,7 +160,10 @@ async def test_what_came_with_the_rest_of_the_last_request_is_answered_too(tmp_p
         await until_free(taken)
 
 
-async def test_a_client_that_never_says_that_it_heard_is_not_waited_for_long(tmp_path, server, soon) -> None:
+async def test_a_client_that_never_says_that_it_heard_is_not_waited_for_long(
+    tmp_path, server, soon, monkeypatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEARD_SECONDS", 0.05)
     ending = trio.Event()
     async with serving(tmp_path, echo, server, ending=ending) as (port, taken), peer(port) as client:
         client.acknowledges = False
@@ -236,7 +241,18 @@ async def test_whoever_asks_for_nothing_is_idle_whatever_came_before(tmp_path, s
             with trio.fail_after(20):
                 heard = await client.hear_all()
             nursery.cancel_scope.cancel()
-        assert [each.last for each in heard if leaving(each)] == [1]
+        assert [each.last for each in heard if leaving(each)] == [EVERY, 1]
+        await until_free(taken)
+
+
+async def test_a_request_that_comes_as_its_connection_ends_for_idleness_is_answered(tmp_path, server, patiently):
+    async with serving(tmp_path, echo, server, idle=1) as (port, taken), peer(port) as client:
+        client.acknowledges = False
+        told = await client.hear(lambda each: each.kind == PING)
+        await client.say(client.request(1), frame(PING, ACK, 0, told.payload))
+        heard = await client.hear_all()
+        assert [each.last for each in heard if leaving(each)] == [EVERY, 1]
+        assert [each for each in heard if of(1)(each)]
         await until_free(taken)
 
 
