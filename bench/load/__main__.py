@@ -20,7 +20,7 @@ from bench.table import machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; 1 where anything failed or was lost, 2 where it could not begin."""
+    """Do what the command line asks for; 1 where what was asked for did not come back, 2 where it could not begin."""
     options = parser().parse_args(arguments)
     try:
         with ExitStack() as stack:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content = {"protocol": options.protocol, "url": url_options(options), "machine": machine(), "runs": runs}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=2) + "\n")
-    return 1 if any(each.tally.failed or each.tally.lost for each in outcomes) else 0
+    return 0 if all(report.came_back(each) for each in outcomes) else 1
 
 
 def _run(clients: Fleet, plan: Plan, pid: int, *, first: bool) -> Outcome:

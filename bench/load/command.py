@@ -59,6 +59,8 @@ _EXAMPLES: Final = {
 }
 _RULES: Final = """A closed loop (--clients alone) shows what the server can do, an open loop (--rate) how long
 clients wait at a rate: waits are measured from when a request was due. Load a server only if it is yours."""
+_STATUS: Final = """exit status: 0 where each run completed something, and nothing was late, failed or lost (told
+to wait, 503 or 429, is none of these); 1 where not; 2 where it could not begin"""
 
 
 class WrongOption(ValueError):
@@ -70,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m bench.load",
         description=f"Drive a server of a certificate enrollment protocol. {_RULES}",
-        epilog="python -m bench.load PROTOCOL --help shows its options, with examples",
+        epilog=f"python -m bench.load PROTOCOL --help shows its options, with examples\n\n{_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     protocols = made.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
@@ -165,7 +167,7 @@ def _protocol(protocols: Subparsers, name: str, title: str) -> argparse.Argument
         name,
         help=title,
         description=f"{title}. {_RULES}",
-        epilog=_EXAMPLES[name],
+        epilog=f"{_EXAMPLES[name]}\n\n{_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(

@@ -33,13 +33,16 @@ def row(outcome: Outcome) -> str:
     counts = f"{outcome.per_second:7.0f} {tally.not_now / seconds:6.0f} {tally.late:6} {tally.failed:6} {tally.lost:6}"
     waits = " ".join(_milliseconds(tally.waits.quantile(share)) for _, share in QUANTILES)
     cpu = "-" if math.isnan(outcome.cpu_ms) else f"{outcome.cpu_ms:.2f}"
-    return f"{offered} {counts}   {waits} {_milliseconds(tally.waits.largest)}   {cpu:>7} {tally.cpu:6.0%}"
+    largest = tally.waits.largest if tally.waits.count else math.nan
+    return f"{offered} {counts}   {waits} {_milliseconds(largest)}   {cpu:>7} {tally.cpu:6.0%}"
 
 
 def warnings(outcome: Outcome) -> Sequence[str]:
     """Sentences that a reader of the figures must know."""
     tally = outcome.tally
     said: list[str] = []
+    if not tally.done:
+        said.append("nothing was completed in the time that counts")
     if tally.requests_each > 1.05:
         said.append(f"{tally.requests_each:.1f} requests each")
     if tally.cpu > _BUSY:
@@ -58,6 +61,11 @@ def warnings(outcome: Outcome) -> Sequence[str]:
     if tally.first_failure:
         said.append(f"the first failure: {tally.first_failure}")
     return said
+
+
+def came_back(outcome: Outcome) -> bool:
+    """Whether something was completed, and nothing that counts was late, failed or lost; told to wait is an answer."""
+    return bool(outcome.tally.done) and not outcome.tally.wrong
 
 
 def record(outcome: Outcome) -> dict[str, object]:

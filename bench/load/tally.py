@@ -17,9 +17,10 @@ class Tally:
 
     In an open loop whatever was due in the time that counts is in exactly one of `done`, `told`, `late` (no client was
     free within its patience), `failed` and `lost` (the connection broke, or no answer came in time). In a closed loop
-    what ended in that time counts. `finished` is what was done within that time, whenever it began: the server's CPU
-    time is divided by it. `again` are requests sent once more as the server had closed a kept connection. `asked` are
-    requests and `all_done` is completed work of the whole run, warm-up included: see `requests_each`.
+    what ended in that time counts, and as lost what was under way at its end and never was answered. `finished` is
+    what was done within that time, whenever it began: the server's CPU time is divided by it. `again` are requests sent
+    once more as the server had closed a kept connection. `asked` are requests and `all_done` is completed work of the
+    whole run, warm-up included: see `requests_each`.
     """
 
     arrived: int = 0

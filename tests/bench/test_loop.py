@@ -128,6 +128,31 @@ def test_a_closed_loop_notes_no_more_than_its_clients_can_have():
     assert len(connections) == 3
 
 
+def test_what_a_closed_loop_waited_for_in_vain_is_lost(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bench.load.loop.PATIENCE", 0.5)
+
+    with server(lambda _, __: True) as (url, _):
+        tally = ran(url, Closed(), seconds=0.2, clients=3)  # the patience of all three ends after the span
+    assert (tally.arrived, tally.done, tally.lost) == (3, 0, 3)
+    assert "no answer" in tally.first_failure
+
+
+def test_what_a_closed_loop_is_answered_too_late_is_not_counted():
+    ended = threading.Event()
+
+    def answer(taken: socket.socket, _: int) -> bool:
+        ended.wait()
+        taken.sendall(GOOD)
+        return True
+
+    with server(answer) as (url, _):
+        timer = threading.Timer(0.6, ended.set)
+        timer.start()
+        tally = ran(url, Closed(), seconds=0.2, clients=3)
+        timer.join()
+    assert (tally.arrived, tally.done, tally.wrong, tally.all_done) == (0, 0, 0, 3)
+
+
 def test_a_server_that_closes_after_each_answer_loses_nothing():
     with server(sending(LAST)) as (url, connections):
         tally = ran(url, Open(50.0, even=True))

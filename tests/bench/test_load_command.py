@@ -1,0 +1,87 @@
+"""What `python -m bench.load` says of its runs, and what it gives as its exit status."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench.load import __main__ as command
+from bench.load.fleet import Fleet
+from bench.load.run import Outcome, Plan
+from bench.load.tally import Tally
+
+SCEP = ["scep", "--url", "http://127.0.0.1:9/scep", "--clients", "1"]
+
+
+def tally(done: int = 0, **counts: int) -> Tally:
+    made = Tally(arrived=done, finished=done, all_done=done, asked=done, **counts)
+    for _ in range(done):
+        made.waits.note(0.01)
+    return made
+
+
+def told() -> Tally:
+    return Tally(arrived=3, told=Counter({503: 3}))
+
+
+def told_beside_what_was_done() -> Tally:
+    made = tally(done=3)
+    made.told[503] = 3
+    return made
+
+
+@pytest.fixture
+def came(monkeypatch: pytest.MonkeyPatch) -> list[Tally | BaseException]:
+    """What comes of each run, one after the other."""
+    outcomes: list[Tally | BaseException] = []
+
+    def load(_: Fleet, plan: Plan, *, server: int = 0) -> Outcome:
+        del server
+        following = outcomes.pop(0)
+        if isinstance(following, BaseException):
+            raise following
+        return Outcome(following, plan.seconds, 0.0)
+
+    monkeypatch.setattr(command, "load", load)
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("tallies", "status"),
+    [
+        ([tally(done=3)], 0),
+        ([told_beside_what_was_done()], 0),
+        ([tally()], 1),
+        ([told()], 1),
+        ([tally(done=3, late=1)], 1),
+        ([tally(done=3, lost=1)], 1),
+        ([tally(done=3, failed=1)], 1),
+        ([tally(done=3), tally()], 1),
+    ],
+)
+def test_the_exit_status_says_whether_what_was_asked_for_came_back(
+    came: list[Tally | BaseException], tallies: list[Tally], status: int
+):
+    came.extend(tallies)
+    rates = ["--rate", "1", "--rate", "2"] if len(tallies) == 2 else []
+    assert command.main([*SCEP, *rates]) == status
+
+
+def test_a_run_that_completed_nothing_says_so(came: list[Tally | BaseException], capsys: pytest.CaptureFixture[str]):
+    came.append(tally(lost=8))
+    command.main(SCEP)
+    said = capsys.readouterr().out
+    assert "nothing was completed" in said
+    assert said.splitlines()[1].split() == ["closed", "0", "0", "0", "0", "8", *"------", "0%"]
+    came.append(tally(done=8))
+    command.main(SCEP)
+    assert "nothing was completed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["rest", "--help"]])
+def test_the_help_says_what_the_exit_status_means(words: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    assert ended.value.code == 0
+    assert "exit status: 0 where" in capsys.readouterr().out
