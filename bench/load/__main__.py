@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from bench.load import report
 from bench.load.command import WrongOption, fleet, parser, plans, url_options
@@ -21,21 +22,41 @@ from bench.table import machine
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; 1 where what was asked for did not come back, 2 where it could not begin."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
+        wanted = plans(options)
+        record = _Record(options)
         with ExitStack() as stack:
-            clients, wanted = fleet(options, _responder(options, stack)), plans(options)
-            outcomes = [_run(clients, plan, options.pid, first=plan is wanted[0]) for plan in wanted]
+            clients = fleet(options, _responder(options, stack))
+            for plan in wanted:
+                record.add(_run(clients, plan, options.pid, first=not record.outcomes))
     except (WrongOption, RuntimeError, OSError, ValueError) as error:
         print(f"bench.load: {error}", file=sys.stderr)
         return 2
     print(report.MEANING)
-    if options.json is not None:
-        runs = [report.record(each) for each in outcomes]
-        content = {"protocol": options.protocol, "url": url_options(options), "machine": machine(), "runs": runs}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
-    return 0 if all(report.came_back(each) for each in outcomes) else 1
+    return 0 if all(report.came_back(each) for each in record.outcomes) else 1
+
+
+class _Record:
+    """The runs so far. They are written after each, so that what ends the command early leaves those before it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.outcomes: list[Outcome] = []
+        self._file: Path | None = options.json
+        self._head = {"protocol": options.protocol, "url": url_options(options)}
+        if self._file is not None:
+            self._head["machine"] = machine()
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in a run. Raises WrongOption where the file cannot be written any more."""
+        self.outcomes.append(outcome)
+        if self._file is None:
+            return
+        content = {**self._head, "runs": [report.record(each) for each in self.outcomes]}
+        try:
+            self._file.write_text(json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise WrongOption(f"--json: {self._file}: {error.strerror}") from None
 
 
 def _run(clients: Fleet, plan: Plan, pid: int, *, first: bool) -> Outcome:

@@ -10,25 +10,27 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bench import arguments
 from bench.load import eab
 from bench.load.acme import Acme
 from bench.load.arrivals import Arrivals, Closed, Open
+from bench.load.conversation import Origin
 from bench.load.est import Est
 from bench.load.fleet import Fleet
 from bench.load.ocsp import Ocsp
-from bench.load.requests import ANY_NAME
+from bench.load.requests import ANY_NAME, csr, elliptic, names
 from bench.load.rest import Rest
 from bench.load.run import Plan
 from bench.load.scep import CIPHERS, DIGESTS, Scep
 from bench.load.trust import Trust
 
 # argparse has no public name for what `add_subparsers` gives.
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001, see above
+Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001, see above
 
 OPEN_CLIENTS: Final = 100
 CLOSED_CLIENTS: Final = 16
@@ -67,9 +69,17 @@ class WrongOption(ValueError):
     """One sentence for whoever typed the command."""
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose mistakes are a sentence, not a page of usage with the sentence below it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise WrongOption."""
+        raise WrongOption(f"{message} (see {self.prog} --help)")
+
+
 def parser() -> argparse.ArgumentParser:
-    """What the command line may say."""
-    made = argparse.ArgumentParser(
+    """What the command line may say. Its `parse_args` raises WrongOption."""
+    made = Parser(
         prog="python -m bench.load",
         description=f"Drive a server of a certificate enrollment protocol. {_RULES}",
         epilog=f"python -m bench.load PROTOCOL --help shows its options, with examples\n\n{_STATUS}",
@@ -86,18 +96,14 @@ def parser() -> argparse.ArgumentParser:
 
 def fleet(options: argparse.Namespace, key_authorizations: str = "") -> Fleet:
     """The clients that were asked for; `key_authorizations` is where a responder listens. Raises WrongOption."""
-    trust = Trust(options.ca or "", options.insecure, options.certificate or "", options.key or "")
+    trust = _trust(options)
     make: Callable[[argparse.Namespace, Trust, str], Fleet] = _FLEETS[options.protocol]
     return make(options, trust, key_authorizations)
 
 
 def plans(options: argparse.Namespace) -> list[Plan]:
     """A run for each rate, or one closed loop. Raises WrongOption."""
-    if options.processes < 1 or options.seconds <= 0 or options.warm_up < 0:
-        raise WrongOption("--processes and --seconds are more than nothing, --warm-up is not less")
     rates: list[float] = options.rate or []
-    if any(rate <= 0 for rate in rates):
-        raise WrongOption("--rate: a rate is more than nothing")
     clients = options.clients or (OPEN_CLIENTS if rates else CLOSED_CLIENTS)
     if clients < options.processes:
         raise WrongOption("--clients: each of --processes needs one at least")
@@ -107,22 +113,30 @@ def plans(options: argparse.Namespace) -> list[Plan]:
 
 def _acme(protocols: Subparsers) -> None:
     made = _protocol(protocols, "acme", "ACME (RFC 8555): newOrder to download, an account each client")
-    made.add_argument("--directory", metavar="URL", required=True, help="the server's directory")
+    made.add_argument("--directory", metavar="URL", type=_url, required=True, help="the server's directory")
     made.add_argument("--eab-kid", metavar="ID", default="", help="external account binding: the key's id")
     _secret(made, "eab-hmac", "LOAD_EAB_HMAC", "the binding's key, base64url")
     made.add_argument("--contact", metavar="URL", default="", help="the accounts' contact: mailto:somebody@example.com")
     made.add_argument(
-        "--http01-port", metavar="PORT", type=int, help="answer http-01 here; without it none is expected"
+        "--http01-port", metavar="PORT", type=arguments.port, help="answer http-01 here; without it none is expected"
     )
     made.add_argument("--http01-host", metavar="HOST", default="localhost", help="where to answer (default localhost)")
-    made.add_argument("--poll", metavar="SECONDS", type=float, default=0.01, help="between two looks (default 0.01)")
+    made.add_argument(
+        "--poll",
+        metavar="SECONDS",
+        type=arguments.seconds_or_none,
+        default=0.01,
+        help="between two looks (default 0.01)",
+    )
     made.add_argument("--only-read", action="store_true", help="the work is one POST-as-GET of an order")
     _names(made, "localhost")
 
 
 def _est(protocols: Subparsers) -> None:
     made = _protocol(protocols, "est", "EST (RFC 7030): simpleenroll with a new name each time")
-    made.add_argument("--server", metavar="URL", required=True, help="with its path: https://HOST/.well-known/est")
+    made.add_argument(
+        "--server", metavar="URL", type=_url, required=True, help="with its path: https://HOST/.well-known/est"
+    )
     made.add_argument("--label", metavar="L", default="", help="an additional path segment (RFC 7030, 3.2.2)")
     made.add_argument("--user", metavar="NAME", default="", help="HTTP Basic; without it the certificate speaks")
     _secret(made, "passphrase", "LOAD_PASSPHRASE", "the user's passphrase")
@@ -133,7 +147,7 @@ def _est(protocols: Subparsers) -> None:
 
 def _scep(protocols: Subparsers) -> None:
     made = _protocol(protocols, "scep", "SCEP (RFC 8894): PKCSReq with RSA-2048, each in a new transaction")
-    made.add_argument("--url", metavar="URL", required=True, help="what ?operation= is appended to")
+    made.add_argument("--url", metavar="URL", type=_url, required=True, help="what ?operation= is appended to")
     _secret(made, "challenge", "LOAD_CHALLENGE", "the challengePassword; empty: none")
     made.add_argument("--ca-identifier", metavar="ID", default="", help="the message of GetCACert")
     made.add_argument("--digest", choices=sorted(DIGESTS), default="sha256", help="(default sha256)")
@@ -145,7 +159,7 @@ def _scep(protocols: Subparsers) -> None:
 
 def _rest(protocols: Subparsers) -> None:
     made = _protocol(protocols, "rest", "REST: POST /certificates with a CSR")
-    made.add_argument("--url", metavar="URL", required=True, help="the API's prefix, up to /certificates")
+    made.add_argument("--url", metavar="URL", type=_url, required=True, help="the API's prefix, up to /certificates")
     _secret(made, "token", "LOAD_TOKEN", "the bearer token")
     made.add_argument("--application", metavar="NAME", required=True)
     made.add_argument("--profile", metavar="NAME", required=True)
@@ -155,11 +169,11 @@ def _rest(protocols: Subparsers) -> None:
 
 def _ocsp(protocols: Subparsers) -> None:
     made = _protocol(protocols, "ocsp", "OCSP (RFC 6960): the status of one certificate")
-    made.add_argument("--url", metavar="URL", required=True, help="the responder")
+    made.add_argument("--url", metavar="URL", type=_url, required=True, help="the responder")
     made.add_argument("--issuer", metavar="FILE", required=True, help="the issuer's certificate, PEM or DER")
     made.add_argument("--certificate", metavar="FILE", required=True, dest="subject", help="the one asked about")
     made.add_argument("--nonce", action="store_true", help="by POST, with a new nonce each time; else by GET")
-    made.set_defaults(certificate="")
+    made.set_defaults(certificate=None, key=None)
 
 
 def _protocol(protocols: Subparsers, name: str, title: str) -> argparse.ArgumentParser:
@@ -171,26 +185,84 @@ def _protocol(protocols: Subparsers, name: str, title: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "--rate", metavar="N", type=float, action="append", help="arrivals a second: an open loop; a run each"
+        "--rate", metavar="N", type=arguments.rate, action="append", help="arrivals a second: an open loop; a run each"
     )
     made.add_argument("--even", action="store_true", help="arrivals at even distances, not by chance")
-    made.add_argument("--clients", metavar="N", type=int, help=f"default {CLOSED_CLIENTS}, with --rate {OPEN_CLIENTS}")
-    made.add_argument("--processes", metavar="N", type=int, default=1, help="driver processes (default 1)")
-    made.add_argument("--seconds", type=float, default=10.0, help="that count (default 10)")
-    made.add_argument("--warm-up", metavar="SECONDS", type=float, default=2.0, help="that do not (default 2)")
-    made.add_argument("--pid", type=int, default=0, help="a server on this machine: its process tree's CPU is measured")
-    made.add_argument("--json", metavar="FILE", type=Path, help="where the figures go, histograms included")
-    made.add_argument("--ca", metavar="FILE", help="trusted roots, PEM (default: the system's)")
+    made.add_argument(
+        "--clients", metavar="N", type=arguments.count, help=f"default {CLOSED_CLIENTS}, with --rate {OPEN_CLIENTS}"
+    )
+    made.add_argument("--processes", metavar="N", type=arguments.count, default=1, help="driver processes (default 1)")
+    made.add_argument("--seconds", type=arguments.seconds, default=10.0, help="that count (default 10)")
+    made.add_argument(
+        "--warm-up", metavar="SECONDS", type=arguments.seconds_or_none, default=2.0, help="that do not (default 2)"
+    )
+    made.add_argument(
+        "--pid",
+        type=arguments.process,
+        default=0,
+        help="a server on this machine: its process tree's CPU is measured",
+    )
+    made.add_argument(
+        "--json", metavar="FILE", type=arguments.writable_file, help="where the figures go, histograms included"
+    )
+    made.add_argument(
+        "--ca", metavar="FILE", type=arguments.readable_file, help="trusted roots, PEM (default: the system's)"
+    )
     made.add_argument("--insecure", action="store_true", help="believe any server certificate")
     if name != "ocsp":
-        made.add_argument("--certificate", metavar="FILE", help="the clients' TLS certificate, PEM")
-    made.add_argument("--key", metavar="FILE", help="its key, PEM, if it is not in the same file")
+        made.add_argument(
+            "--certificate", metavar="FILE", type=arguments.readable_file, help="the clients' TLS certificate, PEM"
+        )
+        made.add_argument(
+            "--key", metavar="FILE", type=arguments.readable_file, help="its key, PEM, if it is not in the same file"
+        )
     return made
 
 
 def _names(made: argparse.ArgumentParser, default: str) -> None:
     shown = default.replace("%", "%%")
-    made.add_argument("--names", metavar="PATTERN", default=default, help=f"{{n}} becomes a number (default {shown})")
+    made.add_argument(
+        "--names",
+        metavar="PATTERN",
+        type=_pattern,
+        default=default,
+        help=f"{{n}} becomes a number (default {shown})",
+    )
+
+
+def _url(text: str) -> str:
+    try:
+        Origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _pattern(text: str) -> str:
+    """A pattern whose names a request can hold."""
+    try:
+        csr(elliptic(), next(names(text)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    return text
+
+
+def _trust(options: argparse.Namespace) -> Trust:
+    """How TLS is done, tried once. Raises WrongOption."""
+    authority, certificate, key = (str(each or "") for each in (options.ca, options.certificate, options.key))
+    if key and not certificate:
+        raise WrongOption("--key goes with --certificate, which is not there")
+    try:
+        Trust(authority).context()
+    except OSError as error:
+        raise WrongOption(f"--ca: {authority}: no PEM certificates ({error.strerror})") from None
+    trust = Trust(authority, options.insecure, certificate, key)
+    try:
+        trust.context()
+    except OSError as error:
+        held = f"--certificate: {certificate}" + (f", --key: {key}" if key else "")
+        raise WrongOption(f"{held}: no certificate with its key, PEM ({error.strerror})") from None
+    return trust
 
 
 def _secret(made: argparse.ArgumentParser, name: str, variable: str, what: str) -> None:

@@ -148,8 +148,29 @@ def test_the_command_prints_a_row_and_writes_its_record(
         (["scep", "--url", "http://h/s", "--challenge-file", "/nowhere"], "--challenge-file"),
         (["scep", "--url", "http://h/s", "--rate", "0"], "--rate"),
         (["scep", "--url", "http://h/s", "--processes", "20"], "--clients"),
-        (["scep", "--url", "gopher://h/s"], "no http or https URL"),
+        (["scep", "--url", "gopher://h/s"], "--url: 'gopher://h/s' is no http or https URL"),
         (["ocsp", "--url", "http://h/o", "--issuer", "/nowhere", "--certificate", "/nowhere"], "--certificate"),
+        (["ocsp", "--url", "http://h/o", "--issuer", "i", "--certificate", "c", "--key", "k"], "--key"),
+        (["scep"], "--url"),
+        (["scep", "--url", "http://h:99999/s"], "--url"),
+        (["scep", "--url", "http://h/s", "--rate", "inf"], "--rate"),
+        (["scep", "--url", "http://h/s", "--seconds", "inf"], "--seconds"),
+        (["scep", "--url", "http://h/s", "--seconds", "nan"], "--seconds"),
+        (["scep", "--url", "http://h/s", "--warm-up", "nan"], "--warm-up"),
+        (["scep", "--url", "http://h/s", "--clients", "0"], "--clients"),
+        (["scep", "--url", "http://h/s", "--processes", "0"], "--processes"),
+        (["scep", "--url", "http://h/s", "--pid", "99999999"], "--pid"),
+        (["scep", "--url", "http://h/s", "--json", "/proc/nowhere/figures.json"], "--json"),
+        (["scep", "--url", "http://h/s", "--ca", "/nowhere"], "--ca: /nowhere"),
+        (["scep", "--url", "http://h/s", "--ca", __file__], f"--ca: {__file__}"),
+        (["scep", "--url", "http://h/s", "--certificate", "/nowhere"], "--certificate: /nowhere"),
+        (["scep", "--url", "http://h/s", "--certificate", __file__], f"--certificate: {__file__}"),
+        (["scep", "--url", "http://h/s", "--certificate", __file__, "--key", __file__], f"--key: {__file__}"),
+        (["scep", "--url", "http://h/s", "--key", __file__], "--certificate"),
+        (["scep", "--url", "http://h/s", "--names", "ü{n}.example"], "--names"),
+        (["acme", "--directory", "https://h/d", "--http01-port", "99999"], "--http01-port"),
+        (["acme", "--directory", "https://h/d", "--http01-port", "-1"], "--http01-port"),
+        (["acme", "--directory", "https://h/d", "--poll", "nan"], "--poll"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_option(
@@ -158,5 +179,6 @@ def test_a_mistake_is_one_sentence_that_names_the_option(
     for name in ("LOAD_PASSPHRASE", "LOAD_TOKEN", "LOAD_CHALLENGE", "LOAD_EAB_HMAC"):
         monkeypatch.delenv(name, raising=False)
     assert command.main(words) == 2
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench.load: ")]
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("bench.load: ")
     assert option in said

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -11,6 +15,7 @@ from bench.load.fleet import Fleet
 from bench.load.run import Outcome, Plan
 from bench.load.tally import Tally
 
+Came: TypeAlias = "Tally | BaseException | Callable[[], Tally]"
 SCEP = ["scep", "--url", "http://127.0.0.1:9/scep", "--clients", "1"]
 
 
@@ -32,16 +37,16 @@ def told_beside_what_was_done() -> Tally:
 
 
 @pytest.fixture
-def came(monkeypatch: pytest.MonkeyPatch) -> list[Tally | BaseException]:
+def came(monkeypatch: pytest.MonkeyPatch) -> list[Came]:
     """What comes of each run, one after the other."""
-    outcomes: list[Tally | BaseException] = []
+    outcomes: list[Came] = []
 
     def load(_: Fleet, plan: Plan, *, server: int = 0) -> Outcome:
         del server
         following = outcomes.pop(0)
         if isinstance(following, BaseException):
             raise following
-        return Outcome(following, plan.seconds, 0.0)
+        return Outcome(following if isinstance(following, Tally) else following(), plan.seconds, 0.0)
 
     monkeypatch.setattr(command, "load", load)
     return outcomes
@@ -60,15 +65,13 @@ def came(monkeypatch: pytest.MonkeyPatch) -> list[Tally | BaseException]:
         ([tally(done=3), tally()], 1),
     ],
 )
-def test_the_exit_status_says_whether_what_was_asked_for_came_back(
-    came: list[Tally | BaseException], tallies: list[Tally], status: int
-):
+def test_the_exit_status_says_whether_what_was_asked_for_came_back(came: list[Came], tallies: list[Tally], status: int):
     came.extend(tallies)
     rates = ["--rate", "1", "--rate", "2"] if len(tallies) == 2 else []
     assert command.main([*SCEP, *rates]) == status
 
 
-def test_a_run_that_completed_nothing_says_so(came: list[Tally | BaseException], capsys: pytest.CaptureFixture[str]):
+def test_a_run_that_completed_nothing_says_so(came: list[Came], capsys: pytest.CaptureFixture[str]):
     came.append(tally(lost=8))
     command.main(SCEP)
     said = capsys.readouterr().out
@@ -77,6 +80,23 @@ def test_a_run_that_completed_nothing_says_so(came: list[Tally | BaseException],
     came.append(tally(done=8))
     command.main(SCEP)
     assert "nothing was completed" not in capsys.readouterr().out
+
+
+def test_the_record_holds_each_run_as_soon_as_it_is_over(came: list[Came], tmp_path: Path):
+    file = tmp_path / "new" / "figures.json"
+    came.extend([tally(done=3), RuntimeError("a driver process ended with status 1")])
+    assert command.main([*SCEP, "--rate", "1", "--rate", "2", "--json", str(file)]) == 2
+    (run,) = json.loads(file.read_text())["runs"]
+    assert run["done"] == 3
+
+
+def test_a_record_that_cannot_be_written_any_more_is_one_sentence(
+    came: list[Came], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "new"
+    came.append(lambda: (folder.rmdir(), tally(done=3))[1])  # after it was tried, and nothing was left of that
+    assert command.main([*SCEP, "--json", str(folder / "figures.json")]) == 2
+    assert "--json: " in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["rest", "--help"]])
