@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from bench.load import report
 from bench.load.command import WrongOption, fleet, parser, plans, url_options
@@ -19,9 +20,11 @@ from bench.load.responder import Responder
 from bench.load.run import Outcome, Plan, load
 from bench.table import machine
 
+INTERRUPTED: Final = 130  # as shells say that SIGINT (2) ended a command: 128 more
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; 1 where what was asked for did not come back, 2 where it could not begin."""
+    """Do what the command line asks for; gives the exit status, whose meaning `--help` says."""
     try:
         options = parser().parse_args(arguments)
         wanted = plans(options)
@@ -33,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (WrongOption, RuntimeError, OSError, ValueError) as error:
         print(f"bench.load: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("bench.load: interrupted; a run is counted when it is over", file=sys.stderr)
+        return INTERRUPTED
     print(report.MEANING)
     return 0 if all(report.came_back(each) for each in record.outcomes) else 1
 

@@ -62,7 +62,7 @@ _EXAMPLES: Final = {
 _RULES: Final = """A closed loop (--clients alone) shows what the server can do, an open loop (--rate) how long
 clients wait at a rate: waits are measured from when a request was due. Load a server only if it is yours."""
 _STATUS: Final = """exit status: 0 where each run completed something, and nothing was late, failed or lost (told
-to wait, 503 or 429, is none of these); 1 where not; 2 where it could not begin"""
+to wait, 503 or 429, is none of these); 1 where not; 2 where it could not begin; 130 where it was interrupted"""
 
 
 class WrongOption(ValueError):

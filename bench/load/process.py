@@ -2,16 +2,20 @@
 
     python -m bench.load.process
 
-It takes its job from standard input, since a fleet holds secrets, and answers on standard output. May not happen here:
-printing anything else there.
+It takes its job from standard input, since a fleet holds secrets, and answers on standard output. It ends when whoever
+started it closes that input, whatever it is at. May not happen here: printing anything else there.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import resource
+import select
+import signal
 import sys
+import threading
 from typing import BinaryIO
 
 from bench.load.arrivals import Open
@@ -22,8 +26,18 @@ from bench.load.loop import Loop, Span
 
 def main() -> None:
     """Do the job that comes on standard input."""
+    # A terminal sends its interrupt to everybody: it is the parent's to end this, and to say what was counted.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
+    try:
+        _work(sys.stdin.buffer, sys.stdout.buffer)
+    except (EOFError, pickle.UnpicklingError, BrokenPipeError):
+        # The parent is gone, as `_end_with` is about to find out.
+        os._exit(0)
+
+
+def _work(source: BinaryIO, sink: BinaryIO) -> None:
     # pickle carries the job and its result between this program and its own parent, and nothing that came by network.
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
     job = pickle.load(source)
     assert isinstance(job, Job)
     _allow_many_connections(job.clients)
@@ -62,6 +76,14 @@ def _allow_many_connections(clients: int) -> None:
     wanted = clients + 64
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+def _end_with(number: int) -> None:
+    """Wait until nobody holds the other end of a pipe any more, and end the process: a run may go on for an hour."""
+    watched = select.poll()
+    watched.register(number, 0)  # that it was hung up is told unasked, and nothing is read that is another's
+    watched.poll()
+    os._exit(0)
 
 
 def _say(sink: BinaryIO, what: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -138,9 +139,14 @@ def load(fleet: Fleet, plan: Plan, *, server: int = 0) -> Outcome:
 def _started(cores: frozenset[int]) -> subprocess.Popen[bytes]:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.load.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    )
+    # A driver ignores an interrupt once it is up; what comes while it still imports must not end it with a traceback.
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.load.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
     if cores:
         os.sched_setaffinity(process.pid, cores)
     return process
