@@ -115,6 +115,16 @@ def test_a_driver_gets_what_it_asks_for(place: Place, name: str):
 
 
 @pytest.mark.conformance
+@pytest.mark.parametrize("nonce", [False, True])
+def test_a_status_under_another_issuer_is_not_done(place: Place, *, nonce: bool):
+    issuing = place.authority("issuing")
+    wrong = Ocsp(f"{place.facts['http']}/ocsp/root", place.trust, issuing, issuing, nonce)
+    tally = load(wrong, Plan(Open(10.0, even=True), clients=2, seconds=0.5, warm_up=0.0)).tally
+    assert (tally.done, tally.failed) == (0, 5)
+    assert "does not know the certificate" in tally.first_failure
+
+
+@pytest.mark.conformance
 def test_two_processes_share_an_open_loop(place: Place):
     plan = Plan(Open(30.0, even=True), clients=6, processes=2, seconds=1.0, warm_up=0.1)
     tally = load(place.rest(), plan).tally
