@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.load import report
+from bench.load.acme import Acme
 from bench.load.command import WrongOption, fleet, parser, plans, url_options
 from bench.load.fleet import Fleet
 from bench.load.responder import Responder
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wanted = plans(options)
         record = _Record(options)
         with ExitStack() as stack:
-            clients = fleet(options, _responder(options, stack))
+            clients = _located(fleet(options, _responder(options, stack)))
             for plan in wanted:
                 record.add(_run(clients, plan, options.pid, first=not record.outcomes))
     except (WrongOption, RuntimeError, OSError, ValueError) as error:
@@ -74,6 +75,16 @@ def _run(clients: Fleet, plan: Plan, pid: int, *, first: bool) -> Outcome:
     for sentence in report.warnings(outcome):
         print(f"         {sentence}", flush=True)
     return outcome
+
+
+def _located(clients: Fleet) -> Fleet:
+    """The same, at the origin that their server names. Raises WrongOption where it has no directory for them."""
+    if not isinstance(clients, Acme):
+        return clients
+    try:
+        return clients.located()
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise WrongOption(f"--directory: {clients.url}: {error}") from None
 
 
 def _responder(options: argparse.Namespace, stack: ExitStack) -> str:

@@ -7,11 +7,12 @@ a URL, so that a request costs the driver one signature and little more.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import msgspec
@@ -93,6 +94,18 @@ class Acme:
     only_read: bool = False
     poll: float = 0.01
     fresh: bool = False
+    directory: Directory | None = None  # where it was read already; `url` is then of the resources' origin
+
+    def located(self) -> Acme:
+        """The same clients, at the origin that the directory's own URLs name: they may be at another than it is.
+
+        Raises Failed or Told where the server answers otherwise, ValueError where that is no directory, and OSError
+        or EOFError where the network fails.
+        """
+        origin = Origin(self.url)
+        with contextlib.closing(Connection(self.url, self.trust.context() if origin.secure else None)) as connection:
+            found = _DIRECTORY.decode(expect(connection.ask(origin.ask("GET", self.url)), 200).body)
+        return replace(self, url=found.new_order, directory=found)
 
     def players(self, count: int, ahead: int) -> list[Player]:
         """Clients with an account each. Nothing can be signed before: every request has the last answer's nonce."""
@@ -153,7 +166,9 @@ class Enrolling:
 
     def register(self) -> Conversation[None]:
         """The directory, a nonce and the account (RFC 8555, 7.1.1, 7.2, 7.3 and 7.3.4)."""
-        self._urls = _DIRECTORY.decode(expect((yield self._origin.ask("GET", self._fleet.url)), 200).body)
+        self._urls = self._fleet.directory or _DIRECTORY.decode(
+            expect((yield self._origin.ask("GET", self._fleet.url)), 200).body
+        )
         wish: JsonObject = {"termsOfServiceAgreed": True}
         if self._fleet.contact:
             wish["contact"] = [self._fleet.contact]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -122,6 +124,19 @@ def test_a_status_under_another_issuer_is_not_done(place: Place, *, nonce: bool)
     tally = load(wrong, Plan(Open(10.0, even=True), clients=2, seconds=0.5, warm_up=0.0)).tally
     assert (tally.done, tally.failed) == (0, 5)
     assert "does not know the certificate" in tally.first_failure
+
+
+@pytest.mark.conformance
+def test_an_acme_directory_may_be_asked_for_under_another_name_than_its_resources_have(place: Place):
+    fleet = acme(place)
+    named = urlsplit(fleet.url)
+    other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}[named.hostname or ""]
+    asked = replace(fleet, url=named._replace(netloc=f"{other}:{named.port}").geturl())
+    plan = Plan(Open(10.0, even=True), clients=2, seconds=0.5, warm_up=0.0)
+    with pytest.raises(RuntimeError, match="another origin"):
+        load(asked, plan)
+    tally = load(asked.located(), plan).tally
+    assert tally.done == tally.arrived == 5
 
 
 @pytest.mark.conformance

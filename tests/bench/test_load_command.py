@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TypeAlias
 
@@ -97,6 +101,55 @@ def test_a_record_that_cannot_be_written_any_more_is_one_sentence(
     came.append(lambda: (folder.rmdir(), tally(done=3))[1])  # after it was tried, and nothing was left of that
     assert command.main([*SCEP, "--json", str(folder / "figures.json")]) == 2
     assert "--json: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@contextlib.contextmanager
+def directory(body: bytes) -> Iterator[str]:
+    """A server whose every resource is `body`; gives its URL, at a name."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, *_: object) -> None:
+            """Say nothing of it on standard error, which is looked at."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://localhost:{server.server_port}/directory"
+        server.shutdown()
+        thread.join()
+
+
+def test_acme_clients_go_where_the_directory_says(monkeypatch: pytest.MonkeyPatch):
+    fleets: list[Fleet] = []
+
+    def load(fleet: Fleet, plan: Plan, *, server: int = 0) -> Outcome:
+        del server
+        fleets.append(fleet)
+        return Outcome(tally(done=1), plan.seconds, 0.0)
+
+    monkeypatch.setattr(command, "load", load)
+    urls = {name: f"http://127.0.0.1:1/{name}" for name in ("newNonce", "newAccount", "newOrder")}
+    with directory(json.dumps(urls).encode()) as url:
+        assert command.main(["acme", "--directory", url]) == 0
+    (fleet,) = fleets
+    assert fleet.url == urls["newOrder"]
+
+
+def test_a_directory_that_is_none_is_one_sentence_that_names_the_option(capsys: pytest.CaptureFixture[str]):
+    with directory(b"{}") as url:
+        assert command.main(["acme", "--directory", url]) == 2
+    with socket.socket() as deaf:  # bound, so that nobody else gets the port, and not listening
+        deaf.bind(("127.0.0.1", 0))
+        assert command.main(["acme", "--directory", f"http://127.0.0.1:{deaf.getsockname()[1]}/directory"]) == 2
+    none, refused = capsys.readouterr().err.splitlines()
+    assert none.startswith("bench.load: --directory: http://localhost:")
+    assert refused.startswith("bench.load: --directory: http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["rest", "--help"]])
