@@ -158,7 +158,7 @@ def main() -> None:
         with pool(algorithm, softhsm=softhsm, workers=options.workers) as at:
             floor = f"{at.floor.per_second:.0f} a second, {at.floor.p50:.0f} us"
             print(f"{algorithm:14} {'SoftHSM2' if softhsm else 'software':9} the bare floor of one process: {floor}")
-            done += trio.run(rows, at, options.seconds)
+            done += trio.run(rows, at, options.seconds, restrict_keyboard_interrupt_to_checkpoints=True)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps([asdict(row) for row in done], indent=2) + "\n")
 

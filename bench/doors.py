@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="requests a batch (default 20)")
     parser.add_argument("--only", default="", metavar="EST", help="only rows with this word")
     options = parser.parse_args()
-    trio.run(table, options.count, options.only)
+    trio.run(table, options.count, options.only, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 if __name__ == "__main__":

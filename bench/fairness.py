@@ -16,6 +16,7 @@ import random
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -161,13 +162,14 @@ def measured(at: Pool, rounds: int, seconds: float) -> list[Row]:
     """Calm and storm in turns, so that a slow minute of the machine falls on both; and the capacity before each pair,
     since a tenth of what the machine could do a minute ago may be an eighth.
     """
+    awaited = partial(trio.run, restrict_keyboard_interrupt_to_checkpoints=True)
     came: dict[tuple[float, float], list[Crowd]] = {(each, storm): [] for each in OFFERS for storm in STORMS}
     for number in range(rounds):
         for each in OFFERS:
-            most = trio.run(capacity, at, STORMS[-1] * trio.run(capacity, at, 0.0, 1.0), 2.0)
+            most = awaited(capacity, at, STORMS[-1] * awaited(capacity, at, 0.0, 1.0), 2.0)
             print(f"round {number + 1} of {rounds}: {most:.0f} certificates a second", file=sys.stderr, flush=True)
             for storm in STORMS:
-                came[each, storm].append(trio.run(crowd, at, each * most, storm * most, seconds))
+                came[each, storm].append(awaited(crowd, at, each * most, storm * most, seconds))
     return [row(each, storm, crowds) for (each, storm), crowds in came.items()]
 
 

@@ -95,7 +95,9 @@ def fill(
         with serving(data, environment=_variables(url)):
             pass  # its first start makes folder, keys and the demo application
     with held(Folder(data)):
-        return trio.run(partial(_fill, settings, certificates, revoked_each, progress or _silent))
+        filling = partial(_fill, settings, certificates, revoked_each, progress or _silent)
+        # In the middle of the store's own work an interrupt would leave it waiting for an answer that never comes.
+        return trio.run(filling, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def _silent(_done: int, _total: int) -> None:

@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--serve", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve is not None:
-        trio.run(serve, options.serve)
+        trio.run(serve, options.serve, restrict_keyboard_interrupt_to_checkpoints=True)
         return 0
     rows = taken(options.seconds, options.rounds)
     print(table(rows))

@@ -182,9 +182,9 @@ def main(arguments: list[str]) -> None:
         case ["serve", "floor", folder]:
             serve_floor(Path(folder))
         case ["serve", "sslstream", folder]:
-            trio.run(serve_sslstream, Path(folder))
+            trio.run(serve_sslstream, Path(folder), restrict_keyboard_interrupt_to_checkpoints=True)
         case ["serve", "listener", folder]:
-            trio.run(serve_listener, Path(folder))
+            trio.run(serve_listener, Path(folder), restrict_keyboard_interrupt_to_checkpoints=True)
         case ["connect", folder, port, connections]:
             connect(Path(folder), int(port), int(connections))
         case _:

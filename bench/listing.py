@@ -56,7 +56,14 @@ def main() -> None:
                 supervisor.stdin.write(SECRET + b"\n")
                 supervisor.stdin.flush()
                 ready = msgspec.json.decode(supervisor.stdout.readline(), type=Ready)
-                trio.run(listing, Path(place, f"{workers}.db"), list(ready.sockets), workers, entries)
+                trio.run(
+                    listing,
+                    Path(place, f"{workers}.db"),
+                    list(ready.sockets),
+                    workers,
+                    entries,
+                    restrict_keyboard_interrupt_to_checkpoints=True,
+                )
                 supervisor.stdin.close()
 
 

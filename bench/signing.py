@@ -111,10 +111,11 @@ def wire(keys: Path) -> None:
         ready = msgspec.json.decode(supervisor.stdout.readline(), type=Ready)
         empty = UnwrapKey("issuing", b"", "pkcs1v15", 16)
         asks = Asks()
+        awaited = partial(trio.run, restrict_keyboard_interrupt_to_checkpoints=True)
         print(f"\n{'one ask':24} {'askers':>6} {'us gateway':>11} {'us worker':>10} {'asks/frame':>11} {'a second':>9}")
         for name, make, count in (("empty", lambda: empty, 20000), ("certificate", asks.issue, 6000)):
             for askers in ASKERS:
-                trio.run(through, ready.sockets, ready.workers[0], name, make, askers, count)
+                awaited(through, ready.sockets, ready.workers[0], name, make, askers, count)
         supervisor.stdin.close()
 
 

@@ -99,4 +99,5 @@ async def serve(folder: Path, http01_port: int, authority: Path) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(serve, Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    words = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    trio.run(serve, *words, restrict_keyboard_interrupt_to_checkpoints=True)

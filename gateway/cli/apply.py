@@ -73,7 +73,12 @@ def run(options: argparse.Namespace) -> int:
     telemetry.start(found)
     try:
         declaration = _declaration(options.file)
-        trio.run(partial(apply, found, declaration, _show, dry_run=options.dry_run), strict_exception_groups=True)
+        # In the middle of the store's own work an interrupt would leave others waiting for an answer that never comes.
+        trio.run(
+            partial(apply, found, declaration, _show, dry_run=options.dry_run),
+            restrict_keyboard_interrupt_to_checkpoints=True,
+            strict_exception_groups=True,
+        )
     except DeclarationError as error:
         raise CannotStart("\n  ".join(["the declaration cannot be applied:", *error.problems])) from None
     if options.dry_run:

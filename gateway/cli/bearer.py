@@ -62,14 +62,16 @@ def run(options: argparse.Namespace) -> int:
     import trio
 
     found = settings(options)
+    # In the middle of the store's own work an interrupt would leave others waiting for an answer that never comes.
+    awaited = partial(trio.run, restrict_keyboard_interrupt_to_checkpoints=True)
     match options.verb:
         case "list":
-            for line in trio.run(_list, found):
+            for line in awaited(_list, found):
                 print(line)
         case "revoke":
-            print(f"a token of {trio.run(_revoke, found, options.id)} works no more")
+            print(f"a token of {awaited(_revoke, found, options.id)} works no more")
         case _:
-            print(trio.run(partial(_create, found, options)))
+            print(awaited(partial(_create, found, options)))
             print("Keep it: it is not shown again.", file=sys.stderr)
     return 0
 

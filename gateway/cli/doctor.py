@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     """Look, and say what was found."""
     import trio
 
-    # Both ask a process of the signer's. An interrupt in the middle of its start would have trio's own half-made pipes
-    # complain on standard error; at a checkpoint there are none.
+    # An interrupt in the middle of a signer process's start would have trio's own half-made pipes complain on standard
+    # error, and in the middle of the store's work leave others waiting for ever; at a checkpoint it can do neither.
     asking = partial(trio.run, restrict_keyboard_interrupt_to_checkpoints=True)
     if options.journal:
         from gateway.cli.reconciliation import look
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         from gateway.cli.calibration import look as calibrate
 
         return asking(partial(calibrate, settings(options)))
-    return trio.run(partial(_audit, settings(options)))
+    return asking(partial(_audit, settings(options)))
 
 
 async def _audit(found: Settings) -> int:

@@ -254,4 +254,5 @@ def _show(found: Settings, name: str) -> None:
 def _awaited(verb: Callable[[], Awaitable[T]]) -> T:
     import trio
 
-    return trio.run(verb, strict_exception_groups=True)
+    # In the middle of the store's own work an interrupt would leave others waiting for an answer that never comes.
+    return trio.run(verb, restrict_keyboard_interrupt_to_checkpoints=True, strict_exception_groups=True)
