@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
+from bench import interrupt, numbers
 from bench.figure import Effort, Figure, Measure
 from bench.table import machine, printed, write
 
@@ -52,7 +53,7 @@ _EPILOG: Final = """one bench alone, with options of its own (--help):
 {details}
 
 examples:
-  python -m bench                       the table, in about six minutes
+  python -m bench                       the table, in about eight minutes
   python -m bench --only P5 --only P8   two of its numbers
   python -m bench --full                with a million certificates and 100,000 enrollments; hours
   python -m bench load est --help       load for a server of yours
@@ -65,9 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = details()
     if words and words[0] in known:
         sys.argv = [f"python -m bench {words[0]}", *words[1:]]
-        runpy.run_module(f"bench.{words[0]}", run_name="__main__")
+        # With `alter_sys` it is what processes of its own import, as if it had been run by itself.
+        runpy.run_module(f"bench.{words[0]}", run_name="__main__", alter_sys=True)
         return 0
-    options = _parser(known).parse_args(words)
+    parser = _parser(known)
+    options = parser.parse_args(words)
+    file = numbers.destination(parser, options, "bench")
     effort = Effort(options.seconds, options.clients, options.full, _progress)
     about = machine()
     figures, trouble = composed(effort, options.only)
@@ -76,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("ms CPU: the server's user and system time over its process tree, each; floor: the bare cryptography in it;")
     print("bare: the same work by a program that does nothing else (bench/bare); paced: the budget at this")
     print("machine's pace: cryptography as it is here, the rest times what the machine is slower (bench/floors.py).")
-    write(options.json, about, figures, trouble)
-    print(f"written to {options.json}")
+    write(file, about, figures, trouble)
+    print(f"written to {file}")
     for sentence in trouble:
         print(f"could not run: {sentence}", file=sys.stderr)
     return 1 if trouble or any(each.failures for each in figures) else 0
@@ -143,13 +147,27 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
         epilog=_EPILOG.format(details="\n".join(f"  {name:12} {about}" for name, about in sorted(known.items()))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each row is measured (default 4)")
-    parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
-    parser.add_argument("--only", action="append", metavar="P5", default=[], help="only this number; may be repeated")
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=4.0, help="how long each row is measured (default 4)"
+    )
+    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument(
+        "--only",
+        type=numbers.one_of(numbers.PLAN),
+        action="append",
+        metavar="P5",
+        default=[],
+        help="only this number, P1 to P16; may be repeated",
+    )
     parser.add_argument("--full", action="store_true", help="the long ones at their full length")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/bench.json"), help="where the figures go")
+    parser.add_argument(
+        "--json",
+        type=numbers.result,
+        metavar="FILE",
+        help="where the figures go (default bench-results/bench.json; bench-only.json with --only)",
+    )
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

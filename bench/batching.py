@@ -12,14 +12,14 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 
+from bench import interrupt, numbers
 from bench.pool import Pool, part, pool
 from bench.signing import Asks, cpu
 from signer.client import Busy, SignerClient
@@ -144,13 +144,17 @@ def show(row: Row) -> None:
     print(f"{row.algorithm:14} {row.store:9} {row.load:10} {costs} {row.share:6.0%} {waits}", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.batching", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long each row is measured (default 1.5)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that sign (default 1)")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/batching.json"), help="where the figures go")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=1.5, help="how long each row is measured (default 1.5)"
+    )
+    parser.add_argument("--workers", type=numbers.count, default=1, help="processes that sign (default 1)")
+    parser.add_argument(
+        "--json", type=numbers.result, default="bench-results/batching.json", help="where the figures go"
+    )
+    options = parser.parse_args(arguments)
     names = f"{'us gw':>8} {'us wrk':>8} {'mean':>6} {'max':>5} {'a second':>8} {'floor':>6}"
     print(f"{'key':14} {'store':9} {'load':10} {names} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8}")
     done: list[Row] = []
@@ -164,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -6,14 +6,14 @@ can read too; so nothing of the gateway is changed to be counted. May not happen
 
 from __future__ import annotations
 
+import argparse
 import struct
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import enrollments
+from bench import enrollments, interrupt
 from bench.enrollments import Place, place
 from bench.figure import Effort, Figure
 from bench.load.acme import Account, Acme
@@ -88,11 +88,12 @@ def _together(at: Place, fleet: Acme, effort: Effort) -> tuple[float, int]:
         return ((transactions(store) - before) % 2**32) / done, tally.finished
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the rows."""
+    argparse.ArgumentParser(prog="python -m bench.commits", description=__doc__).parse_args(arguments)
     print(printed(measure(Effort(say=enrollments.progress))))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import cores, served
+from bench import cores, interrupt, numbers, served
 from bench.enrollments import place
 from bench.fill import fill
 from bench.load.arrivals import Closed, Open
@@ -28,6 +28,7 @@ from bench.table import machine
 SHARES: Final = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3)  # of the closed loop's capacity
 CLIENTS: Final = (1, 2, 4, 8, 16, 32, 64)
 GROWTH: Final = (0, 1_000, 10_000, 100_000, 1_000_000)
+CURVES: Final = ("rate", "clients", "workers", "certificates")
 OPEN_CLIENTS: Final = 64  # connections of an open loop: more than wait at once below capacity
 BELOW: Final[dict[str, Callable[[Path], Fleet]]] = {"REST": served.rest, "EST": served.est, "SCEP": served.scep}
 
@@ -121,13 +122,18 @@ def _point(curve: str, work: str, at: float, outcome: Outcome) -> Point:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for; points of other curves that the file has stay in it."""
     parser = argparse.ArgumentParser(prog="python -m bench.curves", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each point is measured (default 5)")
-    kinds = ("rate", "clients", "workers", "certificates")
-    parser.add_argument("--only", action="append", choices=kinds, default=[], help="this curve; may be repeated")
     parser.add_argument(
-        "--certificates", type=int, default=100_000, metavar="N", help="how far the store grows (default 100000)"
+        "--seconds", type=numbers.positive, default=5.0, help="how long each point is measured (default 5)"
     )
-    parser.add_argument("--json", type=Path, default=Path("bench-results/curves.json"), help="where the figures go")
+    parser.add_argument("--only", action="append", choices=CURVES, default=[], help="this curve; may be repeated")
+    parser.add_argument(
+        "--certificates",
+        type=numbers.count_or_none,
+        default=100_000,
+        metavar="N",
+        help="how far the store grows (default 100000)",
+    )
+    parser.add_argument("--json", type=numbers.result, default="bench-results/curves.json", help="where the figures go")
     options = parser.parse_args(arguments)
     about = machine()
     measured: dict[str, Callable[[], list[Point]]] = {
@@ -156,4 +162,4 @@ def earlier(path: Path) -> list[Point]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

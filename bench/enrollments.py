@@ -21,7 +21,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bench import cores, floors, pace
+from bench import cores, floors, interrupt, numbers, pace
 from bench.bare.served import Served, served
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
@@ -158,6 +158,7 @@ WORKS: Final[Sequence[Work]] = (
         lambda place: place.ocsp(nonce=True),
     ),
 )
+NUMBERS: Final = tuple(dict.fromkeys(work.number for work in WORKS))
 
 
 @contextmanager
@@ -292,9 +293,18 @@ def progress(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print these rows alone; 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.enrollments", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each row is measured (default 4)")
-    parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
-    parser.add_argument("--only", action="append", metavar="P5", default=[], help="only this row; may be given again")
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=4.0, help="how long each row is measured (default 4)"
+    )
+    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument(
+        "--only",
+        type=numbers.one_of(NUMBERS),
+        action="append",
+        metavar="P5",
+        default=[],
+        help="only this row; may be given again",
+    )
     options = parser.parse_args(arguments)
     figures = measure(Effort(options.seconds, options.clients, say=progress), options.only)
     print(printed(figures))
@@ -302,4 +312,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

@@ -8,17 +8,24 @@ what two threads then do is luck (`tests/hsm/test_threads.py`).
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import multiprocessing
+import multiprocessing.pool
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench import interrupt
 from signer.keystore.key import TokenPlace
 from signer.keystore.mechanism import PrivateKey
 from signer.keystore.pin import Logins
@@ -30,8 +37,9 @@ SIGNATURES: Final = 2000
 _ECDSA: Final = ec.ECDSA(hashes.SHA256())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print both tables."""
+    argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__).parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
         tokens = Path(place, "tokens")
         tokens.mkdir()
@@ -40,16 +48,28 @@ def main() -> None:
         os.environ["SOFTHSM2_CONF"] = str(configuration)
         folders = {label: made(label, tokens) for label in ("a", "b")}
         private_key = ec.generate_private_key(ec.SECP256R1())
-        spawned = multiprocessing.get_context("spawn")
-        with spawned.Pool(1) as one:
+        with processes(1) as one:
             one.apply(write, (place, private_key.private_numbers().private_value))
         print(f"{'SoftHSM2, P-256':44} {'signatures/s':>12}")
-        with spawned.Pool(2) as two:
+        with processes(2) as two:
             print(f"{'one process, one thread':44} {two.apply(rate, (place,)):12.0f}")
             print(f"{'two processes, one thread each':44} {sum(two.map(rate, [place, place], chunksize=1)):12.0f}")
-        with spawned.Pool(1) as one:
+        with processes(1) as one:
             for name, milliseconds in one.apply(failover, (place, str(folders["a"]))):
                 print(f"{name:44} {milliseconds:9.2f} ms")
+
+
+@contextlib.contextmanager
+def processes(count: int) -> Iterator[multiprocessing.pool.Pool]:
+    """So many of them, which have nothing of this one; ended on the way out."""
+    resource_tracker.ensure_running()  # its start would have this process, and the next child, hear interrupts again
+    with interrupt.child(partial(multiprocessing.get_context("spawn").Pool, count), _end) as started:
+        yield started
+
+
+def _end(started: multiprocessing.pool.Pool) -> None:
+    started.terminate()
+    started.join()
 
 
 def made(label: str, tokens: Path) -> Path:
@@ -130,4 +150,4 @@ def best(key: PrivateKey) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -14,19 +14,20 @@ import json
 import math
 import random
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 
-from bench import cores
+from bench import cores, interrupt, numbers
 from bench.pool import Pool, part, pool
 from bench.signing import Asks
 from signer.client import Busy, SignerClient
 from signer.contract.messages import Certificate
+from signer.keystore.mechanism import GENERATORS
 
 NINE: Final = tuple(f"small-{number}" for number in range(1, 10))
 STORM: Final = "storm"
@@ -173,15 +174,23 @@ def measured(at: Pool, rounds: int, seconds: float) -> list[Row]:
     return [row(each, storm, crowds) for (each, storm), crowds in came.items()]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each is measured in a round (default 3)")
-    parser.add_argument("--rounds", type=int, default=10, help="how often (default 10)")
-    parser.add_argument("--key", default="RSA_4096", help="the authority's (default RSA_4096)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that sign; this driver wants a core, too")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/fairness.json"), help="where the figures go")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=3.0, help="how long each is measured in a round (default 3)"
+    )
+    parser.add_argument("--rounds", type=numbers.count, default=10, help="how often (default 10)")
+    parser.add_argument(
+        "--key", choices=tuple(GENERATORS), default="RSA_4096", help="the authority's (default RSA_4096)"
+    )
+    parser.add_argument(
+        "--workers", type=numbers.count, default=1, help="processes that sign; this driver wants a core, too"
+    )
+    parser.add_argument(
+        "--json", type=numbers.result, default="bench-results/fairness.json", help="where the figures go"
+    )
+    options = parser.parse_args(arguments)
     halves = cores.halves()
     with ExitStack() as stack:
         with cores.on(halves.server):
@@ -200,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

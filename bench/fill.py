@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from bench import interrupt, numbers
 from bench.population import Population, mould
 from bench.serving import serving
 from gateway.domain.request import RequestStatus
@@ -59,15 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--certificates", type=int, default=MILLION, metavar="N", help="how many (default 1000000)")
+    parser.add_argument(
+        "--certificates", type=numbers.count_or_none, default=MILLION, metavar="N", help="how many (default 1000000)"
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the data folder; made if missing")
     parser.add_argument("--store-url", default="", metavar="URL", help="postgresql://...; default: as the folder says")
     parser.add_argument(
-        "--revoked-each", type=int, default=REVOKED_EACH, metavar="N", help="one in N is revoked (default 100; 0: none)"
+        "--revoked-each",
+        type=numbers.count_or_none,
+        default=REVOKED_EACH,
+        metavar="N",
+        help="one in N is revoked (default 100; 0: none)",
     )
     options = parser.parse_args(arguments)
-    if options.certificates < 0 or options.revoked_each < 0:
-        parser.error("--certificates and --revoked-each are counts, 0 or more")
     try:
         found = fill(options.data, options.certificates, url=options.store_url, revoked_each=options.revoked_each,
                      progress=Line())  # fmt: skip
@@ -90,12 +95,12 @@ def fill(
 
     Raises CannotStart where the folder is in use, damaged or somebody else's.
     """
-    settings = _settings(data, url)
-    if inspect(settings) is not State.COMPLETE:
+    found = settings(data, url)
+    if inspect(found) is not State.COMPLETE:
         with serving(data, environment=_variables(url)):
             pass  # its first start makes folder, keys and the demo application
     with held(Folder(data)):
-        filling = partial(_fill, settings, certificates, revoked_each, progress or _silent)
+        filling = partial(_fill, found, certificates, revoked_each, progress or _silent)
         # In the middle of the store's own work an interrupt would leave it waiting for an answer that never comes.
         return trio.run(filling, restrict_keyboard_interrupt_to_checkpoints=True)
 
@@ -115,8 +120,8 @@ def filled(certificates: int, say: Callable[[str], None]) -> Iterator[Path]:
         yield data
 
 
-async def _fill(settings: Settings, total: int, revoked_each: int, progress: Progress) -> int:
-    async with opened_store(settings) as store:
+async def _fill(found: Settings, total: int, revoked_each: int, progress: Progress) -> int:
+    async with opened_store(found) as store:
         done = await store.read(count)
         population = await _population(store, total, revoked_each)
         while done < total:
@@ -151,7 +156,8 @@ def _settle(unit: Unit, *, population: Population, numbers: range) -> None:
         population.settle(unit, number)
 
 
-def _settings(data: Path, url: str) -> Settings:
+def settings(data: Path, url: str = "") -> Settings:
+    """Those of `data` as a gateway there would read them, with the store at `url` if that is given."""
     environment = {name: value for name, value in os.environ.items() if name.startswith("MUSTER_")}
     return load({"data": str(data)}, environment | _variables(url), folder=Path.cwd())
 
@@ -193,4 +199,4 @@ def duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

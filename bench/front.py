@@ -9,6 +9,7 @@ so that a machine's moods cancel out; the machine's pace is sampled in the figur
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import socket
 import ssl
@@ -32,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bench import cores, pace
+from bench import cores, interrupt, numbers, pace
 from bench.figure import Effort, Figure
 from bench.load.fixed import Fixed
 from bench.load.run import Plan, drivers
@@ -109,15 +110,16 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 async def bare(answer: bytes, context: ssl.SSLContext | None, stream: trio.SocketStream) -> None:
     """The floor: as many bytes in, as many out."""
     talk: trio.abc.Stream = stream
-    if context is not None:
-        talk = SecureStream(stream, context)
-        await talk.do_handshake()
-    left = len(REQUEST)
-    while data := await talk.receive_some(65536):
-        left -= len(data)
-        if left <= 0:
-            left = len(REQUEST)
-            await talk.send_all(answer)
+    with contextlib.suppress(trio.BrokenResourceError):  # clients that are ended do not say good-bye
+        if context is not None:
+            talk = SecureStream(stream, context)
+            await talk.do_handshake()
+        left = len(REQUEST)
+        while data := await talk.receive_some(65536):
+            left -= len(data)
+            if left <= 0:
+                left = len(REQUEST)
+                await talk.send_all(answer)
 
 
 async def serve(folder: Path) -> None:
@@ -164,27 +166,24 @@ def taken(seconds: float, rounds: int) -> list[Row]:
     plan = Plan(clients=CLIENTS, seconds=seconds, warm_up=0.3, cores=halves.load)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.front", "--serve", folder]
-        with cores.on(halves.server):
-            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        with server:
+        start = partial(subprocess.Popen[str], command, stdout=subprocess.PIPE, text=True)
+        with ExitStack() as stack:
+            with cores.on(halves.server):
+                server = stack.enter_context(interrupt.child(start, interrupt.killed))
             assert server.stdout is not None
-            try:
-                ports = json.loads(server.stdout.readline())
-                found: dict[int, list[tuple[float, float]]] = {port: [] for port in ports}
-                spans: dict[int, list[pace.Span]] = {port: [] for port in ports}
-                with ExitStack() as stack:
-                    yardstick = stack.enter_context(pace.beside(halves.server))
-                    ready = {port: stack.enter_context(drivers(_fleet(port, ports), plan)) for port in ports}
-                    for _ in range(rounds):
-                        for port, driving in ready.items():
-                            outcome = driving.run(server=server.pid)
-                            if outcome.tally.wrong:
-                                raise RuntimeError(outcome.tally.first_failure)
-                            found[port].append((outcome.cpu_ms, outcome.per_second))
-                            spans[port].append(outcome.counted)
-                    sampled = {port: yardstick.mean(each) for port, each in spans.items()}
-            finally:
-                server.kill()
+            ports = json.loads(server.stdout.readline())
+            found: dict[int, list[tuple[float, float]]] = {port: [] for port in ports}
+            spans: dict[int, list[pace.Span]] = {port: [] for port in ports}
+            yardstick = stack.enter_context(pace.beside(halves.server))
+            ready = {port: stack.enter_context(drivers(_fleet(port, ports), plan)) for port in ports}
+            for _ in range(rounds):
+                for port, driving in ready.items():
+                    outcome = driving.run(server=server.pid)
+                    if outcome.tally.wrong:
+                        raise RuntimeError(outcome.tally.first_failure)
+                    found[port].append((outcome.cpu_ms, outcome.per_second))
+                    spans[port].append(outcome.counted)
+            sampled = {port: yardstick.mean(each) for port, each in spans.items()}
     cpu = {port: statistics.median(each[0] for each in rows) for port, rows in found.items()}
     rate = {port: statistics.median(each[1] for each in rows) for port, rows in found.items()}
     return [
@@ -214,9 +213,11 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.front", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each measurement takes (default 2)")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn (default 3)")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/front.json"), help="where the figures go")
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=2.0, help="how long each measurement takes (default 2)"
+    )
+    parser.add_argument("--rounds", type=numbers.count, default=3, help="measurements of each, in turn (default 3)")
+    parser.add_argument("--json", type=numbers.result, default="bench-results/front.json", help="where the figures go")
     parser.add_argument("--serve", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve is not None:
@@ -230,4 +231,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from bench import interrupt
 
 # The pair for orders that are ready at once: an account that proved a name once keeps the right to it for an hour.
 REUSE = """
@@ -55,19 +58,17 @@ def gateway(http01_port: int, *arguments: str) -> Iterator[Quickstart]:
         command = [sys.executable, "-m", "gateway", "serve", "--data", str(data)]
         arguments = ("--acme-http01-port", str(http01_port), *arguments)
         with (Path(folder) / "log").open("w+b") as log:
-            process = subprocess.Popen(
+            start = partial(
+                subprocess.Popen[str],
                 [*command, "--https", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
-            try:
+            with interrupt.child(start, interrupt.terminated) as process:
                 _await_ready(process, Path(folder) / "log")
                 _apply(data, Path(folder) / "bench.toml", http01_port)
                 yield _quickstart(data, process.pid)
-            finally:
-                process.terminate()
-                process.wait(timeout=30)
 
 
 def _await_ready(process: subprocess.Popen[str], log: Path) -> None:

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.types import Receive, Scope, Send
 
+from bench import interrupt, numbers
 from bench.figure import Effort, Figure
 from bench.load.process_tree import cpu_seconds
 from gateway.serve.listener import Door, listen
@@ -150,25 +152,38 @@ def measured(rounds: int, connections: int) -> dict[str, float]:
         pki(folder)
         (folder / "settings.toml").write_text("")
         found: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        servers = {kind: _started("serve", kind, name) for kind in KINDS}
-        try:
+        with interrupt.child(_Processes, _Processes.end) as started:
+            servers = {kind: started.one("serve", kind, name) for kind in KINDS}
             ports = {kind: int(_line(server)) for kind, server in servers.items()}
             for _ in range(rounds):
                 for kind, server in servers.items():
                     before = cpu_seconds([server.pid])
-                    client = _started("connect", name, str(ports[kind]), str(connections))
+                    client = started.one("connect", name, str(ports[kind]), str(connections))
                     if client.wait():
                         raise RuntimeError(f"the clients of {kind} failed")
                     found[kind].append((cpu_seconds([server.pid]) - before) / connections * 1000)
-        finally:
-            for server in servers.values():
-                server.kill()
-                server.wait()
     return {kind: statistics.median(each) for kind, each in found.items()}
 
 
-def _started(*words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "bench.handshake", *words], stdout=subprocess.PIPE)
+class _Processes:
+    """Servers and clients, which end together: one that lived on would complain that the other side is gone."""
+
+    def __init__(self) -> None:
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    def one(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start one more."""
+        command = [sys.executable, "-m", "bench.handshake", *words]
+        with interrupt.later():
+            self._all.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        return self._all[-1]
+
+    def end(self) -> None:
+        """Kill all of them before any is waited for."""
+        for each in self._all:
+            each.kill()
+        for each in self._all:
+            each.communicate()
 
 
 def _line(process: subprocess.Popen[bytes]) -> bytes:
@@ -176,9 +191,10 @@ def _line(process: subprocess.Popen[bytes]) -> bytes:
     return process.stdout.readline()
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, or be one of the processes of a measurement."""
-    match arguments:
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    match words:
         case ["serve", "floor", folder]:
             serve_floor(Path(folder))
         case ["serve", "sslstream", folder]:
@@ -188,11 +204,18 @@ def main(arguments: list[str]) -> None:
         case ["connect", folder, port, connections]:
             connect(Path(folder), int(port), int(connections))
         case _:
-            parser = argparse.ArgumentParser(prog="bench.handshake", description=__doc__)
-            parser.add_argument("--rounds", type=int, default=3)
-            parser.add_argument("--connections", type=int, default=CONNECTIONS)
-            parser.add_argument("--json", action="store_true")
-            asked = parser.parse_args(arguments)
+            parser = argparse.ArgumentParser(prog="python -m bench.handshake", description=__doc__)
+            parser.add_argument(
+                "--rounds", type=numbers.count, default=3, help="how often each is measured (default 3)"
+            )
+            parser.add_argument(
+                "--connections",
+                type=numbers.count,
+                default=CONNECTIONS,
+                help=f"handshakes a round (default {CONNECTIONS})",
+            )
+            parser.add_argument("--json", action="store_true", help="print JSON and no table")
+            asked = parser.parse_args(words)
             found = measured(asked.rounds, asked.connections)
             if asked.json:
                 print(json.dumps(found))
@@ -203,4 +226,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    interrupt.run(main)

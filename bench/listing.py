@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import trio
 
-from bench.signing import SECRET, Asks
+from bench import interrupt, numbers
+from bench.pool import SECRET, signer
+from bench.signing import Asks
 from gateway.actions.publish import Publications, outlook, renew_revocation_lists
 from gateway.actions.resources import Resources
 from gateway.domain.authority import Authority, AuthorityKind, AuthorityStatus
@@ -31,17 +31,21 @@ from signer.ceremony import Ceremony, first
 from signer.client import SignerClient
 from signer.contract.messages import Certificate
 from signer.keystore.softkey import SoftKeyStore, create, unlock
-from signer.supervisor import Ready
 
 ROWS: Final = 500  # in one unit of work
 ROUNDS: Final = 3
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.listing")
-    parser.add_argument("--entries", type=int, default=100_000)
-    entries: int = parser.parse_args().entries
+    parser = argparse.ArgumentParser(prog="python -m bench.listing", description=__doc__)
+    parser.add_argument(
+        "--entries",
+        type=numbers.count_or_none,
+        default=100_000,
+        help="revocations before the first list (default 100000)",
+    )
+    entries: int = parser.parse_args(arguments).entries
     print(f"{'':24} {'':8} {'':9} {'':6}   issuance beside it, ms")
     print(f"{f'a list of {entries}':24} {'seconds':>8} {'stall ms':>9} {'MB':>6}   {'p50':>6} {'p99':>6} {'max':>6}")
     with tempfile.TemporaryDirectory() as place:
@@ -49,13 +53,7 @@ def main() -> None:
         create(keys, SECRET)
         first(Ceremony(SoftKeyStore(keys, unlock(keys, SECRET)), now=int(time.time())), Path(place, "tls"), [])
         for workers in (1, 2):
-            command = [sys.executable, "-m", "signer", "serve", "--keys", str(keys), "--workers", str(workers)]
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as supervisor:
-                assert supervisor.stdin is not None
-                assert supervisor.stdout is not None
-                supervisor.stdin.write(SECRET + b"\n")
-                supervisor.stdin.flush()
-                ready = msgspec.json.decode(supervisor.stdout.readline(), type=Ready)
+            with signer(keys, "--workers", str(workers)) as ready:
                 trio.run(
                     listing,
                     Path(place, f"{workers}.db"),
@@ -64,14 +62,13 @@ def main() -> None:
                     entries,
                     restrict_keyboard_interrupt_to_checkpoints=True,
                 )
-                supervisor.stdin.close()
 
 
 async def listing(file: Path, sockets: list[str], workers: int, entries: int) -> None:
     """The rows for one number of workers: issuance alone, then beside lists."""
-    async with open_store(f"sqlite:///{file}") as store, open_signer(sockets, queue=4096) as signer:
+    async with open_store(f"sqlite:///{file}") as store, open_signer(sockets, queue=4096) as asking:
         await fill(store, entries)
-        resources = Resources(store, signer, lambda: catalogue.Catalogue(0, (), (), (), (), ()), now, os.urandom)
+        resources = Resources(store, asking, lambda: catalogue.Catalogue(0, (), (), (), (), ()), now, os.urandom)
         client = SignerClient(sockets)
         async with trio.open_nursery() as nursery:
             await nursery.start(client.run)
@@ -181,4 +178,4 @@ def authority() -> Authority:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import served
+from bench import interrupt, numbers, served
 from bench.figure import Effort, Figure
 from bench.load.process_tree import descendants, resident_bytes
 from bench.load.run import Plan, drivers
@@ -136,8 +136,10 @@ def _sample(names: dict[int, str], done: int) -> Sample:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print every process."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
-    parser.add_argument("--enrollments", type=int, default=QUICK, help=f"how many (default {QUICK}; P12: {FULL})")
-    parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument(
+        "--enrollments", type=numbers.count, default=QUICK, help=f"how many (default {QUICK}; P12: {FULL})"
+    )
+    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
     options = parser.parse_args(arguments)
     effort = Effort(clients=options.clients, say=lambda text: print(text, file=sys.stderr))
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as place, serving(Path(place, "data")) as at:
@@ -150,4 +152,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

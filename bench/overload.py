@@ -20,13 +20,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
-from bench import cores
+from bench import cores, interrupt, numbers
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
 from bench.load import rest
@@ -158,14 +158,20 @@ def _figure(row: Row, connections: int) -> Figure:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each row is measured (default 10)")
-    parser.add_argument("--connections", type=int, default=1000, help="kept connections of the open loop (1000)")
-    parser.add_argument("--closed", type=int, default=32, help="kept connections of the closed loop (32)")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/overload.json"), help="where the figures go")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=10.0, help="how long each row is measured (default 10)"
+    )
+    parser.add_argument(
+        "--connections", type=numbers.count, default=1000, help="kept connections of the open loop (1000)"
+    )
+    parser.add_argument("--closed", type=numbers.count, default=32, help="kept connections of the closed loop (32)")
+    parser.add_argument(
+        "--json", type=numbers.result, default="bench-results/overload.json", help="where the figures go"
+    )
+    options = parser.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
     # What is started inherits the core; the driver then moves to the others.
     os.sched_setaffinity(0, cores[:1])
@@ -192,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -7,6 +7,7 @@ not happen here: a server, and more than about a twentieth of its core.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import json
@@ -18,10 +19,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from bench import cores, floors
+from bench import cores, floors, interrupt
 from bench.floors import Operations
 
 EVERY: Final = 0.12  # seconds from one round to the next; no multiple of the 100 ms in which hosts share processors out
@@ -156,15 +158,13 @@ class Beside:
 def beside(where: frozenset[int]) -> Iterator[Beside]:
     """A sampler on these cores, in a process of its own that no server's tree counts; ended on the way out."""
     command, root = [sys.executable, "-m", "bench.pace"], Path(__file__).parents[1]
-    with cores.on(where):
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
-    with process:
-        try:
-            sampler = Beside(process)
-            sampler.line()  # it is ready
-            yield sampler
-        finally:
-            process.kill()
+    start = partial(subprocess.Popen[str], command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+    with contextlib.ExitStack() as stack:
+        with cores.on(where):
+            process = stack.enter_context(interrupt.child(start, interrupt.killed))
+        sampler = Beside(process)
+        sampler.line()  # it is ready
+        yield sampler
 
 
 def first() -> str:
@@ -178,7 +178,17 @@ def first() -> str:
     return FIRST
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Say means on standard output until standard input ends."""
+    argparse.ArgumentParser(prog="python -m bench.pace", description=__doc__).parse_args(arguments)
+    try:
+        sample()
+    except BrokenPipeError:
+        # Whoever asked is gone, and with it the reader of the last line, which Python would try to write once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def sample() -> None:
     """Say the mean of the first round; then sample, and say means for each line of spans, and at the end for all."""
     rounds, priority = Rounds(), first()
     rounds.take()  # the first finds nothing prepared, and is no sample
@@ -211,8 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (BrokenPipeError, KeyboardInterrupt):
-        # Whoever asked is gone, and with it the reader of the last line, which Python would try to write once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    interrupt.run(main)

@@ -6,9 +6,10 @@ cost on an idle machine. In a gateway under load caches are colder and everythin
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from bench import floors
+from bench import floors, interrupt
 from bench.load import acme, scep
 from bench.load.requests import csr, elliptic
 from gateway.actions.asked import from_csr
@@ -141,8 +142,9 @@ def _pair() -> Pair:
     return Pair(Application("application", "bench", NOW), profile, authority, settings)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
+    argparse.ArgumentParser(prog="python -m bench.parsing", description=__doc__).parse_args(arguments)
     names = ("ours", "floor", "beside it")
     print(f"{'us CPU, the best of several rounds':38} " + " ".join(f"{each:>9}" for each in names))
     for row in (*requests(), *signatures(), *pki_messages(), *judgement()):
@@ -152,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from bench import interrupt
 from signer.calibration import Measured
 from signer.keystore.softkey import create
 from signer.supervisor import Ready
@@ -51,15 +52,32 @@ def pool(algorithm: str, *, softhsm: bool, workers: int) -> Iterator[Pool]:
         _run([*made, "--name", "issuing", "--subject", "CN=Bench CA", "--parent", "root"], environment)
         measured = _run(["calibrate", "--keys", str(keys), *pin, "--most", "1", "--seconds", "1"], environment)
         floor = msgspec.json.decode(measured.splitlines()[0], type=Measured)
-        command = [*_SIGNER, "serve", "--keys", str(keys), "--workers", str(workers), *pin]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as supervisor:
-            assert supervisor.stdin is not None
-            assert supervisor.stdout is not None
-            supervisor.stdin.write(SECRET + b"\n")
-            supervisor.stdin.flush()
-            ready = msgspec.json.decode(supervisor.stdout.readline(), type=Ready)
+        with signer(keys, "--workers", str(workers), *pin, environment=environment) as ready:
             yield Pool(ready.sockets, ready.workers, floor)
-            supervisor.stdin.close()
+
+
+@contextmanager
+def signer(keys: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Ready]:
+    """Workers that hold these keys, whose secret is `SECRET`, from when they are ready; ended on the way out."""
+    command = [*_SIGNER, "serve", "--keys", str(keys), *arguments]
+
+    def start() -> subprocess.Popen[bytes]:
+        started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        assert started.stdin is not None
+        started.stdin.write(SECRET + b"\n")
+        started.stdin.flush()
+        return started
+
+    with interrupt.child(start, _end) as supervisor:
+        assert supervisor.stdout is not None
+        yield msgspec.json.decode(supervisor.stdout.readline(), type=Ready)
+
+
+def _end(supervisor: subprocess.Popen[bytes]) -> None:
+    with supervisor:
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()  # it ends its workers, and then itself
+        supervisor.wait()  # with its output still open: it may only just be about to say that it is ready
 
 
 def part(ordered: list[float], share: float) -> float:

@@ -22,6 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import interrupt, numbers
 from bench.gateway import Quickstart, gateway
 from bench.load import acme, est, rest, scep
 from bench.load.conversation import Ask, Conversation
@@ -168,14 +169,21 @@ def roll(at: Quickstart, times: int) -> int:
     return done
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print what clients saw."""
     parser = argparse.ArgumentParser(prog="python -m bench.rolling", description=__doc__)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=4, help="of EST, of REST and of SCEP, each")
-    parser.add_argument("--pause", type=float, default=0.25, help="seconds between two enrollments of a client")
-    parser.add_argument("--times", type=int, default=3, help="how often SIGHUP is sent")
-    options = parser.parse_args()
+    parser.add_argument("--workers", type=numbers.count, default=2, help="of the gateway (default 2)")
+    parser.add_argument(
+        "--clients", type=numbers.count, default=4, help="of EST, REST, SCEP and ACME, each (default 4)"
+    )
+    parser.add_argument(
+        "--pause",
+        type=numbers.positive,
+        default=0.25,
+        help="seconds between two enrollments of a client (default 0.25)",
+    )
+    parser.add_argument("--times", type=numbers.count_or_none, default=3, help="how often SIGHUP is sent (default 3)")
+    options = parser.parse_args(arguments)
     with (
         closing(Responder()) as responder,
         gateway(responder.port, "--workers", str(options.workers)) as at,
@@ -209,4 +217,4 @@ def _print(seen: Seen, stored: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

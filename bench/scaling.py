@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench import cores
+from bench import cores, interrupt, numbers
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
 from bench.load.rest import Rest
@@ -155,12 +155,12 @@ def _serving(count: int, where: frozenset[int]) -> Iterator[Quickstart]:
         yield at
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the ratio, and what it was made of."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=6.0, help=f"{SHARE} times a window")
-    parser.add_argument("--clients", type=int, default=16, help="half as many as enroll")
-    options = parser.parse_args()
+    parser.add_argument("--seconds", type=numbers.positive, default=6.0, help=f"{SHARE} times a window (default 6)")
+    parser.add_argument("--clients", type=numbers.count, default=16, help="half as many as enroll (default 16)")
+    options = parser.parse_args(arguments)
     figures = measure(Effort(seconds=options.seconds, clients=options.clients, say=print))
     print(printed(figures))
     for each in figures:
@@ -169,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench import interrupt
 from bench.load.process_tree import cpu_seconds, descendants
 
 _PATIENCE: Final = 60.0  # seconds
@@ -45,26 +46,22 @@ def serving(data: Path, *arguments: str, environment: Mapping[str, str] | None =
     command = [sys.executable, "-m", "gateway", "serve", "--data", str(data), "--https", "127.0.0.1:0"]
     with tempfile.TemporaryFile("w+") as log:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--http", f"127.0.0.1:{port}", *arguments],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **(environment or {})},
-        )
-        try:
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [*command, "--http", f"127.0.0.1:{port}", *arguments],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+            )
+
+        with interrupt.child(start, interrupt.terminated) as process:
             if not _answered(process, port, began + _PATIENCE):
                 log.seek(0)
                 raise RuntimeError(f"the gateway did not start: {log.read()[-2000:]}")
             seconds = time.perf_counter() - began
             cpu = cpu_seconds(descendants(process.pid))
             yield Started(process.pid, data, f"http://127.0.0.1:{port}", seconds, cpu)
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _answered(process: subprocess.Popen[bytes], port: int, until: float) -> bool:

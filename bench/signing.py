@@ -7,14 +7,13 @@ CPU microseconds: of one process for the steps, of the gateway's process and the
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import itertools
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,6 +24,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from bench import interrupt
+from bench.pool import SECRET, signer
 from signer.ceremony import Ceremony, first
 from signer.client import SignerClient
 from signer.contract.messages import GeneralName, IssueCertificate, No, Proof, UnwrapKey, Verb
@@ -36,17 +37,16 @@ from signer.issuance.ticket import Tickets, claim_of
 from signer.journal.entry import ISSUED, PURPOSE, Signed
 from signer.journal.journal import Journal
 from signer.keystore.softkey import SoftKeyStore, create, unlock
-from signer.supervisor import Ready
 
-SECRET: Final = b"bench"
 ROUNDS: Final = 5
 ASKERS: Final = (1, 16, 64)
 _encode: Final = msgspec.msgpack.Encoder().encode
 _DER: Final = bytes.fromhex("308202003082018c") + bytes(508)  # as long as a certificate
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print both tables."""
+    argparse.ArgumentParser(prog="python -m bench.signing", description=__doc__).parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
         keys = Path(place, "keys")
         create(keys, SECRET)
@@ -102,13 +102,7 @@ def kept(journal: Journal, ask: IssueCertificate, together: int) -> None:
 
 def wire(keys: Path) -> None:
     """Asks to one worker by 1, 16 and 64 askers: empty ones (refused at the first look), then issuances."""
-    command = [sys.executable, "-m", "signer", "serve", "--keys", str(keys)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as supervisor:
-        assert supervisor.stdin is not None
-        assert supervisor.stdout is not None
-        supervisor.stdin.write(SECRET + b"\n")
-        supervisor.stdin.flush()
-        ready = msgspec.json.decode(supervisor.stdout.readline(), type=Ready)
+    with signer(keys) as ready:
         empty = UnwrapKey("issuing", b"", "pkcs1v15", 16)
         asks = Asks()
         awaited = partial(trio.run, restrict_keyboard_interrupt_to_checkpoints=True)
@@ -116,7 +110,6 @@ def wire(keys: Path) -> None:
         for name, make, count in (("empty", lambda: empty, 20000), ("certificate", asks.issue, 6000)):
             for askers in ASKERS:
                 awaited(through, ready.sockets, ready.workers[0], name, make, askers, count)
-        supervisor.stdin.close()
 
 
 async def through(paths: list[str], worker: int, name: str, make: Callable[[], Verb], askers: int, count: int) -> None:
@@ -192,4 +185,4 @@ def cpu(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from bench import interrupt, numbers
 from bench.figure import Effort, Figure
-from bench.fill import MILLION, filled
+from bench.fill import MILLION, filled, settings
 from bench.serving import Started, serving
+from gateway.serve.folder import require_complete
+from gateway.serve.refusal import CannotStart
 
 BUDGET: Final = 1.5  # seconds, P14
 
@@ -64,9 +66,14 @@ def _line(figure: Figure) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a new small store, and the folder that is given."""
     parser = argparse.ArgumentParser(prog="python -m bench.starting", description=__doc__)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="a folder of yours, beside a new small one")
-    parser.add_argument("--rounds", type=int, default=5, help="starts a row (default 5)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="a data folder of yours, beside a new small one")
+    parser.add_argument("--rounds", type=numbers.count, default=5, help="starts a row (default 5)")
     options = parser.parse_args(arguments)
+    if options.data is not None:
+        try:
+            require_complete(settings(options.data))
+        except CannotStart as refusal:
+            parser.error(f"argument --data: {refusal}")
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as place:
         data = Path(place, "data")
         with serving(data):
@@ -78,4 +85,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

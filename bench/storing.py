@@ -11,7 +11,7 @@ import resource
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import trio
 
+from bench import interrupt, numbers
 from gateway.domain.audit import AuditEvent
 from gateway.domain.certificate import Certificate
 from gateway.domain.request import CertificateRequest, ProofKind, Protocol, RequestStatus, San, SanType
@@ -43,12 +44,16 @@ class Cost:
         return f"{title:<58} {self.done / self.seconds:>9,.0f}/s {self.cpu / self.done * 1e6:>8.1f} us CPU"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="a store of your own, empty: postgresql://...; default: SQLite in a new folder")
-    parser.add_argument("--folder", help="where the SQLite file goes (the disk under test); default: the system's")
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m bench.storing", description=__doc__)
+    parser.add_argument(
+        "--url", type=_store, help="a store of your own, empty: postgresql://...; default: SQLite in a new folder"
+    )
+    parser.add_argument(
+        "--folder", type=numbers.folder, help="where the SQLite file goes (the disk under test); default: the system's"
+    )
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         print(f"store: {options.url or 'SQLite, WAL, synchronous=FULL'}; sqlite3 {sqlite3.sqlite_version}")
         for rows in (1, 16, 64):
@@ -60,6 +65,12 @@ def main() -> None:
         url = options.url or f"sqlite:///{folder}/store.db"
         # In the middle of the store's own work an interrupt would leave writers waiting for an answer that never comes.
         trio.run(measure, url, restrict_keyboard_interrupt_to_checkpoints=True)
+
+
+def _store(text: str) -> str:
+    if text.partition(":")[0] not in ("postgresql", "postgres", "sqlite"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not postgresql://... or sqlite:///path")
+    return text
 
 
 async def measure(url: str) -> None:
@@ -240,4 +251,4 @@ def _bare(connection: sqlite3.Connection, number: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

@@ -20,14 +20,15 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from bench import interrupt, numbers
 from bench.gateway import Quickstart, gateway
 from bench.load import rest, scep, storm
 from bench.load.open_loop import Connections
@@ -155,14 +156,18 @@ def _slow_body(request: bytes) -> bytes:
 def measured(at: Quickstart, kept: Connections, rate: float, seconds: float, name: str, what: Storm | None) -> Row:
     """One row."""
     requests = rest.prepared(at.rest, at.token, at.application, at.profile, 300)
-    raging = None if what is None else Raging(what)
-    pids = descendants(at.pid)
-    before, began = cpu_seconds(pids), time.perf_counter()
-    with Newcomers(at) as newcomers:
-        came = kept.run(requests, rate=rate, seconds=seconds, warm_up=3.0)
-    took = time.perf_counter() - began
-    cpu = (cpu_seconds(pids) - before) / took
-    storm_came = Came() if raging is None else raging.end()
+    with ExitStack() as stack:
+        raging = None
+        if what is not None:
+            raging = stack.enter_context(interrupt.child(partial(Raging, what), Raging.kill))
+            time.sleep(1.0)
+        pids = descendants(at.pid)
+        before, began = cpu_seconds(pids), time.perf_counter()
+        with Newcomers(at) as newcomers:
+            came = kept.run(requests, rate=rate, seconds=seconds, warm_up=3.0)
+        took = time.perf_counter() - began
+        cpu = (cpu_seconds(pids) - before) / took
+        storm_came = Came() if raging is None else raging.end()
     completed = sum(count for status, count in came.statuses.items() if status < 300)
     refused = came.statuses.total() - completed - came.statuses[503]
     told = sum(count for status, count in storm_came.answers.items() if status in {429, 503})
@@ -192,7 +197,6 @@ class Raging:
         target = partial(_rage, what, self._ending.is_set, self._came.put)
         self._process = multiprocessing.Process(target=target, daemon=True)
         self._process.start()
-        time.sleep(1.0)
 
     def end(self) -> Came:
         """End it, and hear what came of it."""
@@ -200,6 +204,11 @@ class Raging:
         came = self._came.get()
         self._process.join()
         return came
+
+    def kill(self) -> None:
+        """End it where it has not ended: nobody wants to hear of it."""
+        self._process.kill()
+        self._process.join()
 
 
 def _rage(what: Storm, ended: Callable[[], bool], tell: Callable[[Came], None]) -> None:
@@ -236,14 +245,18 @@ def _rows(at: Quickstart, share: float, seconds: float, wanted: Callable[[str], 
     return rows
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.storms", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long each row is measured (default 8)")
-    parser.add_argument("--share", type=float, default=0.4, help="what the honest offer, of the capacity (0.4)")
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=8.0, help="how long each row is measured (default 8)"
+    )
+    parser.add_argument(
+        "--share", type=numbers.positive, default=0.4, help="what the honest offer, of the capacity (0.4)"
+    )
     parser.add_argument("--only", default="", help="the storms whose names contain this")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/storms.json"), help="where the figures go")
-    options = parser.parse_args()
+    parser.add_argument("--json", type=numbers.result, default="bench-results/storms.json", help="where the figures go")
+    options = parser.parse_args(arguments)
     os.environ["MUSTER_LIMITS_CONNECTIONS"] = str(PLACES)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:1])
@@ -255,4 +268,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    interrupt.run(main)

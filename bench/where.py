@@ -22,8 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench import cores, floors, probe
-from bench.enrollments import WORKS, Place, Work, place
+from bench import cores, floors, interrupt, numbers, probe
+from bench.enrollments import NUMBERS, WORKS, Place, Work, place
 from bench.load.process_tree import descendants
 from bench.load.run import Plan, drivers
 from bench.table import machine
@@ -124,19 +124,33 @@ def printed(stacks: Sequence[Stack]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what `bench report` draws."""
     parser = argparse.ArgumentParser(prog="python -m bench.where", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long each bar is measured (default 6)")
-    parser.add_argument("--clients", type=int, default=16, help="closed-loop clients (default 16)")
-    parser.add_argument("--only", action="append", metavar="P5", default=[], help="only this number; may be repeated")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/where.json"), help="where the figures go")
+    parser.add_argument(
+        "--seconds", type=numbers.positive, default=6.0, help="how long each bar is measured (default 6)"
+    )
+    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument(
+        "--only",
+        type=numbers.one_of(NUMBERS),
+        action="append",
+        metavar="P5",
+        default=[],
+        help="only this number; may be repeated",
+    )
+    parser.add_argument(
+        "--json",
+        type=numbers.result,
+        metavar="FILE",
+        help="where the figures go (default bench-results/where.json, where-only.json)",
+    )
     options = parser.parse_args(arguments)
+    file = numbers.destination(parser, options, "where")
     about = machine()
     stacks = measure(options.seconds, options.clients, options.only)
     print(printed(stacks))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     content = {"machine": about, "stacks": [asdict(each) for each in stacks]}
-    options.json.write_text(json.dumps(content, indent=2) + "\n")
+    file.write_text(json.dumps(content, indent=2) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

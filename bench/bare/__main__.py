@@ -6,10 +6,11 @@ file, DER: clients may show certificates that it issued.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import gc
 import socket
-import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import orjson
 import trio
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from bench import interrupt, numbers
 from bench.bare.acme import Acme, Answer
 from bench.bare.issuer import Issuer, der, serial
 from bench.bare.ledger import Ledger
@@ -98,6 +100,19 @@ async def serve(folder: Path, http01_port: int, authority: Path) -> None:
         print(port, flush=True)
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.bare", description=__doc__)
+    parser.add_argument("folder", type=numbers.folder, metavar="FOLDER", help="where its certificate and table go")
+    parser.add_argument("port", type=numbers.count, metavar="PORT", help="of who answers http-01")
+    parser.add_argument(
+        "authority", type=Path, metavar="AUTHORITY", help="a certificate, DER; of the clients that have one"
+    )
+    options = parser.parse_args(arguments)
+    if not options.authority.is_file():
+        parser.error(f"argument AUTHORITY: {options.authority} is no file")
+    trio.run(serve, options.folder, options.port, options.authority, restrict_keyboard_interrupt_to_checkpoints=True)
+
+
 if __name__ == "__main__":
-    words = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    trio.run(serve, *words, restrict_keyboard_interrupt_to_checkpoints=True)
+    interrupt.run(main)

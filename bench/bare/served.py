@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench import interrupt
 from bench.load.acme import Acme
 from bench.load.est import Est
 from bench.load.responder import Responder
@@ -56,9 +58,7 @@ def served(responder: Responder, authority: bytes) -> Iterator[Served]:
         trusted.write_bytes(authority)
         command = [sys.executable, "-m", "bench.bare", folder, str(responder.port), str(trusted)]
         root = Path(__file__).parents[2]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        start = partial(subprocess.Popen[str], command, stdout=subprocess.PIPE, text=True, cwd=root)
+        with interrupt.child(start, interrupt.killed) as process:
             assert process.stdout is not None
-            try:
-                yield Served(process.pid, f"https://127.0.0.1:{int(process.stdout.readline())}", responder)
-            finally:
-                process.kill()
+            yield Served(process.pid, f"https://127.0.0.1:{int(process.stdout.readline())}", responder)
