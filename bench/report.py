@@ -16,14 +16,17 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from matplotlib.figure import Figure as Drawing
 
-from bench.curves import Point
+from bench import interrupt, numbers
+from bench.curves import CURVES, Point
 from bench.drawing import Bar, Line, Panel, curves, save, stacks
+from bench.enrollments import NUMBERS
 from bench.figure import Figure
 from bench.table import missed
 from bench.where import PARTS, Stack
@@ -189,7 +192,7 @@ def tables(results: Path) -> tuple[dict[str, str], dict[str, Drawing]]:
     table, points, bars = _table(results), _points(results), _bars(results)
     found: dict[str, str] = {}
     if table is not None:
-        machine, figures = table
+        machine, figures, _ = table
         found |= {"machine": about(machine), "budgets": budgets(figures)}
     if bars:
         found["where"] = parts(bars)
@@ -205,23 +208,52 @@ def tables(results: Path) -> tuple[dict[str, str], dict[str, Drawing]]:
     return found, drawn
 
 
-def _table(results: Path) -> tuple[About, list[Figure]] | None:
-    content = _read(results / "bench.json")
-    if content is None:
-        return None
+def require_whole(results: Path) -> None:
+    """Raises Missing where a file in `results` has a part only of what the page shows; without a file it stays."""
+    table, points, bars = _table(results), _points(results), _bars(results)
+    if table is not None:
+        _, figures, trouble = table
+        _require(results / "bench.json", numbers.PLAN, {each.number for each in figures}, "python -m bench")
+        if trouble:
+            raise Missing(f"{results / 'bench.json'}: this could not run: {'; '.join(trouble)}")
+    if points:
+        _require(results / "curves.json", CURVES, {each.curve for each in points}, "python -m bench.curves")
+    if bars:
+        _require(results / "where.json", NUMBERS, {each.number for each in bars}, "python -m bench.where")
+
+
+def _require(path: Path, wanted: Sequence[str], there: Collection[str], command: str) -> None:
+    if left := [each for each in wanted if each not in there]:
+        raise Missing(f"{path} is a part of the table, without {', '.join(left)}: run {command} without --only")
+
+
+def _table(results: Path) -> tuple[About, list[Figure], list[str]] | None:
     known = set(Figure.__slots__)
-    rows = [{name: value for name, value in row.items() if name in known} for row in content["figures"]]
-    return content["machine"], [Figure(**{**row, "figure": _nan(row["figure"])}) for row in rows]
+    with _reading(path := results / "bench.json"):
+        if (content := _read(path)) is None:
+            return None
+        rows = [{name: value for name, value in row.items() if name in known} for row in content["figures"]]
+        figures = [Figure(**{**row, "figure": _nan(row["figure"])}) for row in rows]
+        return dict(content["machine"]), figures, list(content.get("trouble", ()))
 
 
 def _points(results: Path) -> list[Point]:
-    content = _read(results / "curves.json")
-    return [] if content is None else [Point(**each) for each in content["points"]]
+    with _reading(path := results / "curves.json"):
+        return [Point(**each) for each in (_read(path) or {"points": ()})["points"]]
 
 
 def _bars(results: Path) -> list[Stack]:
-    content = _read(results / "where.json")
-    return [] if content is None else [Stack(**each) for each in content["stacks"]]
+    with _reading(path := results / "where.json"):
+        return [Stack(**each) for each in (_read(path) or {"stacks": ()})["stacks"]]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise Missing(f"{path} is not what a bench writes: {told}") from None
 
 
 def _read(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - JSON: what a reader makes of it is typed
@@ -258,10 +290,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         found, drawn = tables(options.results)
+        if options.docs:
+            require_whole(options.results)
+            page = filled_in(PAGE.read_text(), found)
         for name, drawing in drawn.items():
             print(*save(drawing, options.results / name))
         if options.docs:
-            PAGE.write_text(filled_in(PAGE.read_text(), found))
+            PAGE.write_text(page)
             for name, drawing in drawn.items():
                 save(drawing, PICTURES / name, png=False)
             print(PAGE, f"{PICTURES}/")
@@ -272,4 +307,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupt.run(main)

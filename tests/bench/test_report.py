@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from bench import report
 from bench.curves import Point
 from bench.drawing import save
 from bench.figure import Figure
+from bench.numbers import PLAN
 from bench.report import Missing, budgets, filled_in, tables
 from bench.where import PARTS, Stack
 
@@ -107,3 +110,75 @@ def test_without_figures_there_is_one_sentence(tmp_path: Path):
     (tmp_path / "bench.json").write_text("{")
     with pytest.raises(Missing, match="no JSON"):
         tables(tmp_path)
+
+
+def bench_json(results: Path, wanted: Sequence[str], trouble: Sequence[str] = ()) -> None:
+    rows = [asdict(Figure(number, "work", 1.0)) for number in wanted]
+    content = {"machine": {"cores": 2}, "figures": rows, "trouble": list(trouble)}
+    (results / "bench.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page of the docs with all the places, and a folder for its pictures."""
+    copied = tmp_path / "performance.md"
+    copied.write_text(report.PAGE.read_text())
+    monkeypatch.setattr(report, "PAGE", copied)
+    monkeypatch.setattr(report, "PICTURES", tmp_path / "performance")
+    return copied
+
+
+def test_a_page_is_never_filled_from_a_part_of_a_table(results: Path, page: Path, capsys: pytest.CaptureFixture[str]):
+    whole = page.read_text()
+
+    def refusal() -> str:
+        assert report.main(["--docs", "--results", str(results)]) == 1
+        assert page.read_text() == whole
+        return capsys.readouterr().err
+
+    bench_json(results, ["P5"])
+    assert "bench.json is a part of the table, without P1, P2, P3, P4, P6," in refusal()
+    bench_json(results, PLAN, ["bench.handshake: OSError: no room"])
+    assert "bench.json: this could not run: bench.handshake: OSError: no room" in refusal()
+    bench_json(results, PLAN)
+    assert "where.json is a part of the table, without P2, P3, P4, P6, P7, P8, P9: " in refusal()
+    (results / "where.json").unlink()
+    kept = [asdict(each) for each in POINTS if each.curve != "workers"]
+    (results / "curves.json").write_text(json.dumps({"machine": {}, "points": kept}))
+    assert "curves.json is a part of the table, without workers: " in refusal()
+
+
+def test_a_page_is_filled_from_a_whole_table_and_keeps_the_tables_of_files_that_are_not_there(
+    results: Path, page: Path
+):
+    (results / "where.json").unlink()
+    (results / "curves.json").unlink()
+    before = page.read_text()
+    bench_json(results, PLAN)
+    assert report.main(["--docs", "--results", str(results)]) == 0
+    filled = page.read_text()
+    assert "| P16 | work | 1.00 ms CPU |" in filled
+    after = "<!-- /figures: budgets -->"
+    assert filled.partition(after)[2] == before.partition(after)[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("bench.json", {"figures": []}, "it has no 'machine'"),
+        ("bench.json", {"machine": {}}, "it has no 'figures'"),
+        ("bench.json", {"machine": {}, "figures": [{"figure": 1.0}]}, "missing 2 required positional arguments"),
+        ("bench.json", [], "list indices"),
+        ("curves.json", {"machine": {}}, "it has no 'points'"),
+        ("where.json", {"stacks": [{"colour": "red"}]}, "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_a_file_that_no_bench_wrote_is_told_in_one_sentence(
+    results: Path, capsys: pytest.CaptureFixture[str], name: str, content: object, told: str
+):
+    (results / name).write_text(json.dumps(content))
+    assert report.main(["--results", str(results)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"bench report: {results / name} is not what a bench writes: ")
+    assert told in said
+    assert len(said.splitlines()) == 1
