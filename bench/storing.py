@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import resource
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +27,7 @@ from gateway.domain.certificate import Certificate
 from gateway.domain.request import CertificateRequest, ProofKind, Protocol, RequestStatus, San, SanType
 from gateway.store import certificates, issuance
 from gateway.store.migrate import current, statements
-from gateway.store.unit import Store, Unit, open_store
+from gateway.store.unit import Store, StoreError, Unit, open_store
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECONDS = 2.0
@@ -44,8 +46,8 @@ class Cost:
         return f"{title:<58} {self.done / self.seconds:>9,.0f}/s {self.cpu / self.done * 1e6:>8.1f} us CPU"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 1, with a sentence, where the store cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m bench.storing", description=__doc__)
     parser.add_argument(
         "--url", type=_store, help="a store of your own, empty: postgresql://...; default: SQLite in a new folder"
@@ -64,11 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         url = options.url or f"sqlite:///{folder}/store.db"
         # In the middle of the store's own work an interrupt would leave writers waiting for an answer that never comes.
-        trio.run(measure, url, restrict_keyboard_interrupt_to_checkpoints=True)
+        try:
+            trio.run(measure, url, restrict_keyboard_interrupt_to_checkpoints=True)
+        except StoreError as trouble:
+            print(f"bench storing: {trouble}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def _store(text: str) -> str:
-    if text.partition(":")[0] not in ("postgresql", "postgres", "sqlite"):
+    if not re.match("postgres(ql)?:|sqlite:///.", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not postgresql://... or sqlite:///path")
     return text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import pytest
 
 import bench
 from bench import __main__ as table
-from bench import numbers, where
+from bench import numbers, storing, where
 from bench.figure import Effort, Figure
 
 MAIN = dict[str, Callable[[Sequence[str]], object]]()
@@ -22,6 +23,12 @@ for name in sorted(table.details()):
     package = (Path(bench.__path__[0]) / name).is_dir()
     MAIN[name] = import_module(f"bench.{name}.__main__" if package else f"bench.{name}").main
 OURS = sorted(MAIN.keys() - {"load"})
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a bench would write its figures by itself."""
+    monkeypatch.chdir(tmp_path)
 
 
 def refused(main: Callable[[Sequence[str]], object], words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -95,6 +102,7 @@ def test_a_bench_refuses_an_option_that_it_does_not_know(name: str, capsys: pyte
         "starting --rounds 0",
         "storing --folder /nope",
         "storing --url bogus://x",
+        "storing --url sqlite://x",
         "storms --share 0",
         "where --only P99",
         "where --seconds 0",
@@ -116,6 +124,18 @@ def test_filling_refuses_counts_below_nothing(capsys: pytest.CaptureFixture[str]
         assert f"argument {option}: '-1'" in refused(
             MAIN["fill"], ["--data", str(tmp_path / "data"), option, "-1"], capsys
         )
+
+
+def test_a_store_that_cannot_be_reached_is_told_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(storing, "SECONDS", 0.01)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and nobody listens there
+        port = bound.getsockname()[1]
+        assert storing.main(["--url", f"postgresql://127.0.0.1:{port}/none"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("bench storing: the store cannot be reached: ")
 
 
 def test_the_bare_program_asks_for_what_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path):
