@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from bench import interrupt, numbers
+from bench import chosen, interrupt, values
 from bench.figure import Effort, Figure, Measure
 from bench.table import machine, printed, write
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     parser = _parser(known)
     options = parser.parse_args(words)
-    file = numbers.destination(parser, options, "bench")
+    file = chosen.destination(parser, options, "bench")
     effort = Effort(options.seconds, options.clients, options.full, _progress)
     about = machine()
     figures, trouble = composed(effort, options.only)
@@ -148,12 +148,12 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=4.0, help="how long each row is measured (default 4)"
+        "--seconds", type=values.positive, default=4.0, help="how long each row is measured (default 4)"
     )
-    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument("--clients", type=values.count, default=16, help="closed-loop clients (default 16)")
     parser.add_argument(
         "--only",
-        type=numbers.one_of(numbers.PLAN),
+        type=chosen.one_of(chosen.PLAN),
         action="append",
         metavar="P5",
         default=[],
@@ -162,7 +162,7 @@ def _parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("--full", action="store_true", help="the long ones at their full length")
     parser.add_argument(
         "--json",
-        type=numbers.result,
+        type=values.writable_file,
         metavar="FILE",
         help="where the figures go (default bench-results/bench.json; bench-only.json with --only)",
     )

@@ -19,7 +19,7 @@ from typing import Final
 
 import trio
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.pool import Pool, part, pool
 from bench.signing import Asks, cpu
 from signer.client import Busy, SignerClient
@@ -148,11 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.batching", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=1.5, help="how long each row is measured (default 1.5)"
+        "--seconds", type=values.positive, default=1.5, help="how long each row is measured (default 1.5)"
     )
-    parser.add_argument("--workers", type=numbers.count, default=1, help="processes that sign (default 1)")
+    parser.add_argument("--workers", type=values.count, default=1, help="processes that sign (default 1)")
     parser.add_argument(
-        "--json", type=numbers.result, default="bench-results/batching.json", help="where the figures go"
+        "--json", type=values.writable_file, default="bench-results/batching.json", help="where the figures go"
     )
     options = parser.parse_args(arguments)
     names = f"{'us gw':>8} {'us wrk':>8} {'mean':>6} {'max':>5} {'a second':>8} {'floor':>6}"

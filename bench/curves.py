@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import cores, interrupt, numbers, served
+from bench import cores, interrupt, served, values
 from bench.enrollments import place
 from bench.fill import fill
 from bench.load.arrivals import Closed, Open
@@ -123,17 +123,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for; points of other curves that the file has stay in it."""
     parser = argparse.ArgumentParser(prog="python -m bench.curves", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=5.0, help="how long each point is measured (default 5)"
+        "--seconds", type=values.positive, default=5.0, help="how long each point is measured (default 5)"
     )
     parser.add_argument("--only", action="append", choices=CURVES, default=[], help="this curve; may be repeated")
     parser.add_argument(
         "--certificates",
-        type=numbers.count_or_none,
+        type=values.count_or_none,
         default=100_000,
         metavar="N",
         help="how far the store grows (default 100000)",
     )
-    parser.add_argument("--json", type=numbers.result, default="bench-results/curves.json", help="where the figures go")
+    parser.add_argument(
+        "--json", type=values.writable_file, default="bench-results/curves.json", help="where the figures go"
+    )
     options = parser.parse_args(arguments)
     about = machine()
     measured: dict[str, Callable[[], list[Point]]] = {

@@ -24,7 +24,7 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bench import floors, interrupt, numbers
+from bench import floors, interrupt, values
 from bench.inside import URLS, Inside, inside
 from bench.load import acme, ocsp, scep
 from bench.load.requests import csr, elliptic, name
@@ -293,7 +293,7 @@ async def table(count: int, only: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.doors", description=__doc__)
-    parser.add_argument("--count", type=numbers.count, default=20, help="requests a batch (default 20)")
+    parser.add_argument("--count", type=values.count, default=20, help="requests a batch (default 20)")
     parser.add_argument("--only", default="", metavar="EST", help="only rows with this word")
     options = parser.parse_args(arguments)
     trio.run(table, options.count, options.only, restrict_keyboard_interrupt_to_checkpoints=True)

@@ -21,7 +21,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bench import cores, floors, interrupt, numbers, pace
+from bench import chosen, cores, floors, interrupt, pace, values
 from bench.bare.served import Served, served
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
@@ -294,12 +294,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print these rows alone; 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m bench.enrollments", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=4.0, help="how long each row is measured (default 4)"
+        "--seconds", type=values.positive, default=4.0, help="how long each row is measured (default 4)"
     )
-    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument("--clients", type=values.count, default=16, help="closed-loop clients (default 16)")
     parser.add_argument(
         "--only",
-        type=numbers.one_of(NUMBERS),
+        type=chosen.one_of(NUMBERS),
         action="append",
         metavar="P5",
         default=[],

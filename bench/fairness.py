@@ -22,7 +22,7 @@ from typing import Final
 
 import trio
 
-from bench import cores, interrupt, numbers
+from bench import cores, interrupt, values
 from bench.pool import Pool, part, pool
 from bench.signing import Asks
 from signer.client import Busy, SignerClient
@@ -178,17 +178,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=3.0, help="how long each is measured in a round (default 3)"
+        "--seconds", type=values.positive, default=3.0, help="how long each is measured in a round (default 3)"
     )
-    parser.add_argument("--rounds", type=numbers.count, default=10, help="how often (default 10)")
+    parser.add_argument("--rounds", type=values.count, default=10, help="how often (default 10)")
     parser.add_argument(
         "--key", choices=tuple(GENERATORS), default="RSA_4096", help="the authority's (default RSA_4096)"
     )
     parser.add_argument(
-        "--workers", type=numbers.count, default=1, help="processes that sign; this driver wants a core, too"
+        "--workers", type=values.count, default=1, help="processes that sign; this driver wants a core, too"
     )
     parser.add_argument(
-        "--json", type=numbers.result, default="bench-results/fairness.json", help="where the figures go"
+        "--json", type=values.writable_file, default="bench-results/fairness.json", help="where the figures go"
     )
     options = parser.parse_args(arguments)
     halves = cores.halves()

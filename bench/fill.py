@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.population import Population, mould
 from bench.serving import serving
 from gateway.domain.request import RequestStatus
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--certificates", type=numbers.count_or_none, default=MILLION, metavar="N", help="how many (default 1000000)"
+        "--certificates", type=values.count_or_none, default=MILLION, metavar="N", help="how many (default 1000000)"
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the data folder; made if missing")
     parser.add_argument("--store-url", default="", metavar="URL", help="postgresql://...; default: as the folder says")
     parser.add_argument(
         "--revoked-each",
-        type=numbers.count_or_none,
+        type=values.count_or_none,
         default=REVOKED_EACH,
         metavar="N",
         help="one in N is revoked (default 100; 0: none)",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench import interrupt, numbers, served
+from bench import interrupt, served, values
 from bench.figure import Effort, Figure
 from bench.fill import MILLION, Line, fill, filled
 from bench.load.fleet import Fleet
@@ -100,10 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.filled", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="a folder of `bench fill`; made full if it is not")
     parser.add_argument(
-        "--certificates", type=numbers.count_or_none, default=QUICK, help=f"how many it is to hold (default {QUICK})"
+        "--certificates", type=values.count_or_none, default=QUICK, help=f"how many it is to hold (default {QUICK})"
     )
-    parser.add_argument("--seconds", type=numbers.positive, default=8.0, help="seconds a round (default 8)")
-    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument("--seconds", type=values.positive, default=8.0, help="seconds a round (default 8)")
+    parser.add_argument("--clients", type=values.count, default=16, help="closed-loop clients (default 16)")
     options = parser.parse_args(arguments)
     effort = Effort(options.seconds * 2, options.clients, say=lambda text: print(text, file=sys.stderr))
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as place:

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bench import cores, interrupt, numbers, pace
+from bench import cores, interrupt, pace, values
 from bench.figure import Effort, Figure
 from bench.load.fixed import Fixed
 from bench.load.run import Plan, drivers
@@ -214,10 +214,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.front", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=2.0, help="how long each measurement takes (default 2)"
+        "--seconds", type=values.positive, default=2.0, help="how long each measurement takes (default 2)"
     )
-    parser.add_argument("--rounds", type=numbers.count, default=3, help="measurements of each, in turn (default 3)")
-    parser.add_argument("--json", type=numbers.result, default="bench-results/front.json", help="where the figures go")
+    parser.add_argument("--rounds", type=values.count, default=3, help="measurements of each, in turn (default 3)")
+    parser.add_argument(
+        "--json", type=values.writable_file, default="bench-results/front.json", help="where the figures go"
+    )
     parser.add_argument("--serve", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve is not None:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.types import Receive, Scope, Send
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.figure import Effort, Figure
 from bench.load.process_tree import cpu_seconds
 from gateway.serve.listener import Door, listen
@@ -205,12 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             connect(Path(folder), int(port), int(connections))
         case _:
             parser = argparse.ArgumentParser(prog="python -m bench.handshake", description=__doc__)
-            parser.add_argument(
-                "--rounds", type=numbers.count, default=3, help="how often each is measured (default 3)"
-            )
+            parser.add_argument("--rounds", type=values.count, default=3, help="how often each is measured (default 3)")
             parser.add_argument(
                 "--connections",
-                type=numbers.count,
+                type=values.count,
                 default=CONNECTIONS,
                 help=f"handshakes a round (default {CONNECTIONS})",
             )

@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.pool import SECRET, signer
 from bench.signing import Asks
 from gateway.actions.publish import Publications, outlook, renew_revocation_lists
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.listing", description=__doc__)
     parser.add_argument(
         "--entries",
-        type=numbers.count_or_none,
+        type=values.count_or_none,
         default=100_000,
         help="revocations before the first list (default 100000)",
     )

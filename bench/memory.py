@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import interrupt, numbers, served
+from bench import interrupt, served, values
 from bench.figure import Effort, Figure
 from bench.load.process_tree import descendants, resident_bytes
 from bench.load.run import Plan, drivers
@@ -137,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print every process."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     parser.add_argument(
-        "--enrollments", type=numbers.count, default=QUICK, help=f"how many (default {QUICK}; P12: {FULL})"
+        "--enrollments", type=values.count, default=QUICK, help=f"how many (default {QUICK}; P12: {FULL})"
     )
-    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument("--clients", type=values.count, default=16, help="closed-loop clients (default 16)")
     options = parser.parse_args(arguments)
     effort = Effort(clients=options.clients, say=lambda text: print(text, file=sys.stderr))
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as place, serving(Path(place, "data")) as at:

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Final
 
-from bench import cores, interrupt, numbers
+from bench import cores, interrupt, values
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
 from bench.load import rest
@@ -162,14 +162,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=10.0, help="how long each row is measured (default 10)"
+        "--seconds", type=values.positive, default=10.0, help="how long each row is measured (default 10)"
     )
     parser.add_argument(
-        "--connections", type=numbers.count, default=1000, help="kept connections of the open loop (1000)"
+        "--connections", type=values.count, default=1000, help="kept connections of the open loop (1000)"
     )
-    parser.add_argument("--closed", type=numbers.count, default=32, help="kept connections of the closed loop (32)")
+    parser.add_argument("--closed", type=values.count, default=32, help="kept connections of the closed loop (32)")
     parser.add_argument(
-        "--json", type=numbers.result, default="bench-results/overload.json", help="where the figures go"
+        "--json", type=values.writable_file, default="bench-results/overload.json", help="where the figures go"
     )
     options = parser.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))

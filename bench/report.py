@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 from matplotlib.figure import Figure as Drawing
 
-from bench import interrupt, numbers
+from bench import chosen, interrupt
 from bench.curves import CURVES, Point
 from bench.drawing import Bar, Line, Panel, curves, save, stacks
 from bench.enrollments import NUMBERS
@@ -213,7 +213,7 @@ def require_whole(results: Path) -> None:
     table, points, bars = _table(results), _points(results), _bars(results)
     if table is not None:
         _, figures, trouble = table
-        _require(results / "bench.json", numbers.PLAN, {each.number for each in figures}, "python -m bench")
+        _require(results / "bench.json", chosen.PLAN, {each.number for each in figures}, "python -m bench")
         if trouble:
             raise Missing(f"{results / 'bench.json'}: this could not run: {'; '.join(trouble)}")
     if points:

@@ -22,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.gateway import Quickstart, gateway
 from bench.load import acme, est, rest, scep
 from bench.load.conversation import Ask, Conversation
@@ -172,17 +172,15 @@ def roll(at: Quickstart, times: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what clients saw."""
     parser = argparse.ArgumentParser(prog="python -m bench.rolling", description=__doc__)
-    parser.add_argument("--workers", type=numbers.count, default=2, help="of the gateway (default 2)")
-    parser.add_argument(
-        "--clients", type=numbers.count, default=4, help="of EST, REST, SCEP and ACME, each (default 4)"
-    )
+    parser.add_argument("--workers", type=values.count, default=2, help="of the gateway (default 2)")
+    parser.add_argument("--clients", type=values.count, default=4, help="of EST, REST, SCEP and ACME, each (default 4)")
     parser.add_argument(
         "--pause",
-        type=numbers.positive,
+        type=values.positive,
         default=0.25,
         help="seconds between two enrollments of a client (default 0.25)",
     )
-    parser.add_argument("--times", type=numbers.count_or_none, default=3, help="how often SIGHUP is sent (default 3)")
+    parser.add_argument("--times", type=values.count_or_none, default=3, help="how often SIGHUP is sent (default 3)")
     options = parser.parse_args(arguments)
     with (
         closing(Responder()) as responder,

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench import cores, interrupt, numbers
+from bench import cores, interrupt, values
 from bench.figure import Effort, Figure
 from bench.gateway import Quickstart, gateway
 from bench.load.rest import Rest
@@ -158,8 +158,8 @@ def _serving(count: int, where: frozenset[int]) -> Iterator[Quickstart]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the ratio, and what it was made of."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
-    parser.add_argument("--seconds", type=numbers.positive, default=6.0, help=f"{SHARE} times a window (default 6)")
-    parser.add_argument("--clients", type=numbers.count, default=16, help="half as many as enroll (default 16)")
+    parser.add_argument("--seconds", type=values.positive, default=6.0, help=f"{SHARE} times a window (default 6)")
+    parser.add_argument("--clients", type=values.count, default=16, help="half as many as enroll (default 16)")
     options = parser.parse_args(arguments)
     figures = measure(Effort(seconds=options.seconds, clients=options.clients, say=print))
     print(printed(figures))

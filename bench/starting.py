@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.figure import Effort, Figure
 from bench.fill import MILLION, filled, settings
 from bench.serving import Started, serving
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a new small store, and the folder that is given."""
     parser = argparse.ArgumentParser(prog="python -m bench.starting", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="a data folder of yours, beside a new small one")
-    parser.add_argument("--rounds", type=numbers.count, default=5, help="starts a row (default 5)")
+    parser.add_argument("--rounds", type=values.count, default=5, help="starts a row (default 5)")
     options = parser.parse_args(arguments)
     if options.data is not None:
         try:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import trio
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from gateway.domain.audit import AuditEvent
 from gateway.domain.certificate import Certificate
 from gateway.domain.request import CertificateRequest, ProofKind, Protocol, RequestStatus, San, SanType
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--url", type=_store, help="a store of your own, empty: postgresql://...; default: SQLite in a new folder"
     )
     parser.add_argument(
-        "--folder", type=numbers.folder, help="where the SQLite file goes (the disk under test); default: the system's"
+        "--folder",
+        type=values.folder,
+        help="where the SQLite file goes (the disk under test); default: the system's",
     )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -28,7 +28,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.gateway import Quickstart, gateway
 from bench.load import rest, scep, storm
 from bench.load.open_loop import Connections
@@ -249,13 +249,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and keep it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.storms", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=8.0, help="how long each row is measured (default 8)"
+        "--seconds", type=values.positive, default=8.0, help="how long each row is measured (default 8)"
     )
     parser.add_argument(
-        "--share", type=numbers.positive, default=0.4, help="what the honest offer, of the capacity (0.4)"
+        "--share", type=values.positive, default=0.4, help="what the honest offer, of the capacity (0.4)"
     )
     parser.add_argument("--only", default="", help="the storms whose names contain this")
-    parser.add_argument("--json", type=numbers.result, default="bench-results/storms.json", help="where the figures go")
+    parser.add_argument(
+        "--json", type=values.writable_file, default="bench-results/storms.json", help="where the figures go"
+    )
     options = parser.parse_args(arguments)
     os.environ["MUSTER_LIMITS_CONNECTIONS"] = str(PLACES)
     cores = sorted(os.sched_getaffinity(0))

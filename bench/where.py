@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench import cores, floors, interrupt, numbers, probe
+from bench import chosen, cores, floors, interrupt, probe, values
 from bench.enrollments import NUMBERS, WORKS, Place, Work, place
 from bench.load.process_tree import descendants
 from bench.load.run import Plan, drivers
@@ -125,12 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what `bench report` draws."""
     parser = argparse.ArgumentParser(prog="python -m bench.where", description=__doc__)
     parser.add_argument(
-        "--seconds", type=numbers.positive, default=6.0, help="how long each bar is measured (default 6)"
+        "--seconds", type=values.positive, default=6.0, help="how long each bar is measured (default 6)"
     )
-    parser.add_argument("--clients", type=numbers.count, default=16, help="closed-loop clients (default 16)")
+    parser.add_argument("--clients", type=values.count, default=16, help="closed-loop clients (default 16)")
     parser.add_argument(
         "--only",
-        type=numbers.one_of(NUMBERS),
+        type=chosen.one_of(NUMBERS),
         action="append",
         metavar="P5",
         default=[],
@@ -138,12 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--json",
-        type=numbers.result,
+        type=values.writable_file,
         metavar="FILE",
         help="where the figures go (default bench-results/where.json, where-only.json)",
     )
     options = parser.parse_args(arguments)
-    file = numbers.destination(parser, options, "where")
+    file = chosen.destination(parser, options, "where")
     about = machine()
     stacks = measure(options.seconds, options.clients, options.only)
     print(printed(stacks))

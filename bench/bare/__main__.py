@@ -18,7 +18,7 @@ import orjson
 import trio
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from bench import interrupt, numbers
+from bench import interrupt, values
 from bench.bare.acme import Acme, Answer
 from bench.bare.issuer import Issuer, der, serial
 from bench.bare.ledger import Ledger
@@ -103,8 +103,8 @@ async def serve(folder: Path, http01_port: int, authority: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.bare", description=__doc__)
-    parser.add_argument("folder", type=numbers.folder, metavar="FOLDER", help="where its certificate and table go")
-    parser.add_argument("port", type=numbers.count, metavar="PORT", help="of who answers http-01")
+    parser.add_argument("folder", type=values.folder, metavar="FOLDER", help="where its certificate and table go")
+    parser.add_argument("port", type=values.count, metavar="PORT", help="of who answers http-01")
     parser.add_argument(
         "authority", type=Path, metavar="AUTHORITY", help="a certificate, DER; of the clients that have one"
     )

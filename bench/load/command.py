@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeAlias
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bench import arguments
+from bench import values
 from bench.load import eab
 from bench.load.acme import Acme
 from bench.load.arrivals import Arrivals, Closed, Open
@@ -118,13 +118,13 @@ def _acme(protocols: Subparsers) -> None:
     _secret(made, "eab-hmac", "LOAD_EAB_HMAC", "the binding's key, base64url")
     made.add_argument("--contact", metavar="URL", default="", help="the accounts' contact: mailto:somebody@example.com")
     made.add_argument(
-        "--http01-port", metavar="PORT", type=arguments.port, help="answer http-01 here; without it none is expected"
+        "--http01-port", metavar="PORT", type=values.port, help="answer http-01 here; without it none is expected"
     )
     made.add_argument("--http01-host", metavar="HOST", default="localhost", help="where to answer (default localhost)")
     made.add_argument(
         "--poll",
         metavar="SECONDS",
-        type=arguments.seconds_or_none,
+        type=values.seconds_or_none,
         default=0.01,
         help="between two looks (default 0.01)",
     )
@@ -185,36 +185,36 @@ def _protocol(protocols: Subparsers, name: str, title: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "--rate", metavar="N", type=arguments.rate, action="append", help="arrivals a second: an open loop; a run each"
+        "--rate", metavar="N", type=values.rate, action="append", help="arrivals a second: an open loop; a run each"
     )
     made.add_argument("--even", action="store_true", help="arrivals at even distances, not by chance")
     made.add_argument(
-        "--clients", metavar="N", type=arguments.count, help=f"default {CLOSED_CLIENTS}, with --rate {OPEN_CLIENTS}"
+        "--clients", metavar="N", type=values.count, help=f"default {CLOSED_CLIENTS}, with --rate {OPEN_CLIENTS}"
     )
-    made.add_argument("--processes", metavar="N", type=arguments.count, default=1, help="driver processes (default 1)")
-    made.add_argument("--seconds", type=arguments.seconds, default=10.0, help="that count (default 10)")
+    made.add_argument("--processes", metavar="N", type=values.count, default=1, help="driver processes (default 1)")
+    made.add_argument("--seconds", type=values.seconds, default=10.0, help="that count (default 10)")
     made.add_argument(
-        "--warm-up", metavar="SECONDS", type=arguments.seconds_or_none, default=2.0, help="that do not (default 2)"
+        "--warm-up", metavar="SECONDS", type=values.seconds_or_none, default=2.0, help="that do not (default 2)"
     )
     made.add_argument(
         "--pid",
-        type=arguments.process,
+        type=values.process,
         default=0,
         help="a server on this machine: its process tree's CPU is measured",
     )
     made.add_argument(
-        "--json", metavar="FILE", type=arguments.writable_file, help="where the figures go, histograms included"
+        "--json", metavar="FILE", type=values.writable_file, help="where the figures go, histograms included"
     )
     made.add_argument(
-        "--ca", metavar="FILE", type=arguments.readable_file, help="trusted roots, PEM (default: the system's)"
+        "--ca", metavar="FILE", type=values.readable_file, help="trusted roots, PEM (default: the system's)"
     )
     made.add_argument("--insecure", action="store_true", help="believe any server certificate")
     if name != "ocsp":
         made.add_argument(
-            "--certificate", metavar="FILE", type=arguments.readable_file, help="the clients' TLS certificate, PEM"
+            "--certificate", metavar="FILE", type=values.readable_file, help="the clients' TLS certificate, PEM"
         )
         made.add_argument(
-            "--key", metavar="FILE", type=arguments.readable_file, help="its key, PEM, if it is not in the same file"
+            "--key", metavar="FILE", type=values.readable_file, help="its key, PEM, if it is not in the same file"
         )
     return made
 

@@ -15,7 +15,7 @@ import pytest
 
 import bench
 from bench import __main__ as table
-from bench import numbers, storing, where
+from bench import chosen, storing, values, where
 from bench.figure import Effort, Figure
 
 MAIN = dict[str, Callable[[Sequence[str]], object]]()
@@ -158,7 +158,7 @@ def test_a_number_that_is_not_known_is_answered_with_those_that_are(capsys: pyte
 
 
 def test_the_plan_s_numbers_are_those_of_the_pieces():
-    assert set(numbers.PLAN) == {number for piece in table.PIECES for number in piece.numbers}
+    assert set(chosen.PLAN) == {number for piece in table.PIECES for number in piece.numbers}
 
 
 @pytest.mark.parametrize("where", ["", "file/below.json"])
@@ -176,9 +176,9 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
 def test_a_file_of_results_is_tried_and_left_as_it_is(tmp_path: Path):
     kept = tmp_path / "kept.json"
     kept.write_text("figures")
-    assert numbers.result(str(kept)) == kept
+    assert values.writable_file(str(kept)) == kept
     assert kept.read_text() == "figures"
-    assert numbers.result(str(tmp_path / "new" / "figures.json")).parent.is_dir()
+    assert values.writable_file(str(tmp_path / "new" / "figures.json")).parent.is_dir()
     assert not (tmp_path / "new" / "figures.json").exists()
 
 

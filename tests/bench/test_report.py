@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench import report
+from bench.chosen import PLAN
 from bench.curves import Point
 from bench.drawing import save
 from bench.figure import Figure
-from bench.numbers import PLAN
 from bench.report import Missing, budgets, filled_in, tables
 from bench.where import PARTS, Stack
 

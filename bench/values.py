@@ -35,7 +35,26 @@ def count(text: str) -> int:
     """How many there are: one at least. Raises ArgumentTypeError."""
     number = _whole(text)
     if number < 1:
-        raise ArgumentTypeError(f"{text}: one at least")
+        raise ArgumentTypeError(f"{text}: a whole number, 1 or more")
+    return number
+
+
+def count_or_none(text: str) -> int:
+    """How many there are, which may be none. Raises ArgumentTypeError."""
+    number = _whole(text)
+    if number < 0:
+        raise ArgumentTypeError(f"{text}: a whole number, 0 or more")
+    return number
+
+
+def positive(text: str) -> float:
+    """A share or another measure that is more than nothing. Raises ArgumentTypeError."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 < number < math.inf:
+        raise ArgumentTypeError(f"{text}: more than 0, and finite")
     return number
 
 
@@ -55,6 +74,13 @@ def process(text: str) -> int:
     return number
 
 
+def folder(text: str) -> Path:
+    """A folder that is there. Raises ArgumentTypeError."""
+    if not Path(text).is_dir():
+        raise ArgumentTypeError(f"{text} is no folder")
+    return Path(text)
+
+
 def readable_file(text: str) -> Path:
     """A file that is there, and may be read. Raises ArgumentTypeError."""
     path = Path(text)
@@ -62,7 +88,7 @@ def readable_file(text: str) -> Path:
         with path.open("rb"):
             pass
     except (OSError, ValueError) as error:
-        raise _refused(text, error) from None
+        raise _refused(f"{text} cannot be read", error) from None
     return path
 
 
@@ -84,7 +110,7 @@ def writable_file(text: str) -> Path:
         if not there:
             path.resolve().unlink()
     except (OSError, ValueError) as error:
-        raise _refused(text, error) from None
+        raise _refused(f"{text} cannot be written", error) from None
     return path
 
 
@@ -106,5 +132,5 @@ def _whole(text: str) -> int:
         raise ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
-def _refused(text: str, error: OSError | ValueError) -> ArgumentTypeError:
-    return ArgumentTypeError(f"{text}: {(isinstance(error, OSError) and error.strerror) or error}")
+def _refused(what: str, error: OSError | ValueError) -> ArgumentTypeError:
+    return ArgumentTypeError(f"{what}: {(isinstance(error, OSError) and error.strerror) or error}")
