@@ -20,6 +20,7 @@ from bench.load import eab
 from bench.load.acme import AccountKey
 from bench.load.conversation import Answer
 from bench.swarm.member import Ended, Member
+from bench.swarm.responder import is_token
 from bench.swarm.told import few, wait
 
 _ERROR: Final = "urn:ietf:params:acme:error:"
@@ -85,14 +86,14 @@ class AcmeUser(Member):
         if challenge is None:
             raise self.failed("authorization", time.perf_counter(), "the server offers no http-01")
         token = str(challenge["token"])
-        self.responder.answers[token.encode()] = f"{token}.{self._account.thumbprint}".encode()
+        self.responder.said.say(token, f"{token}.{self._account.thumbprint}")
         try:
             answered = self._post("challenge", str(challenge["url"]), {}, 200)
             if _read(answered)["status"] in {"pending", "processing"}:
                 gevent.sleep(wait(answered) if "retry-after" in answered.headers else _FIRST_POLL)
             settled = self._settled("authorization", url, self._post("authorization", url, None, 200))
         finally:
-            self.responder.answers.pop(token.encode(), None)
+            self.responder.said.forget(token)
         if settled["status"] != "valid":
             failed = _http01(settled) or {}
             raise self.failed("challenge", time.perf_counter(), _problem(failed.get("error"), str(settled["status"])))
@@ -142,7 +143,8 @@ def _problem(problem: object, otherwise: str) -> str:
 def _http01(authorization: JsonObject) -> JsonObject | None:
     challenges = authorization["challenges"]
     assert isinstance(challenges, list)
-    return next((each for each in challenges if each["type"] == "http-01"), None)
+    offered = (each for each in challenges if each["type"] == "http-01")
+    return next((each for each in offered if is_token(str(each["token"]))), None)
 
 
 def _read(answer: Answer) -> JsonObject:

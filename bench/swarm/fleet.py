@@ -12,6 +12,7 @@ import sys
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.runners import MasterRunner
 
 from bench.swarm.acme import AcmeUser
 from bench.swarm.est import EstUser
@@ -36,7 +37,7 @@ def arguments(parser: LocustArgumentParser) -> None:
         "muster-data": "data folder of a running Muster gateway: all doors of its demo application",
         "acme-directory": "URL of an ACME directory",
         "acme-names": "names of an order, with commas; {number} is another for each account (default localhost)",
-        "acme-http01": "HOST:PORT where this process answers http-01; without it orders must be ready at once",
+        "acme-http01": "HOST:PORT where this machine answers http-01; without it orders must be ready at once",
         "acme-contact": "mailto:... of new accounts",
         "eab-kid": "key id of the external account binding; its MAC key is SWARM_ACME_EAB_HMAC, base64url",
         "est-url": "https://host/.well-known/est/LABEL, or wherever simpleenroll is",
@@ -94,11 +95,25 @@ def _assign(environment: Environment, told: Options, doors: dict[str, int]) -> N
     environment.user_classes = [user for user in environment.user_classes if getattr(user, "door", "") in doors]
     log.info("the fleet: %s", ", ".join(f"{door} {weight}" for door, weight in doors.items()))
     if told.acme_http01 and "acme" in doors:
-        responder = Responder(told.acme_http01)
-        try:
+        _answer_http01(environment, told.acme_http01)
+
+
+def _answer_http01(environment: Environment, address: str) -> None:
+    """In every process that has users. A master has none; that of `--processes` is where its workers are, and can tell
+    before they begin whether the address is to be had.
+    """
+    mastering = isinstance(environment.runner, MasterRunner)
+    if mastering and not getattr(environment.parsed_options, "processes", None):
+        return
+    try:
+        responder = Responder(address)
+        if mastering:
+            responder.stop()
+        else:
             responder.start()
-        except OSError as trouble:
-            log.error("--acme-http01 %s: %s; one process of a machine can answer there", told.acme_http01, trouble)  # noqa: TRY400
-            sys.exit(2)
+    except OSError as trouble:
+        log.error("--acme-http01 %s: %s", address, trouble)  # noqa: TRY400, one sentence and no traceback
+        sys.exit(2)
+    if not mastering:
         Member.responder = responder
         environment.events.quitting.add_listener(lambda **_: responder.stop())  # type: ignore[no-untyped-call]  # the same

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from bench.load import eab
 from bench.load.conversation import Answer
 from bench.swarm.options import MIX, WrongOption, options, quickstart
-from bench.swarm.responder import answer
+from bench.swarm.responder import KeyAuthorizations, answer, is_token
 from bench.swarm.shapes import MORNING, SHAPES, STEADY, STORM, spawn_rate, users_at
 from bench.swarm.told import LONGEST, UNSAID, few, of_the_network, wait
 
@@ -124,7 +125,7 @@ def _decoded(text: str) -> bytes:
 def test_http01_is_answered_for_a_known_token_at_its_own_path_only():
     """RFC 8555, 8.3."""
     answers = {b"tok": b"tok.thumb"}
-    found = answer(b"GET /.well-known/acme-challenge/tok HTTP/1.1\r\nHost: a\r\n\r\n", answers)
+    found = answer(b"GET /.well-known/acme-challenge/tok HTTP/1.1\r\nHost: a\r\n\r\n", answers.get)
     assert found.startswith(b"HTTP/1.1 200 ")
     assert found.endswith(b"\r\n\r\ntok.thumb")
     for head in (
@@ -133,7 +134,43 @@ def test_http01_is_answered_for_a_known_token_at_its_own_path_only():
         b"\r\n\r\n",
         b"",
     ):
-        assert answer(head, answers).startswith(b"HTTP/1.1 404 ")
+        assert answer(head, answers.get).startswith(b"HTTP/1.1 404 ")
+
+
+def test_what_one_process_said_is_known_to_all_that_share_its_folder_until_it_is_forgotten(tmp_path: Path):
+    one, other = (KeyAuthorizations(tmp_path / "said") for _ in range(2))
+    one.say("tok", "tok.thumb")
+    assert (one.get(b"tok"), other.get(b"tok"), other.get(b"unknown")) == (b"tok.thumb", b"tok.thumb", None)
+    one.forget("tok")
+    one.forget("tok")
+    assert other.get(b"tok") is None
+
+
+def test_what_a_killed_process_left_is_gone_an_hour_later_and_what_is_young_stays(tmp_path: Path):
+    first = KeyAuthorizations(tmp_path / "said")
+    first.say("old", "old.thumb")
+    first.say("young", "young.thumb")
+    os.utime(tmp_path / "said" / "old", (0, 0))
+    later = KeyAuthorizations(tmp_path / "said")
+    assert (later.get(b"old"), later.get(b"young")) == (None, b"young.thumb")
+
+
+def test_a_folder_that_others_may_write_to_says_nothing(tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
+    for name in ("open", "elsewhere"):
+        with pytest.raises(PermissionError, match="of this user alone"):
+            KeyAuthorizations(tmp_path / name)
+
+
+@pytest.mark.parametrize("token", ["", ".", "..", "../token", "a/b", "a.b", "tok\u00e4n", "a" * 201])
+def test_a_token_that_could_be_a_path_is_none(token: str):
+    """RFC 8555, 8.3: only characters of the base64url alphabet."""
+    assert not is_token(token)
+    asked = b"GET /.well-known/acme-challenge/%b HTTP/1.1\r\n\r\n" % token.encode()
+    assert answer(asked, lambda _: b"said").startswith(b"HTTP/1.1 404 ")
+    assert is_token("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA")
 
 
 @given(st.sampled_from(SHAPES), st.floats(0, 10_000), st.integers(1, 5000), st.floats(0, 5000))

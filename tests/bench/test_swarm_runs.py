@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 from tests.doubles.gateway import running_gateway
 from tests.doubles.ports import kept_port
@@ -21,11 +26,41 @@ ROOT = Path(__file__).parents[2]
 
 def swarm(*arguments: str, **variables: str) -> tuple[int, dict[tuple[str, str], dict[str, int]], str]:
     """The exit status, the rows by type and name, and what was logged."""
-    command = [sys.executable, "-m", "locust", "-f", "bench/swarm/fleet.py", "--headless", "--json", *arguments]
-    environment = {**os.environ, **variables}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    rows = json.loads(done.stdout) if done.stdout.strip() else []
-    return done.returncode, {(row["method"], row["name"]): row for row in rows}, done.stderr
+    with locust("--json", *arguments, **variables) as process:
+        return ended(process)
+
+
+@contextmanager
+def locust(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of locust, headless; at the block's end it is no more."""
+    command = [sys.executable, "-m", "locust", "-f", "bench/swarm/fleet.py", "--headless", *arguments]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            killed(process)
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    """End it where it has not ended, and the processes that it began."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, dict[tuple[str, str], dict[str, int]], str]:
+    """The same of a process that is there."""
+    said, log = process.communicate(timeout=120)
+    rows = json.loads(said) if said.strip() else []
+    return process.returncode, {(row["method"], row["name"]): row for row in rows}, log
 
 
 def test_a_fleet_enrolls_by_every_door_of_a_gateway(tmp_path: Path):
@@ -49,6 +84,69 @@ def test_a_fleet_enrolls_by_every_door_of_a_gateway(tmp_path: Path):
     assert rows["EST", "simplereenroll"]["num_requests"] > 0
     assert rows["ACME", "newAccount"]["num_requests"] == 1  # the account is kept
     assert (named["est"], named["scep"], named["api"]) == (1, 1, 1)  # `--names` is every door's but ACME's
+
+
+ACCOUNTS = 12  # enough that none of them being asked for at another process than its own is out of the question
+ACME_ALONE = ("--mix", "acme=1", "--acme-names", "localhost", "--pace", "0.5", "-u", f"{ACCOUNTS}", "-r", f"{ACCOUNTS}")
+
+
+def test_several_processes_of_one_machine_answer_http01_for_each_other(tmp_path: Path):
+    """Each account proves the name at whichever of two processes the kernel chooses."""
+    port, meeting, data = kept_port(), str(kept_port()), tmp_path / "data"
+    with (
+        running_gateway(data, "--acme-http01-port", str(port)),
+        locust(
+            *("--muster-data", str(data), "--acme-http01", f"127.0.0.1:{port}", *ACME_ALONE),
+            *("--processes", "2", "--master-port", meeting, "--master-bind-port", meeting),
+        ) as process,
+    ):
+        all_have_proved_their_names(data, process)
+        process.send_signal(signal.SIGINT)
+        status, _, log = ended(process)
+    assert status == 0, log  # locust's own word for a table without a failure
+
+
+def test_a_master_answers_no_http01_and_its_workers_beside_it_do(tmp_path: Path):
+    port, meeting, data = kept_port(), str(kept_port()), tmp_path / "data"
+    told = ("--muster-data", str(data), "--acme-http01", f"127.0.0.1:{port}", *ACME_ALONE)
+    with (
+        running_gateway(data, "--acme-http01-port", str(port)),
+        locust("--json", *told, "--master", "--master-bind-port", meeting, "--expect-workers", "2") as master,
+        locust(*told, "--worker", "--master-port", meeting) as first,
+        locust(*told, "--worker", "--master-port", meeting) as second,
+    ):
+        all_have_proved_their_names(data, master)
+        master.send_signal(signal.SIGINT)
+        status, rows, log = ended(master)
+        workers = [ended(each) for each in (first, second)]
+    assert (status, [row for row in rows.values() if row["num_failures"]]) == (0, []), log
+    assert rows["ACME", "newAccount"]["num_requests"] == ACCOUNTS
+    assert [status for status, _, _ in workers] == [0, 0]
+
+
+def all_have_proved_their_names(data: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until each account has a certificate."""
+    deadline = time.monotonic() + 90
+    with closing(sqlite3.connect(data / "store.sqlite")) as store:
+        query = "SELECT count(DISTINCT account_id) FROM acme_orders WHERE status = 'valid'"
+        while store.execute(query).fetchone() != (ACCOUNTS,):
+            if process.poll() is not None or time.monotonic() > deadline:
+                killed(process)
+                raise AssertionError(ended(process)[2])
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_a_port_for_http01_that_somebody_else_has_is_told_before_anybody_comes(processes: tuple[str, ...]):
+    meeting = str(kept_port())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        status, rows, log = swarm(
+            *("--acme-directory", "http://127.0.0.1:1/", "--acme-http01", f"127.0.0.1:{other.getsockname()[1]}"),
+            *("-t", "1s", "--master-port", meeting, "--master-bind-port", meeting, *processes),
+        )
+    assert (status, rows) == (2, {}), log
+    assert "--acme-http01 127.0.0.1:" in log
+    assert "Traceback" not in log
 
 
 def test_what_is_told_to_wait_waits_and_is_no_failure():
