@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import random
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Final
@@ -40,10 +39,7 @@ class EstUser(Member):
         if self.told.est_user:
             pair = f"{self.told.est_user}:{self.told.est_passphrase}".encode()
             self._credentials = (f"Authorization: Basic {base64.b64encode(pair).decode('ascii')}",)
-        began = time.perf_counter()
-        answer = self.ask("cacerts", "GET", f"{self.told.est_url}/cacerts")
-        if not self._certificates(answer):
-            raise self.failed("cacerts", began, "no certificate in the answer")
+        self.ask("cacerts", "GET", f"{self.told.est_url}/cacerts", wrong=_none)
 
     def work(self) -> None:
         """simpleenroll; of every so many, `--est-reenroll`, the new certificate renews itself at once (4.2.2)."""
@@ -70,23 +66,42 @@ class EstUser(Member):
         self, what: str, key: ec.EllipticCurvePrivateKey, name: str, over: Connections, headers: tuple[str, ...]
     ) -> x509.Certificate:
         body, url = base64.b64encode(csr(key, name)), f"{self.told.est_url}/{what}"
-        for _ in range(_ACCEPTED):
-            began = time.perf_counter()
-            answer = self.ask(what, "POST", url, body, *_CONTENT, *headers, excused=_accepted, over=over)
-            if answer.status == 200:
-                found = self._certificates(answer)
-                if len(found) != 1 or found[0].public_key() != key.public_key():
-                    raise self.failed(what, began, "the certificate is not for the key that asked")
-                return found[0]
-            gevent.sleep(wait(answer))
-        raise self.failed(what, time.perf_counter(), f"accepted for later {_ACCEPTED} times")
 
-    @staticmethod
-    def _certificates(answer: Answer) -> list[x509.Certificate]:
-        try:
-            return pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.body))
-        except ValueError:
-            return []
+        def another(answer: Answer) -> str:
+            if answer.status == 202:
+                return f"accepted for later {_ACCEPTED} times"
+            found = _certificates(answer)
+            its_own = len(found) == 1 and found[0].public_key() == key.public_key()
+            return "" if its_own else "the certificate is not for the key that asked"
+
+        for again in reversed(range(_ACCEPTED)):
+            excused = _accepted if again else None  # not for ever: the last time it is wrong
+            answer = self.ask(
+                what,
+                "POST",
+                url,
+                body,
+                *(*_CONTENT, *headers),
+                good=(200, 202),
+                excused=excused,
+                wrong=another,
+                over=over,
+            )
+            if answer.status == 200:
+                break
+            gevent.sleep(wait(answer))
+        return _certificates(answer)[0]
+
+
+def _certificates(answer: Answer) -> list[x509.Certificate]:
+    try:
+        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.body))
+    except ValueError:
+        return []
+
+
+def _none(answer: Answer) -> str:
+    return "" if _certificates(answer) else "no certificate in the answer"
 
 
 def _accepted(answer: Answer) -> str:

@@ -71,9 +71,9 @@ class Member(User):
                 began = time.perf_counter()
             self.work()
         except Ended as ended:
-            self.note("enrollment", began, error=ended)
+            self._note("enrollment", time.perf_counter() - began, error=ended)
         else:
-            self.note("enrollment", began)
+            self._note("enrollment", time.perf_counter() - began)
 
     def wait_time(self) -> float:
         """Seconds between two enrollments: around the pace, so that a fleet does not march in step."""
@@ -92,49 +92,57 @@ class Member(User):
         *headers: str,
         good: tuple[int, ...] = (200,),
         excused: Callable[[Answer], str] | None = None,
+        wrong: Callable[[Answer], str] | None = None,
         over: Connections | None = None,
     ) -> Answer:
-        """One operation: its answer, after as many waits as the server asked for.
+        """One operation: its answer, after as many waits as the server asked for. Each exchange is counted once.
 
-        `excused` names what is no failure though its status is not `good`; such an answer is counted apart, and given.
+        `excused` names what is neither success nor failure; such an answer is counted apart, and given. `wrong` says
+        what a `good` status hides, an empty text for nothing: a failure. Both look after the clock was stopped.
         Raises Ended where it came to nothing, which is then counted.
         """
         connections = over or self.connections
-        for _ in range(MOST_TOLD):
+        waits = 0
+        while True:
             began = time.perf_counter()
             try:
                 answer = connections.ask(method, url, body, headers)
             except (OSError, Failed) as trouble:
-                raise self.failed(what, began, of_the_network(trouble)) from None
-            if answer.status in good:
-                self.note(what, began, len(answer.body))
-                return answer
+                raise self._failed(what, time.perf_counter() - began, of_the_network(trouble)) from None
+            seconds = time.perf_counter() - began
             if excused is not None and (apart := excused(answer)):
-                self.note(f"{what}: {apart}", began, len(answer.body))
+                self._note(f"{what}: {apart}", seconds, len(answer.body))
+                return answer
+            if answer.status in good:
+                if wrong is not None and (meaning := wrong(answer)):
+                    raise self._failed(what, seconds, meaning, answer)
+                self._note(what, seconds, len(answer.body))
                 return answer
             if answer.status not in {429, 503}:
-                raise self.failed(what, began, self.meaning(answer), answer)
-            self.note(f"{what}: told to wait ({answer.status})", began, len(answer.body))
+                raise self._failed(what, seconds, self.meaning(answer), answer)
+            waits += 1
+            if waits == MOST_TOLD:
+                raise self._failed(what, seconds, f"told to wait {MOST_TOLD} times", answer)
+            self._note(f"{what}: told to wait ({answer.status})", seconds, len(answer.body))
             gevent.sleep(wait(answer))
-        raise self.failed(what, time.perf_counter(), f"told to wait {MOST_TOLD} times")
 
     def meaning(self, answer: Answer) -> str:
         """What an answer that was not hoped for means, in the protocol's word where it has one."""
         return f"HTTP {answer.status}"
 
-    def failed(self, what: str, began: float, meaning: str, answer: Answer | None = None) -> Ended:
+    def _failed(self, what: str, seconds: float, meaning: str, answer: Answer | None = None) -> Ended:
         """Count a failure, and give what ends the enrollment."""
         if answer is not None:
             log.debug("%s %s: %s %r", self.door, what, answer.status, answer.body[:500])
-        self.note(what, began, error=Ended(meaning))
+        self._note(what, seconds, error=Ended(meaning))
         return Ended(f"{what}: {meaning}")
 
-    def note(self, what: str, began: float, length: int = 0, error: Exception | None = None) -> None:
-        """One line of locust's statistics; `began` by time.perf_counter."""
+    def _note(self, what: str, seconds: float, length: int = 0, error: Exception | None = None) -> None:
+        """One line of locust's statistics."""
         self.environment.events.request.fire(
             request_type=self.door.upper(),
             name=what,
-            response_time=(time.perf_counter() - began) * 1000,
+            response_time=seconds * 1000,
             response_length=length,
             exception=error,
             context={},

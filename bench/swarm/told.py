@@ -1,4 +1,4 @@
-"""What an answer tells a client: how long to wait, and why not, in words that can be counted.
+"""What an answer tells a client: how long to wait, and what is wrong, in words that can be counted.
 
 Pure but for dice: without them all that were told to wait would come back at one moment.
 """
@@ -33,3 +33,8 @@ def of_the_network(trouble: Exception) -> str:
     """What the network did, as a failure's name."""
     words = few(str(trouble))
     return f"{type(trouble).__name__}: {words}" if words else type(trouble).__name__
+
+
+def no_certificate(answer: Answer) -> str:
+    """What is wrong with an answer that should have a certificate in PEM; an empty text where it has one."""
+    return "" if b"BEGIN CERTIFICATE" in answer.body else "no certificate in the answer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -150,7 +151,7 @@ def test_a_port_for_http01_that_somebody_else_has_is_told_before_anybody_comes(p
 
 
 def test_what_is_told_to_wait_waits_and_is_no_failure():
-    with busy() as url:
+    with saying(lambda before: 201 if before else 503) as url:
         status, rows, log = swarm(
             *("--rest-url", url, "--rest-application", "a", "--rest-profile", "p", "--pace", "0"),
             *("-u", "1", "-r", "1", "-t", "4s"),
@@ -162,6 +163,51 @@ def test_what_is_told_to_wait_waits_and_is_no_failure():
     assert rows["REST", "enrollment"]["max_response_time"] >= 1000  # the wait is part of it
 
 
+def test_what_the_protocol_refuses_is_one_failure_and_no_success_beside_it(tmp_path: Path):
+    """SCEP refuses with HTTP 200, and an order that nobody can prove is one that was made."""
+    with running_gateway(tmp_path / "data"):
+        status, rows, log = swarm(
+            *("--muster-data", str(tmp_path / "data"), "--mix", "acme=1,scep=1", "--pace", "0.2"),
+            *("-u", "2", "-r", "2", "-t", "3s"),
+            SWARM_SCEP_CHALLENGE="wrong",
+        )
+    assert status == 1, log
+    for row in (("SCEP", "PKCSReq"), ("ACME", "authorization")):
+        assert rows[row]["num_failures"] == rows[row]["num_requests"] > 0
+    assert rows["ACME", "newOrder"]["num_failures"] == 0 == rows["SCEP", "GetCACert"]["num_failures"]
+
+
+def test_an_answer_that_says_yes_and_has_nothing_in_it_is_one_failure():
+    with saying(lambda _: 200, b"{}") as url:
+        status, rows, log = swarm(
+            *("--est-url", url, "--scep-url", url, "--acme-directory", url, "--rest-url", url, "--pace", "0.2"),
+            *("--rest-application", "a", "--rest-profile", "p", "--mix", "acme=1,scep=1,est=1,rest=1"),
+            *("-u", "4", "-r", "4", "-t", "3s"),
+            SWARM_REST_TOKEN="token",
+        )
+    assert status == 1, log
+    assert "Traceback" not in log
+    for row in (("ACME", "directory"), ("SCEP", "GetCACert"), ("EST", "cacerts"), ("REST", "POST certificates")):
+        assert rows[row]["num_failures"] == rows[row]["num_requests"] > 0
+    assert rows["SCEP", "GetCACaps"]["num_failures"] == 0
+
+
+def test_what_is_told_to_wait_for_ever_fails_the_last_time_alone():
+    with saying(lambda _: 503, after="0") as url:
+        status, rows, log = swarm(
+            *("--rest-url", url, "--rest-application", "a", "--rest-profile", "p", "--pace", "60"),
+            *("-u", "1", "-r", "1", "-t", "5s"),
+            SWARM_REST_TOKEN="token",
+        )
+    assert status == 1, log
+    counted = {name: (row["num_requests"], row["num_failures"]) for (_, name), row in rows.items()}
+    assert counted == {
+        "POST certificates: told to wait (503)": (9, 0),
+        "POST certificates": (1, 1),
+        "enrollment": (1, 1),
+    }
+
+
 def test_a_mistake_ends_it_with_one_sentence():
     status, rows, log = swarm("-t", "1s")
     assert status == 2
@@ -171,19 +217,25 @@ def test_a_mistake_ends_it_with_one_sentence():
 
 
 @contextmanager
-def busy() -> Iterator[str]:
-    """A server that is busy once, and then says yes to everything."""
-    asked: list[str] = []
+def saying(
+    status: Callable[[int], int],
+    body: bytes = b'{"certificate": {"certificate": "-----BEGIN CERTIFICATE-----"}}',
+    *,
+    after: str = "1",
+) -> Iterator[str]:
+    """A server that answers everything with `body` and, by how often it was asked before, with a status."""
+    asked = itertools.count()
 
     class Answering(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            asked.append(self.headers["Authorization"])
-            self.send_response(503 if len(asked) == 1 else 201)
-            body = b'{"certificate": {"certificate": "-----BEGIN CERTIFICATE-----"}}'
-            self.send_header("Retry-After", "1")
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            self.send_response(status(next(asked)))
+            self.send_header("Retry-After", after)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
