@@ -17,7 +17,8 @@ from locust.runners import MasterRunner
 from bench.swarm.acme import AcmeUser
 from bench.swarm.est import EstUser
 from bench.swarm.member import Member
-from bench.swarm.options import Options, WrongOption, from_environment
+from bench.swarm.mistakes import from_environment
+from bench.swarm.options import Options, WrongOption
 from bench.swarm.ramp import Ramp
 from bench.swarm.responder import Responder
 from bench.swarm.rest import RestUser
@@ -81,8 +82,11 @@ def prepare(environment: Environment, **_: object) -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # the same
 def keys(environment: Environment, **_: object) -> None:
-    """Make keys before users begin, who behave as the web view's form says now."""
-    Member.told = from_environment(environment.parsed_options)
+    """Make keys before users begin, who behave as the web view's form says now, if it says what can be."""
+    try:
+        Member.told = from_environment(environment.parsed_options)
+    except WrongOption as mistake:
+        log.error("%s; all is as it was told before", mistake)  # noqa: TRY400, one sentence and no traceback
     Member.prepare()
     if ScepUser in environment.user_classes:
         ScepUser.prepare()

@@ -5,7 +5,6 @@ May not happen here: a connection. A mistake is one sentence that names the opti
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,6 +102,8 @@ def options(parsed: object, environment: Mapping[str, str]) -> Options:
     }
     found = replace(found, insecure=bool(getattr(parsed, "insecure", False)))
     found = replace(found, **said, **numbers)  # type: ignore[arg-type]  # texts and numbers, each for its own field
+    # What follows brings its slash.
+    found = replace(found, est_url=found.est_url.rstrip("/"), rest_url=found.rest_url.rstrip("/"))
     if bool(found.eab_kid) != bool(found.eab_hmac):
         raise WrongOption(f"--eab-kid and its key ({EAB_HMAC} or {EAB_HMAC}_FILE) go together")
     try:
@@ -177,8 +178,3 @@ def _mix(text: str) -> dict[str, int]:
             )
         weights[door] = int(weight)
     return weights
-
-
-def from_environment(parsed: object) -> Options:
-    """What was asked for, with the secrets of this process's environment. Raises WrongOption."""
-    return options(parsed, os.environ)

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from bench.load import eab
 from bench.load.conversation import Answer
-from bench.swarm.options import MIX, WrongOption, options, quickstart
+from bench.swarm.mistakes import refuse
+from bench.swarm.options import MIX, Options, WrongOption, options, quickstart
 from bench.swarm.responder import KeyAuthorizations, answer, is_token
 from bench.swarm.shapes import MORNING, SHAPES, STEADY, STORM, spawn_rate, users_at
 from bench.swarm.told import LONGEST, UNSAID, few, of_the_network, wait
@@ -80,6 +82,59 @@ def test_secrets_come_by_file_where_the_environment_names_one(tmp_path: Path):
 def test_a_mistake_is_one_sentence_that_names_it(said: SimpleNamespace, sentence: str):
     with pytest.raises(WrongOption, match=sentence):
         options(said, {}).doors()
+
+
+REST = Options(rest_url="https://h/v1", rest_token="t", rest_application="a", rest_profile="p")
+ACME = Options(acme_directory="https://h/directory")
+EST = Options(est_url="https://h/est", est_user="u", est_passphrase="p")
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        *((replace(ACME, acme_http01=f"127.0.0.1:{port}"), "--acme-http01") for port in ("abc", "99999", "0", "", "²")),
+        (replace(REST, ca="/nowhere.pem"), "--ca: /nowhere.pem cannot be used: No such file"),
+        (replace(REST, ca=__file__), "--ca: "),
+        (replace(EST, est_certificate="/nowhere.pem"), "--est-certificate: /nowhere.pem cannot be used: No such file"),
+        (replace(EST, est_key="/nowhere.pem"), "--est-key goes with --est-certificate"),
+        (replace(EST, est_certificate=__file__, est_key="/nowhere.pem"), "with --est-key /nowhere.pem"),
+        (replace(EST, est_passphrase=""), "--est-user goes with a passphrase: SWARM_EST_PASSPHRASE"),
+        *(
+            (Options(**{field: url}), f"--{field.replace('_', '-')}: ")
+            for field in ("acme_directory", "est_url", "scep_url", "rest_url")
+            for url in ("notaurl", "ftp://x", "http://", "https://h:port/", "http://h/a b", "http://h/\n", "http://ä/")
+        ),
+        *((replace(REST, pace=pace), "--pace: ") for pace in (-1.0, float("nan"), float("inf"))),
+        *((replace(EST, est_reenroll=share), "--est-reenroll: ") for share in (7.0, -0.1, float("nan"))),
+        (replace(REST, rest_token=""), "--rest-url goes with a token .SWARM_REST_TOKEN or SWARM_REST_TOKEN_FILE."),
+        (replace(REST, rest_application=""), "--rest-url goes with --rest-application"),
+        (replace(REST, rest_application="", rest_profile=""), "--rest-application, --rest-profile"),
+        (Options(), "no server"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence_that_names_the_option(told: Options, sentence: str):
+    with pytest.raises(WrongOption, match=sentence) as mistake:
+        refuse(told)
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        replace(REST, pace=0.0),
+        *(replace(ACME, acme_http01=address) for address in ("8088", "localhost:65535", "[::1]:80", "0.0.0.0:80", "")),
+        *(replace(EST, est_reenroll=share) for share in (0.0, 1.0)),
+        replace(REST, rest_token="", est_url="https://h/est", mix="est=1"),
+        Options(scep_url="http://h:8080/scep?a=b"),
+    ],
+)
+def test_what_can_work_is_not_refused(told: Options):
+    refuse(told)
+
+
+def test_a_slash_behind_a_url_that_operations_are_below_is_none_before_them():
+    found = options(told(est_url="https://h/est/demo/device/", rest_url="https://h/v1/"), {})
+    assert (found.est_url, found.rest_url) == ("https://h/est/demo/device", "https://h/v1")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"root": 1}'])

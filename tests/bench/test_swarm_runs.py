@@ -12,8 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -208,12 +211,61 @@ def test_what_is_told_to_wait_for_ever_fails_the_last_time_alone():
     }
 
 
-def test_a_mistake_ends_it_with_one_sentence():
-    status, rows, log = swarm("-t", "1s")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "no server: give --acme-directory"),
+        (("--scep-url", "notaurl"), "--scep-url: 'notaurl'"),
+        (("--scep-url", "http://127.0.0.1:1/", "--pace", "nan"), "--pace: nan"),
+        (("--acme-directory", "http://127.0.0.1:1/", "--acme-http01", "127.0.0.1:abc"), "--acme-http01: "),
+        (("--est-url", "http://127.0.0.1:1/", "--ca", "/nowhere.pem"), "--ca: /nowhere.pem"),
+    ],
+)
+def test_a_mistake_ends_it_with_one_sentence_before_any_user_starts(arguments: tuple[str, ...], sentence: str):
+    status, rows, log = swarm("-t", "1s", *arguments)
     assert status == 2
     assert not rows
-    assert "no server: give --acme-directory" in log
+    assert [sentence in line for line in log.splitlines() if "/ERROR/" in line] == [True]
     assert "Traceback" not in log
+
+
+def test_a_mistake_in_the_web_views_form_is_told_and_not_believed():
+    port = str(kept_port())
+    view = f"http://127.0.0.1:{port}"
+    with (
+        saying(lambda _: 201) as url,
+        locust(
+            *("--rest-url", url, "--rest-application", "a", "--rest-profile", "p", "--pace", "0.1"),
+            *("--web-host", "127.0.0.1", "--web-port", port, "--headful"),
+            SWARM_REST_TOKEN="token",
+        ) as process,
+    ):
+        form = urllib.parse.urlencode({"user_count": 1, "spawn_rate": 1, "pace": "-1"}).encode()
+        retried(lambda: fetched(f"{view}/swarm", form), process)
+        retried(lambda: json.loads(fetched(f"{view}/stats/requests"))["stats"][0]["num_requests"] > 5, process)
+        process.send_signal(signal.SIGINT)
+        status, _, log = ended(process)
+    assert status == 0, log
+    assert "--pace: -1 is no number of seconds; 0 is the least; all is as it was told before" in log
+    assert "Uncaught exception in event handler" not in log
+
+
+def fetched(url: str, form: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(url, form, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def retried(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Until it is true and the view is there."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(urllib.error.URLError, ConnectionError, LookupError):
+            if what():
+                return
+        time.sleep(0.05)
+    killed(process)
+    raise AssertionError(ended(process)[2])
 
 
 @contextmanager
@@ -237,8 +289,9 @@ def saying(
             self.send_response(status(next(asked)))
             self.send_header("Retry-After", after)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # a swarm that ends does not wait for it
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
