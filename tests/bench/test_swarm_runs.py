@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.gateway import running_gateway
+from tests.doubles.gateway import muster, running_gateway
 from tests.doubles.ports import kept_port
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +151,31 @@ def test_a_port_for_http01_that_somebody_else_has_is_told_before_anybody_comes(p
     assert (status, rows) == (2, {}), log
     assert "--acme-http01 127.0.0.1:" in log
     assert "Traceback" not in log
+
+
+def test_the_declaration_of_the_page_lets_a_fleet_enroll_and_renew(tmp_path: Path):
+    """By EST a certificate renews itself over mutual TLS, which its profile has to be for."""
+    page = (ROOT / "docs" / "load-testing.md").read_text()
+    (tmp_path / "load-test.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    secrets = {"LOAD_TEST_EST": "a passphrase of the test", "LOAD_TEST_SCEP": "a challenge of the test"}
+    data, mine = str(tmp_path / "data"), ("--application", "load-test")
+    with running_gateway(tmp_path / "data") as gateway:
+        applied = muster("apply", "-f", str(tmp_path / "load-test.toml"), "--data", data, **secrets)
+        assert applied.returncode == 0, applied.stderr
+        token = muster("bearer", "create", "--name", "load", *mine, "--data", data).stdout.strip()
+        secure, plain = (gateway.quickstart[door]["url"].partition(f"/{door}/")[0] for door in ("est", "scep"))
+        status, rows, log = swarm(
+            *("--ca", gateway.quickstart["root"], "--est-url", f"{secure}/est/load-test/load-test/"),
+            *("--est-user", "load", "--est-reenroll", "1", "--scep-url", f"{plain}/scep/load-test/load-test"),
+            *("--rest-url", gateway.quickstart["rest"], "--rest-application", "load-test"),
+            *("--rest-profile", "load-test", "--pace", "0.2", "-u", "3", "-r", "3", "-t", "4s"),
+            SWARM_EST_PASSPHRASE=secrets["LOAD_TEST_EST"],
+            SWARM_SCEP_CHALLENGE=secrets["LOAD_TEST_SCEP"],
+            SWARM_REST_TOKEN=token,
+        )
+    assert (status, [row for row in rows.values() if row["num_failures"]]) == (0, []), log
+    assert rows["EST", "simplereenroll"]["num_requests"] > 0
+    assert rows["SCEP", "enrollment"]["num_requests"] > 0 < rows["REST", "enrollment"]["num_requests"]
 
 
 def test_what_is_told_to_wait_waits_and_is_no_failure():
