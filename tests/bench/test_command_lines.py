@@ -121,7 +121,7 @@ def test_the_table_refuses_a_value_that_cannot_be(words: list[str], capsys: pyte
 
 def test_filling_refuses_counts_below_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     for option in ("--certificates", "--revoked-each"):
-        assert f"argument {option}: '-1'" in refused(
+        assert f"argument {option}: -1: " in refused(
             MAIN["fill"], ["--data", str(tmp_path / "data"), option, "-1"], capsys
         )
 
