@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 PATIENCE = 1.0  # seconds that an arrival waits for a free connection, before it is counted as late
+# Seconds after a run in which what is under way may still be answered, before it is counted as lost.
+LAST = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Connections:
                     arrivals += 1
                 self._ask_waiting(run, waiting, now)
             self._hear(run, 0.001)
+        while any(each.due is not None for each in self._open.values()) and time.perf_counter() < ends + LAST:
+            self._hear(run, 0.01)
         for each in list(self._open.values()):
             if each.due is not None:
                 self._lose(run, each)  # its answer is of this run, and must not be taken for one of the next

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from bench.load import open_loop
 from bench.load.open_loop import Connections
 
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
@@ -90,7 +91,8 @@ def test_broken_connections_of_the_time_that_counts_are_lost() -> None:
     assert came.lost == 5
 
 
-def test_what_nobody_answers_is_lost_and_who_finds_no_connection_is_late() -> None:
+def test_what_nobody_answers_is_lost_and_who_finds_no_connection_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_loop, "LAST", 1.5)
     with server(lambda _: b"") as url:
         kept = Connections(url, "", 4)
         came = kept.run([REQUEST], rate=20.0, seconds=0.5, warm_up=0.0)
