@@ -62,5 +62,7 @@ def soon_refused(where: tuple[str, int]) -> bool:
             socket.create_connection(where, timeout=SOONER).close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            pass  # it came in the very moment: begun, and nobody had accepted it yet
         time.sleep(0.05)
     return False
