@@ -119,6 +119,27 @@ def test_acme_tiny_obtains(gateway, tmp_path, web_root):
 
 
 @contextlib.contextmanager
+def caddy_with(settings, folder):
+    """Caddy with these settings, a folder of its own and its log there; ended at the end of the block."""
+    (folder / "caddy.json").write_text(json.dumps(settings))
+    with (folder / "caddy.log").open("ab") as log:
+        process = subprocess.Popen(
+            ["caddy", "run", "--config", str(folder / "caddy.json")],
+            stdout=log, stderr=log, cwd=folder,
+            env={**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
 def caddy(gateway, folder, name, port, *, policy=None, automation=None):
     """Caddy, serving `name` by https on loopback; ended at the end of the block."""
     issuer = {
@@ -143,22 +164,8 @@ def caddy(gateway, folder, name, port, *, policy=None, automation=None):
             },
         },
     }
-    (folder / "caddy.json").write_text(json.dumps(settings))
-    with (folder / "caddy.log").open("ab") as log:
-        process = subprocess.Popen(
-            ["caddy", "run", "--config", str(folder / "caddy.json")],
-            stdout=log, stderr=log, cwd=folder,
-            env={**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
-        )  # fmt: skip
-    try:
+    with caddy_with(settings, folder):
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def served(gateway, name, port):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.rolling import inventory, replaced, workers
+from tests.conformance.test_acme_more_clients import caddy_with
 from tests.doubles.gateway import RunningGateway, running_gateway
 from tests.doubles.ports import kept_port
 from tests.doubles.programs import installed
@@ -48,23 +48,9 @@ def proxied(gateway: RunningGateway, folder: Path) -> Iterator[int]:
         "admin": {"disabled": True, "config": {"persist": False}},
         "apps": {"http": {"servers": {"one": server}}},
     }
-    (folder / "caddy.json").write_text(json.dumps(settings))
-    with (folder / "caddy.log").open("ab") as log:
-        process = subprocess.Popen(
-            ["caddy", "run", "--config", str(folder / "caddy.json")],
-            stdout=log, stderr=log, cwd=folder,
-            env={**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
-        )  # fmt: skip
-    try:
+    with caddy_with(settings, folder) as process:
         _await_port(port, process, folder / "caddy.log")
         yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
